@@ -1,0 +1,50 @@
+# Every target does its own set-up, once: see .ci/setup. ARGS is handed on, as in `make test ARGS="-k step -x"`.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: setup demo test lint bench constraints clean help
+.NOTPARALLEL:
+
+python := .venv/bin/python
+ARGS ?=
+export MPLBACKEND ?= Agg
+
+demo: .venv/.ready  ## invert the article's step both ways, compare, write bayesdiff-demo/
+	.venv/bin/bayesdiff demo --overwrite $(ARGS)
+
+test: .venv/.ready-test  ## run the tests and the examples in the docstrings
+	$(python) -m pytest $(ARGS)
+
+lint: .venv/.ready-lint  ## check style and types
+	$(python) -m ruff check .
+	$(python) -m ruff format --check .
+	$(python) -m mypy
+
+bench: .venv/.ready-bench  ## measure speed and print the table
+	$(python) -m pytest -m bench -o norecursedirs=__pycache__ tests $(ARGS)
+
+setup: .venv/.ready-dev  ## everything a developer needs, in .venv
+
+constraints: .tools/bin/uv  ## renew constraints.txt after a change in pyproject.toml (ARGS=--upgrade: all versions)
+	echo '--editable .[netcdf]' | .tools/bin/uv pip compile - --group dev --universal --python-version 3.12 \
+	    --no-emit-package bayesdiff --no-emit-index-url --no-annotate --no-header --quiet \
+	    --output-file constraints.txt $(ARGS)
+
+clean:  ## remove the environments, the caches and the demo
+	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .benchmarks bayesdiff-demo
+
+help:  ## print this
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+# One stamp per dependency group: made again when what it was made from is newer.
+sources := pyproject.toml constraints.txt .python-version .ci/setup
+
+.tools/bin/uv:
+	.ci/setup --uv
+
+.venv/.ready: $(sources)
+	.ci/setup
+	@touch $@
+
+.venv/.ready-%: $(sources)
+	.ci/setup $*
+	@touch $@

@@ -1,0 +1,287 @@
+"""The house rules: who may import whom, what an import costs, and what a public docstring holds.
+
+The imports are read from the source, those inside functions included, so nothing needs to run.
+"""
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import statistics
+import subprocess
+import sys
+import time
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import bayesdiff
+
+PACKAGE = Path(bayesdiff.__file__).parent
+ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PACKAGE.rglob("*.py")} - {"__init__"})
+
+# A room is a module of the package, or a folder of them. Each may import the rooms named here, and the root's version.
+STEP = {"schedule", "step", "priors"}
+KERNELS = {"newton", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
+INVERT = STEP | KERNELS | {"compiled", "inverters", "results"}
+CHAIN = INVERT | {"inversion", "chain"}
+MAY_IMPORT = {
+    "schedule": set(),
+    "step": {"schedule"},
+    "priors": {"schedule", "step"},
+    "compiled": STEP,
+    "newton": set(),
+    "moves": set(),
+    "batches": set(),
+    "inverters": STEP | KERNELS | {"compiled"},
+    "results": set(),
+    "inversion": INVERT,
+    "chain": INVERT,
+    "calibration": CHAIN,
+    "multimodal": CHAIN,
+    "images": CHAIN,
+    "comparison": set(),
+    "plots": {"comparison"},
+    "report": {"comparison", "plots", "results"},
+    "cli": CHAIN | {"calibration", "multimodal", "images", "comparison", "plots", "report"},
+    "__main__": {"cli"},
+}
+
+# These read what was computed and must not be able to compute it: "a report cannot sample".
+READERS = ["comparison", "plots", "report"]
+COMPUTE = {
+    "pymc",
+    "pymc_extras",
+    "pytensor",
+    "jax",
+    "jaxlib",
+    "blackjax",
+    "nutpie",
+    "numpyro",
+    "optax",
+    "flax",
+    "torch",
+}
+COMPUTE |= {"emcee", "dynesty", "ultranest", "zeus", "pocomc", "bambi"}
+
+# Beside the package, never inside it: a wheel does not hold them.
+OUTSIDE = {"models", "tests", "reports"}
+
+HEAVY = ["pymc", "pytensor", "jax", "arviz", "matplotlib", "xarray"]
+
+
+def imported(source: str, module: str, *, package: bool = False) -> set[str]:
+    """Absolute dotted names of all that a module's source imports: at its top, in functions, by `import_module("...")`.
+
+    `from a import b` gives "a.b", which may be a module or a name in one. `module` is where the source stands: relative
+    imports start there; `package` says that it is an __init__.py.
+    """
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = []
+            if node.level:
+                parts = module.split(".") if package else module.split(".")[:-1]
+                base = parts[: len(parts) - (node.level - 1)]
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{stem}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            function = ast.unparse(node.func).split(".")[-1]
+            if function in {"import_module", "_import_module", "__import__"}:
+                names.add(str(node.args[0].value))
+    return names
+
+
+def offences(source: str, module: str, *, package: bool = False) -> list[str]:
+    """What a module of the package imports and must not."""
+    room = module.split(".")[1]
+    found = []
+    for name in sorted(imported(source, module, package=package)):
+        top, _, rest = name.partition(".")
+        if top in OUTSIDE:
+            found.append(f"{module} imports {name}: the package stands alone")
+        elif top in COMPUTE and room in READERS:
+            found.append(f"{module} imports {name}: it must not be able to sample")
+        elif top == "bayesdiff" and rest != "__version__":
+            target = rest.split(".")[0]
+            if target not in MAY_IMPORT:
+                found.append(f"{module} imports {name}: name the module that it comes from")
+            elif target != room and target not in MAY_IMPORT[room]:
+                found.append(f"{module} imports {name}: {room} may import {sorted(MAY_IMPORT[room]) or 'no room'}")
+    return found
+
+
+def sources(room: str) -> list[tuple[str, str, bool]]:
+    """(source, dotted name, is an __init__.py) for every file of a room."""
+    files = [PACKAGE / f"{room}.py"] if (PACKAGE / f"{room}.py").exists() else sorted((PACKAGE / room).rglob("*.py"))
+    found = []
+    for file in files:
+        parts = ["bayesdiff", *file.relative_to(PACKAGE).with_suffix("").parts]
+        package = parts[-1] == "__init__"
+        found.append((file.read_text(encoding="utf-8"), ".".join(parts[:-1] if package else parts), package))
+    return found
+
+
+def loaded(statement: str) -> set[str]:
+    """Names in sys.modules after a statement in a fresh interpreter."""
+    code = f"{statement}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    return set(json.loads(run.stdout.splitlines()[-1]))
+
+
+def test_the_rules_have_no_circle():
+    order = list(TopologicalSorter(MAY_IMPORT).static_order())  # raises CycleError
+    assert set(order) == set(MAY_IMPORT), "a rule names a room that has no rule"
+
+
+def test_readers_cannot_reach_what_computes():
+    reached, todo = set(), list(READERS)
+    while todo:
+        room = todo.pop()
+        reached.add(room)
+        todo += MAY_IMPORT[room] - reached
+    assert reached == {"comparison", "plots", "report", "results"}
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_imports_go_downwards(room):
+    assert room in MAY_IMPORT, f"give bayesdiff.{room} its place in MAY_IMPORT, as in the design"
+    files = sources(room)
+    assert files
+    assert [offence for file in files for offence in offences(file[0], file[1], package=file[2])] == []
+
+
+def test_the_root_imports_only_for_type_checkers():
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
+    ]
+    assert {name.split(".")[0] for name in imported(ast.unparse(tree), "bayesdiff", package=True)} <= {
+        "importlib",
+        "typing",
+    }
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "reason"),
+    [
+        ("bayesdiff.schedule", "import bayesdiff.chain", "schedule may import"),
+        ("bayesdiff.step", "from bayesdiff.compiled import compile_prior", "step may import"),
+        ("bayesdiff.step", "from .compiled import compile_prior", "step may import"),
+        ("bayesdiff.step", "from . import inverters", "step may import"),
+        ("bayesdiff.images.data", "from ..cli import main", "images may import"),
+        ("bayesdiff.compiled", "def f():\n    from bayesdiff import inversion", "compiled may import"),
+        ("bayesdiff.results", "class A:\n    def f(self):\n        import bayesdiff.plots as p", "results may import"),
+        ("bayesdiff.results", "import importlib\nimportlib.import_module('bayesdiff.chain')", "results may import"),
+        ("bayesdiff.chain", "from bayesdiff import draw", "name the module"),
+        ("bayesdiff.chain", "import bayesdiff as bd", "name the module"),
+        ("bayesdiff.plots", "import jax.numpy as jnp", "able to sample"),
+        ("bayesdiff.comparison", "def f():\n    from pymc import sample", "able to sample"),
+        ("bayesdiff.report.page", "import blackjax", "able to sample"),
+        ("bayesdiff.report.page", "from bayesdiff.inversion import sample_posterior", "report may import"),
+        ("bayesdiff.cli", "from models.gaussian import prior", "stands alone"),
+        ("bayesdiff.inversion", "import tests.exact", "stands alone"),
+    ],
+)
+def test_a_bad_import_is_flagged(module, source, reason):
+    [offence] = offences(source, module)
+    assert reason in offence
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("bayesdiff.compiled", "import jax\nfrom bayesdiff.step import step_model\nfrom .priors import density"),
+        (
+            "bayesdiff.images.train",
+            "from .data import kittens\nfrom bayesdiff.images import data\nfrom ..chain import reverse",
+        ),
+        ("bayesdiff.results", "from bayesdiff import __version__\nimport xarray"),
+        ("bayesdiff.cli", "def main():\n    from bayesdiff import inversion\n    import pymc"),
+    ],
+)
+def test_a_good_import_is_not(module, source):
+    assert offences(source, module) == []
+
+
+def test_a_package_resolves_its_own_relative_imports():
+    assert imported("from .page import write", "bayesdiff.report", package=True) == {"bayesdiff.report.page.write"}
+    assert imported("from .page import write", "bayesdiff.report.html") == {"bayesdiff.report.page.write"}
+    assert imported("from ..plots import plot_step", "bayesdiff.report", package=True) == {"bayesdiff.plots.plot_step"}
+
+
+@pytest.mark.parametrize("module", ["bayesdiff", *(["bayesdiff.cli"] if "cli" in ROOMS else [])])
+def test_import_is_light(module):
+    assert loaded(f"import {module}").isdisjoint(HEAVY)
+
+
+def test_heavy_imports_would_be_seen():
+    assert "xarray" in loaded("import bayesdiff, xarray")
+
+
+def test_readers_load_nothing_that_computes():
+    # ArviZ itself loads JAX where that is installed and NumPyro is not: a lazy import that its lazy_loader sets off.
+    readers = [room for room in READERS if room in ROOMS]
+    assert loaded("\n".join(f"import bayesdiff.{room}" for room in readers)).isdisjoint(COMPUTE - {"jax", "jaxlib"})
+
+
+def seconds(*command: str) -> float:
+    """Median wall time of five runs of a command, after one that is not counted: it writes bytecode."""
+
+    def once():
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return time.perf_counter() - start
+
+    once()
+    return statistics.median(once() for _ in range(5))
+
+
+@pytest.mark.bench
+def test_import_is_quick():
+    bare = seconds(sys.executable, "-c", "import numpy")
+    full = seconds(sys.executable, "-c", "import numpy, bayesdiff")
+    print(f"import bayesdiff: {full - bare:.3f} s beyond Python and numpy ({bare:.3f} s)")
+    assert full - bare <= 0.2
+
+
+@pytest.mark.bench
+def test_help_is_quick():
+    full = seconds(str(Path(sys.executable).with_name("bayesdiff")), "--help")
+    print(f"bayesdiff --help: {full:.3f} s")
+    assert full <= 0.3
+
+
+@pytest.mark.parametrize("name", bayesdiff.__all__)
+def test_public_docstring(name):
+    public = getattr(bayesdiff, name)
+    doc = (
+        inspect.cleandoc(vars(public).get("__doc__") or "")
+        if isinstance(public, type)
+        else inspect.getdoc(public) or ""
+    )
+    first, *_ = doc.splitlines() or [""]
+    assert first.endswith("."), f"{name}: the first line of its docstring is one sentence: {first!r}"
+    sections = re.findall(r"^(\w[\w ]*)\n-{3,}$", doc, flags=re.MULTILINE)
+    assert "Examples" in sections, f"{name}: no Examples section"
+    assert ">>> " in doc.split("Examples\n---")[1], f"{name}: no example that runs"
+    if not isinstance(public, type) and inspect.signature(public).parameters:
+        assert {"Parameters", "Returns"} <= set(sections), f"{name}: sections {sections}"
+
+
+def test_public_names_are_told_to_type_checkers():
+    """The lazy names and those under TYPE_CHECKING are two lists of the same thing: they agree."""
+    told = set()
+    for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.If):
+            told |= {f"{part.module}.{alias.name}" for part in node.body for alias in part.names}
+    assert told == {f"bayesdiff.{home}.{name}" for name, home in bayesdiff._HOME.items()}
+
+
+def test_the_package_is_typed():
+    assert (PACKAGE / "py.typed").exists()
+    assert importlib.util.find_spec("bayesdiff").origin == str(PACKAGE / "__init__.py")
