@@ -1,0 +1,67 @@
+"""bayesdiff: diffusion as a probabilistic program.
+
+    o | x ~ N(alpha x, sigma^2 I)                     blur: one diffusion step
+    p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)          invert it, by Bayes, for any prior p0 that is a pm.Model
+    x = argmax p(x | o)   or   x ~ p(x | o)            by its mode, or by its posterior
+
+Everything here is loaded on first use: ``import bayesdiff`` costs nothing, PyMC and JAX cost seconds.
+"""
+
+from importlib import import_module as _import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bayesdiff.comparison import compare as compare
+    from bayesdiff.compiled import CompiledPrior as CompiledPrior
+    from bayesdiff.compiled import compile_prior as compile_prior
+    from bayesdiff.inverters import draw as draw
+    from bayesdiff.inverters import from_pymc as from_pymc
+    from bayesdiff.inverters import laplace as laplace
+    from bayesdiff.inverters import mean as mean
+    from bayesdiff.inverters import mode as mode
+    from bayesdiff.inversion import find_map as find_map
+    from bayesdiff.inversion import sample_posterior as sample_posterior
+    from bayesdiff.plots import plot_compare as plot_compare
+    from bayesdiff.plots import plot_step as plot_step
+    from bayesdiff.priors import density as density
+    from bayesdiff.priors import gaussian_mixture as gaussian_mixture
+    from bayesdiff.priors import tilt as tilt
+    from bayesdiff.results import load as load
+    from bayesdiff.results import save as save
+    from bayesdiff.step import step_model as step_model
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "density": "priors",
+    "tilt": "priors",
+    "gaussian_mixture": "priors",
+    "step_model": "step",
+    "compile_prior": "compiled",
+    "CompiledPrior": "compiled",
+    "draw": "inverters",
+    "mode": "inverters",
+    "mean": "inverters",
+    "laplace": "inverters",
+    "from_pymc": "inverters",
+    "find_map": "inversion",
+    "sample_posterior": "inversion",
+    "compare": "comparison",
+    "plot_step": "plots",
+    "plot_compare": "plots",
+    "save": "results",
+    "load": "results",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'bayesdiff' has no attribute {name!r}")
+    value = getattr(_import_module(f"bayesdiff.{_HOME[name]}"), name)
+    globals()[name] = value  # the next look-up finds it at once
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

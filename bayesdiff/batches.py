@@ -1,0 +1,120 @@
+"""Long batches: cut into chunks, run on all cores, put together again.
+
+Each chunk has a fixed size and its own seed, so the answer does not depend on how many cores there are.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import jax
+import numpy as np
+
+# Chunks in one call of a kernel: enough to make the call itself cheap, few enough to keep both cores busy to the end.
+CHUNKS_PER_CALL = 32
+
+
+def power_of_two(number: int) -> int:
+    """The smallest power of two that is at least `number`: XLA compiles once per size, so few sizes are used."""
+    return 1 << max(0, number - 1).bit_length()
+
+
+def in_chunks(
+    kernel: Callable[..., Any],
+    arrays: Sequence[np.ndarray],
+    *,
+    chunk: int,
+    random_seed: int,
+    progress: Callable[[int], None] | None = None,
+) -> Any:
+    """Compute ``kernel(keys, *arrays)`` over a batch, chunk by chunk.
+
+    Parameters
+    ----------
+    kernel : callable
+        (keys (calls,), *arrays (calls, size, ...)) -> a tree of arrays (calls, size, ...), compiled.
+    arrays : sequence of ndarray (batch, ...)
+        What varies along the batch.
+    chunk : int
+        Rows of a chunk.
+    random_seed : int
+        Chunk i runs with the key of (random_seed, i).
+    progress : callable, optional
+        Told the number of rows whenever some are done.
+
+    Returns
+    -------
+    tree of ndarray (batch, ...)
+    """
+    batch = len(arrays[0])
+    size = min(chunk, power_of_two(batch))
+    chunks = -(-batch // size)
+    per_call = min(CHUNKS_PER_CALL, power_of_two(-(-chunks // (2 if chunks > 1 else 1))))
+    key = jax.random.key(random_seed)
+    results: list[np.ndarray] = []
+    tree = None
+
+    def run(first: int) -> tuple[int, Any]:
+        start, stop = first * size, min((first + per_call) * size, batch)
+        rows = [array[start:stop] for array in arrays]
+        if stop - start < per_call * size:  # pad by the last row: it is valid where the batch is
+            rows = [np.concatenate([part, np.repeat(part[-1:], per_call * size - len(part), axis=0)]) for part in rows]
+        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(first, first + per_call))
+        parts = kernel(keys, *[part.reshape(per_call, size, *part.shape[1:]) for part in rows])
+        return first, jax.tree.map(np.asarray, parts)
+
+    workers = os.process_cpu_count() or 1
+    pending = iter(range(0, chunks, per_call))
+    with ThreadPoolExecutor(workers) as pool:
+        running = {pool.submit(run, first) for first in islice(pending, 2 * workers)}
+        try:
+            while running:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    running.update(pool.submit(run, first) for first in [next(pending, None)] if first is not None)
+                    first, parts = future.result()
+                    leaves, tree = jax.tree.flatten(parts)
+                    if not results:
+                        results = [np.empty((batch, *leaf.shape[2:]), leaf.dtype) for leaf in leaves]
+                    start, stop = first * size, min((first + per_call) * size, batch)
+                    for result, leaf in zip(results, leaves, strict=True):
+                        result[start:stop] = leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])[: stop - start]
+                    if progress:
+                        progress(stop - start)
+        finally:
+            for future in running:
+                future.cancel()
+    return jax.tree.unflatten(tree, results)
+
+
+@contextmanager
+def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[int], None] | None]:
+    """Show how much of `total` is done, on the terminal. A call that takes less than half a second shows nothing."""
+    if not show:
+        yield None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    bar = Progress(*columns)
+    task = bar.add_task(what, total=total)
+    started, begun = False, time.perf_counter()
+
+    def advance(rows: int) -> None:
+        nonlocal started
+        bar.advance(task, rows)
+        if not started and time.perf_counter() - begun > 0.5:
+            bar.start()
+            started = True
+
+    try:
+        yield advance
+    finally:
+        if started:
+            bar.stop()

@@ -1,0 +1,986 @@
+"""Inverters: a batch of steps in, a batch of x out.
+
+    p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)
+
+`mode` takes the x that maximises it, `draw` a draw from it, `mean` its mean, `laplace` a draw from the Gaussian at its mode.
+An inverter is a function ``(prior, o, alpha, sigma, *, start, random_seed) -> (x, stats)`` on unconstrained arrays (batch, n). Any
+function of that form serves, `from_pymc` makes one of any PyMC function.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pymc as pm
+from blackjax.diagnostics import effective_sample_size, potential_scale_reduction
+from numpy.typing import ArrayLike
+
+from bayesdiff.batches import in_chunks
+from bayesdiff.compiled import CompiledPrior, Data, Density, compile_prior
+from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
+from bayesdiff.newton import DENSE, Modes, eigenvalues, find_modes, floored, matrix_function
+from bayesdiff.step import read_noise, real_array, step_model
+
+Stats = dict[str, np.ndarray]
+Seed = int | np.integer | np.random.Generator | None
+
+# Where climbs start: o / alpha and points around it, and the best of each of a few groups of prior draws.
+NEAR_STARTS = 3
+GROUPS = 3
+GROUP_SIZE = 16
+# Observations that climb together. Chunks that fit a core's cache run two to three times as fast as large ones.
+CLIMB_CHUNK = 512
+# Numbers that the draws of one chunk may take: 64 MB.
+DRAW_NUMBERS = 2**23
+DRAW_LANES = 1024
+PRIOR_JUMPS = 4
+BANK = 2**16
+# A lane that jumps this often needs few local moves; they are then made in every LOCAL_EVERY-th sweep.
+JUMPS_SUFFICE = 0.5
+LOCAL_EVERY = 8
+# A quarter of a period of a Gaussian of the metric's scale: the trajectory that forgets most per unit of work.
+TRAJECTORY = np.pi / 2
+MAX_LEAPS = 24
+TARGET_ACCEPTANCE = 0.8
+
+
+class Inverter(Protocol):
+    """A function that turns a batch of steps into a batch of x: see the module."""
+
+    def __call__(
+        self,
+        prior: CompiledPrior,
+        o: ArrayLike,
+        alpha: ArrayLike = ...,
+        sigma: ArrayLike = ...,
+        *,
+        start: ArrayLike | None = ...,
+        random_seed: Seed = ...,
+    ) -> tuple[np.ndarray, Stats]:
+        """Return x (batch, n) and statistics, each (batch, ...)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A batch of steps, checked: ``o`` (batch, n), ``alpha`` and ``sigma`` (batch,), ``start`` (batch, starts, n), ``good`` (batch,).
+
+    A bad observation (not finite) is replaced by 0 and its row is False in ``good``: it is computed along, and blanked later.
+    """
+
+    o: np.ndarray
+    alpha: np.ndarray
+    sigma: np.ndarray
+    start: np.ndarray
+    good: np.ndarray
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """What a kernel takes."""
+        return self.o, self.alpha, self.sigma, self.start
+
+    def blank(self, values: np.ndarray) -> np.ndarray:
+        """Make the rows of bad observations NaN (False, 0 where there is no NaN)."""
+        if not self.good.all():
+            values = values.copy()
+            values[~self.good] = np.nan if values.dtype.kind == "f" else 0
+        return values
+
+
+def read_steps(
+    prior: CompiledPrior, o: ArrayLike, alpha: ArrayLike, sigma: ArrayLike, start: ArrayLike | None = None
+) -> Steps:
+    """Check a batch of steps before anything is computed.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, alpha or sigma is not to be used, or no observation at all is finite.
+    """
+    array = real_array(o, "o")
+    if array.ndim != 2 or array.shape[1] != prior.n or not len(array):
+        raise ValueError(f"o has shape {array.shape}; an inverter takes (batch, {prior.n}), columns {prior.layout.labels[:6]}")
+    batch = len(array)
+    alpha_, sigma_ = (np.broadcast_to(value, (batch,)) for value in read_noise(alpha, sigma, batch))
+    good = np.isfinite(array).all(axis=1)
+    if not good.any():
+        raise ValueError(f"none of the {batch} observations is finite: o[0] is {array[0].tolist()}; write numbers")
+    starts = np.empty((batch, 0, prior.n))
+    if start is not None:
+        starts = real_array(start, "start")
+        if starts.shape != array.shape:
+            raise ValueError(f"start has shape {starts.shape}; write that of o, {array.shape}")
+        starts = starts[:, None, :]
+    return Steps(np.where(good[:, None], array, 0.0), alpha_, sigma_, starts, good)
+
+
+def generator(random_seed: Seed) -> np.random.Generator:
+    """Make a Generator of an int, a Generator or None; anything else is a TypeError."""
+    if random_seed is not None and not isinstance(random_seed, int | np.integer | np.random.Generator):
+        raise TypeError(f"random_seed is {random_seed!r}; write an int, a numpy Generator or None")
+    if isinstance(random_seed, int | np.integer) and random_seed < 0:
+        raise ValueError(f"random_seed is {random_seed}; write an int >= 0")
+    return np.random.default_rng(random_seed)
+
+
+def _key(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31))
+
+
+# ---------------------------------------------------------------------------------------------------------------- modes
+
+
+class Shared(NamedTuple):
+    """Points that a whole batch shares, made once a call.
+
+    ``near`` (NEAR_STARTS, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (GROUPS, GROUP_SIZE, n): draws of p0, or
+    points around the initial point where there are none, with ``far_prior`` (GROUPS, GROUP_SIZE), their log p0;
+    ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly none.
+    """
+
+    near: np.ndarray
+    far: np.ndarray
+    far_prior: np.ndarray
+    bank: np.ndarray
+    bank_prior: np.ndarray
+
+
+def shared_points(prior: CompiledPrior, rng: np.random.Generator, bank: int = 0) -> Shared:
+    """Draw the points that a whole batch shares.
+
+    Raises
+    ------
+    ValueError
+        If log p0 is not finite at any of them.
+    """
+    near = np.concatenate([np.zeros((1, prior.n)), rng.normal(size=(NEAR_STARTS - 1, prior.n))])
+    count = GROUPS * GROUP_SIZE
+    drawn = prior.draws(count + bank, rng)
+    if drawn is None or len(drawn) < count:
+        # Scales from a half to eight, so that some start is near whatever the prior's own scale is.
+        scales = np.geomspace(0.5, 8.0, count - 1)[:, None]
+        start = prior.initial_point()
+        drawn = np.concatenate([start[None], start + scales * rng.normal(size=(count - 1, prior.n))])
+        rng.shuffle(drawn)
+    logp = prior.logp(drawn)
+    usable = np.isfinite(logp)
+    if not usable.any():
+        raise ValueError(
+            f"the prior's log density is not finite at any of {len(drawn)} starts, the first {drawn[0].tolist()} "
+            f"(unconstrained {prior.layout.labels[:6]}); give its variables an initval inside their support"
+        )
+    good = usable[count:]
+    return Shared(
+        near=near,
+        far=drawn[:count].reshape(GROUPS, GROUP_SIZE, prior.n),
+        far_prior=np.where(usable, logp, -np.inf)[:count].reshape(GROUPS, GROUP_SIZE),
+        bank=drawn[count:][good],
+        bank_prior=logp[count:][good],
+    )
+
+
+def _starts(o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array, shared: Shared) -> jax.Array:
+    """Where the climbs of one observation start (starts, n): given, near o / alpha, and the best of each group of draws."""
+    near = (o + sigma * shared.near) / alpha
+    posterior = shared.far_prior - 0.5 * (((o - alpha * shared.far) / sigma) ** 2).sum(-1)
+    best = jnp.arange(GROUP_SIZE) == posterior.argmax(axis=1)[:, None]
+    far = jnp.where(best[:, :, None], shared.far, 0.0).sum(axis=1)
+    return jnp.concatenate([given, near, far])
+
+
+def _log_posterior(
+    density: Density, data: Data, o: jax.Array, alpha: jax.Array, sigma: jax.Array
+) -> Callable[[jax.Array], jax.Array]:
+    def logp(x: jax.Array) -> jax.Array:
+        square = (((o - alpha * x) / sigma) ** 2).sum()
+        return density(x, data) - 0.5 * square - o.shape[0] * (jnp.log(sigma) + 0.5 * jnp.log(2 * jnp.pi))
+
+    return logp
+
+
+def _modes(
+    density: Density, data: Data, shared: Shared, o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array
+) -> Modes:
+    """The modes of one observation."""
+    logp = _log_posterior(density, data, o, alpha, sigma)
+    return find_modes(logp, _starts(o, alpha, sigma, given, shared), (alpha / sigma) ** 2)
+
+
+class Found(NamedTuple):
+    """`Modes` of a batch, and the Laplace approximation at each one's best.
+
+    ``sd`` (batch, n): NaN where the Hessian is not positive definite. ``root`` (batch, n, n) with root root' = |H|^-1 at
+    the best mode, or (batch, 0, 0) if not asked for.
+    """
+
+    x: Any
+    logp: Any
+    agreed: Any
+    converged: Any
+    evaluations: Any
+    sd: Any
+    root: Any
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _find(
+    density: Density,
+    with_root: bool,
+    data: Data,
+    shared: Shared,
+    o: jax.Array,
+    alpha: jax.Array,
+    sigma: jax.Array,
+    given: jax.Array,
+) -> Found:
+    def one(o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array) -> Found:
+        found = _modes(density, data, shared, o, alpha, sigma, given)
+        precision = found.precision[0]
+        if not precision.size:  # too many dimensions to form it at every step; once, at the best mode
+            precision = -jax.hessian(_log_posterior(density, data, o, alpha, sigma))(found.x[0])
+        maximum = eigenvalues(precision).min() > 0
+        covariance = matrix_function(precision, lambda values: 1 / floored(values))
+        root = matrix_function(precision, lambda values: 1 / jnp.sqrt(floored(values))) if with_root else jnp.zeros((0, 0))
+        sd = jnp.where(maximum, jnp.sqrt(jnp.diagonal(covariance)), jnp.nan)
+        return Found(found.x, found.logp, found.agreed, found.converged, found.evaluations, sd, root)
+
+    def chunk(steps: tuple[jax.Array, ...]) -> Found:
+        # Above DENSE one lane alone fills the memory with its Hessian.
+        return jax.vmap(one)(*steps) if o.shape[-1] <= DENSE else jax.lax.map(lambda step: one(*step), steps)
+
+    return jax.lax.map(chunk, (o, alpha, sigma, given))
+
+
+def find_modes_of(
+    prior: CompiledPrior,
+    steps: Steps,
+    rng: np.random.Generator,
+    *,
+    with_root: bool = False,
+    progress: Callable[[int], None] | None = None,
+) -> Found:
+    """Compute the modes of a batch of steps, best first: arrays (batch, starts, ...)."""
+    shared, data = shared_points(prior, rng), prior.data
+    return in_chunks(
+        lambda keys, *arrays: _find(prior.density, with_root, data, shared, *arrays),
+        steps.arrays,
+        chunk=CLIMB_CHUNK,
+        random_seed=_key(rng),
+        progress=progress,
+    )
+
+
+def mode(
+    prior: CompiledPrior | pm.Model,
+    o: ArrayLike,
+    alpha: ArrayLike = 1.0,
+    sigma: ArrayLike = 1.0,
+    *,
+    start: ArrayLike | None = None,
+    random_seed: Seed = None,
+) -> tuple[np.ndarray, Stats]:
+    """Compute the mode of p(x | o) for a batch of observations.
+
+    x = argmax N(o; alpha x, sigma^2 I) p0(x), on unconstrained coordinates, Jacobian included
+
+    Parameters
+    ----------
+    prior : CompiledPrior or pm.Model
+        p0.
+    o : array_like (batch, n)
+        Observations, flat as `CompiledPrior.layout` says.
+    alpha, sigma : array_like () or (batch,)
+        Signal and noise of the step.
+    start : array_like (batch, n), optional
+        One start more for each observation.
+    random_seed : int, Generator or None
+        For the starts that all observations share.
+
+    Returns
+    -------
+    x : ndarray (batch, n)
+        The best mode found; NaN for an observation that is not finite.
+    stats : dict of ndarray (batch,)
+        ``lp``, ``converged``, ``starts_agreed`` (how many climbs ended there), ``starts``, ``evaluations``, and ``sd`` (batch, n), the
+        Laplace sd.
+
+    Raises
+    ------
+    ValueError
+        If a shape is wrong, `sigma` is not > 0, `alpha` is 0, or p0 is not finite at any start.
+
+    Notes
+    -----
+    The best of several climbs, not surely the global mode: ``starts_agreed`` says how sure it is.
+
+    References
+    ----------
+    Dauphin et al. (2014), Identifying and attacking the saddle point problem, section 4.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> x, stats = bd.mode(prior, [[5.05]], sigma=10.0, random_seed=0)  # o / 101
+    >>> round(float(x[0, 0]), 12)
+    0.05
+    """
+    prior = compile_prior(prior)
+    steps = read_steps(prior, o, alpha, sigma, start)
+    found = find_modes_of(prior, steps, generator(random_seed))
+    return _best(steps, found), _mode_stats(steps, found)
+
+
+def _best(steps: Steps, found: Found) -> np.ndarray:
+    return steps.blank(found.x[:, 0])
+
+
+def _mode_stats(steps: Steps, found: Found) -> Stats:
+    stats = {
+        "lp": found.logp[:, 0],
+        "converged": found.converged[:, 0],
+        "starts_agreed": found.agreed[:, 0],
+        "starts": np.full(len(found.x), found.x.shape[1]),
+        "evaluations": found.evaluations,
+        "sd": found.sd,
+    }
+    return {name: steps.blank(values) for name, values in stats.items()}
+
+
+def laplace(
+    prior: CompiledPrior | pm.Model,
+    o: ArrayLike,
+    alpha: ArrayLike = 1.0,
+    sigma: ArrayLike = 1.0,
+    *,
+    start: ArrayLike | None = None,
+    random_seed: Seed = None,
+) -> tuple[np.ndarray, Stats]:
+    """Draw from the Gaussian at the mode of p(x | o), for a batch of observations.
+
+    x ~ N(m, H^-1), m = argmax p(x | o), H = -d^2 log p(x | o) / dx^2 at m
+
+    Parameters
+    ----------
+    prior : CompiledPrior or pm.Model
+        p0.
+    o : array_like (batch, n)
+        Observations, flat as `CompiledPrior.layout` says.
+    alpha, sigma : array_like () or (batch,)
+        Signal and noise of the step.
+    start : array_like (batch, n), optional
+        One start more for each observation.
+    random_seed : int, Generator or None
+        For the starts and the draws.
+
+    Returns
+    -------
+    x : ndarray (batch, n)
+        One draw each; NaN for an observation that is not finite.
+    stats : dict of ndarray (batch,)
+        Those of `mode`.  Where H is not positive definite (``sd`` is NaN) the draw used its absolute eigenvalues.
+
+    Raises
+    ------
+    ValueError
+        As `mode` does.
+
+    References
+    ----------
+    Tierney, Kadane (1986), Accurate approximations for posterior moments and marginal densities, section 2.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> x, stats = bd.laplace(prior, np.zeros((10_000, 1)), sigma=10.0, random_seed=0)
+    >>> bool(abs(x.var() - 100 / 101) < 0.05)
+    True
+    """
+    prior = compile_prior(prior)
+    steps = read_steps(prior, o, alpha, sigma, start)
+    rng = generator(random_seed)
+    found = find_modes_of(prior, steps, rng, with_root=True)
+    x = found.x[:, 0] + np.einsum("bij,bj->bi", found.root, rng.normal(size=steps.o.shape))
+    return steps.blank(x), _mode_stats(steps, found)
+
+
+# ---------------------------------------------------------------------------------------------------------------- draws
+
+
+class Drawn(NamedTuple):
+    """Draws from p(x | o) of a batch.
+
+    ``x`` (batch, chains, draws, n), ``lp`` (batch, chains, draws) with constants, ``acceptance`` of HMC and ``diverging`` likewise;
+    ``step_size`` (batch,), ``leaps`` (batch,), ``jumps`` (batch, chains): share of sweeps in which a lane jumped; ``evaluations``
+    (batch,) of log p0; ``r_hat`` and ``ess`` (batch, n); ``alive`` (batch,): whether a start was found.
+    """
+
+    x: Any
+    lp: Any
+    acceptance: Any
+    diverging: Any
+    step_size: Any
+    leaps: Any
+    jumps: Any
+    evaluations: Any
+    r_hat: Any
+    ess: Any
+    alive: Any
+
+
+class _Tuning(NamedTuple):
+    """What warm-up learns. ``log_step`` (obs,) and its ``average``; moments of the lanes: ``count``, ``mean`` (lanes, n), ``square``."""
+
+    log_step: jax.Array
+    average: jax.Array
+    moves: jax.Array
+    count: jax.Array
+    mean: jax.Array
+    square: jax.Array
+
+
+class _Sweep(NamedTuple):
+    """What a sweep did: HMC's ``acceptance`` and ``diverging``, ``jumped`` (lanes,), ``evaluations`` (lanes,)."""
+
+    acceptance: jax.Array
+    diverging: jax.Array
+    jumped: jax.Array
+    evaluations: jax.Array
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _sample(
+    density: Density,
+    draws: int,
+    tune: int,
+    chains: int,
+    data: Data,
+    shared: Shared,
+    keys: jax.Array,
+    o: jax.Array,
+    alpha: jax.Array,
+    sigma: jax.Array,
+    given: jax.Array,
+) -> Drawn:
+    def chunk(step: tuple[jax.Array, ...]) -> Drawn:
+        return _sample_chunk(density, draws, tune, chains, data, shared, *step)
+
+    return jax.lax.map(chunk, (keys, o, alpha, sigma, given))
+
+
+def _sample_chunk(
+    density: Density,
+    draws: int,
+    tune: int,
+    chains: int,
+    data: Data,
+    shared: Shared,
+    key: jax.Array,
+    o: jax.Array,
+    alpha: jax.Array,
+    sigma: jax.Array,
+    given: jax.Array,
+) -> Drawn:
+    """Draw for the observations of one chunk: find the modes, warm up, then sample with everything fixed."""
+    observations, n = o.shape
+    dense = n <= DENSE
+
+    def by_chain(values: jax.Array) -> jax.Array:  # an observation's row, once for each chain
+        return jnp.repeat(values, chains, axis=0)
+
+    def by_observation(values: jax.Array) -> jax.Array:
+        return values.reshape(observations, chains, *values.shape[1:])
+
+    prior = jax.vmap(lambda x: density(x, data))
+    prior_and_gradient = jax.vmap(jax.value_and_grad(lambda x: density(x, data)))
+    target = Target(prior, by_chain(o), by_chain(alpha), by_chain(sigma))
+    begin, offset, run = jax.random.split(key, 3)
+
+    modes = jax.vmap(lambda *step: _modes(density, data, shared, *step))(o, alpha, sigma, given)
+    alive = jnp.isfinite(modes.logp[:, 0])
+    gaussians, metric = _at_modes(modes, (sigma / alpha)[:, None], dense)
+    gaussians_by_lane = jax.tree.map(by_chain, gaussians)
+    lanes = _begin(begin, modes, gaussians_by_lane, prior, chains)
+
+    bank = shared.bank.shape[0]
+    if bank:
+        # A lane meets every draw of the bank once, in turn, before any again: to the lane they are fresh draws of p0.
+        spread = jnp.tile(jnp.arange(chains) * (bank // chains), observations)
+        offsets = by_chain(jax.random.randint(offset, (observations,), 0, bank)) + spread
+
+    def sweep(
+        key: jax.Array, lanes: Lanes, time: jax.Array, metric: Metric, log_step: jax.Array, local: jax.Array
+    ) -> tuple[Lanes, _Sweep]:
+        keys = jax.random.split(key, PRIOR_JUMPS + 5)
+        jumped = jnp.zeros(lanes.prior.shape, bool)
+        evaluations = jnp.zeros(lanes.prior.shape, int)
+        for j in range(PRIOR_JUMPS if bank else 0):
+            at = (offsets + time * PRIOR_JUMPS + j) % bank
+            lanes, accepted = prior_jump(keys[j], lanes, target, Lanes(shared.bank[at], shared.bank_prior[at]))
+            jumped |= accepted
+        if dense:
+            lanes, accepted = mode_jump(keys[-1], lanes, target, gaussians_by_lane)
+            jumped |= accepted
+            evaluations += 1
+
+        def move(lanes: Lanes) -> tuple[Lanes, jax.Array, jax.Array, jax.Array]:
+            used = jnp.zeros(lanes.prior.shape, int)
+            if n <= 3:
+                lanes, used = slice_move(keys[-2], lanes, target)
+            step = jnp.exp(log_step)
+            leaps = jnp.clip(jnp.ceil(TRAJECTORY / jnp.quantile(step, 0.1)), 1, MAX_LEAPS).astype(int)
+            # Mostly near the full step, at times down to an eighth of it: narrow places need that, and periods are broken.
+            jitter = 2.0 ** (-3 * jax.random.uniform(keys[-3], lanes.prior.shape) ** 2)
+            size = by_chain(jnp.minimum(step, TRAJECTORY / leaps)) * jitter
+            by_lane = Metric(by_chain(metric.root))
+            lanes, path = hmc(keys[-4], lanes, target, prior_and_gradient, by_lane, size, leaps)
+            return lanes, path.acceptance, path.diverging, used + leaps + 1
+
+        def rest(lanes: Lanes) -> tuple[Lanes, jax.Array, jax.Array, jax.Array]:
+            zeros = jnp.zeros(lanes.prior.shape)
+            return lanes, zeros, zeros > 0, zeros.astype(int)
+
+        lanes, acceptance, diverging, used = jax.lax.cond(local, move, rest, lanes)
+        return lanes, _Sweep(acceptance, diverging, jumped, evaluations + used)
+
+    def is_local(time: jax.Array, since: jax.Array, jumps: jax.Array) -> jax.Array:
+        """Whether the chunk needs local moves in this sweep: unless every lane jumps often."""
+        rate = jnp.where(by_chain(alive), jumps / jnp.maximum(since, 1), 1.0)
+        return (since < 4 * LOCAL_EVERY) | (rate.min() < JUMPS_SUFFICE) | (time % LOCAL_EVERY == 0)
+
+    def tuned(tuning: _Tuning, lanes: Lanes, acceptance: jax.Array, local: jax.Array) -> _Tuning:
+        """Learn from one sweep of warm-up."""
+        gap = by_observation(acceptance).mean(axis=1) - TARGET_ACCEPTANCE
+        moves = tuning.moves + local
+        # Robbins and Monro (1951): towards the target, by less and less; the average of the path is what is used.
+        gain = jnp.where(local, 2.0 / (1.0 + moves) ** 0.6, 0.0)
+        log_step = jnp.clip(tuning.log_step + gain * gap, -12.0, 1.5)
+        weight = jnp.where(local, jnp.minimum(1.0, 4.0 / (moves + 3.0)), 0.0)
+        average = tuning.average + weight * (log_step - tuning.average)
+        count = tuning.count + 1
+        delta = lanes.x - tuning.mean
+        mean = tuning.mean + delta / count
+        left = lanes.x - mean
+        square = tuning.square + (delta[:, :, None] * left[:, None, :] if dense else delta * left)
+        return _Tuning(log_step, average, moves, count, mean, square)
+
+    def fresh() -> _Tuning:
+        step = jnp.full((observations,), -0.25 * jnp.log(n * 1.0))
+        square = jnp.zeros((*lanes.x.shape, n) if dense else lanes.x.shape)
+        return _Tuning(step, step, jnp.zeros(()), jnp.zeros(()), jnp.zeros(lanes.x.shape), square)
+
+    # Blocks of sweeps, the state of the lanes kept after each: two of warm-up, the first to reach the posterior, the second to
+    # learn its scale; a third to fit the step size to that scale; then one sweep a draw. One body, so compiled once.
+    reach, learn = tune // 4, tune // 2
+    lengths = jnp.concatenate([jnp.array([reach, learn, tune - reach - learn]), jnp.ones(draws, int)])
+
+    def block(state: Any, step: tuple[jax.Array, jax.Array]) -> Any:
+        index, length = step
+
+        def one(_: jax.Array, state: Any) -> Any:
+            time, since, lanes, metric, tuning, jumps, acceptance, diverging, evaluations = state
+            local = is_local(time, since, jumps)
+            log_step = jnp.where(index < 3, tuning.log_step, tuning.average)
+            lanes, did = sweep(jax.random.fold_in(run, time), lanes, time, metric, log_step, local)
+            acceptance = jnp.where(local, did.acceptance, acceptance)
+            tuning = jax.lax.cond(index < 3, tuned, lambda tuning, *_: tuning, tuning, lanes, acceptance, local)
+            jumps, evaluations = jumps + did.jumped, evaluations + did.evaluations
+            return time + 1, since + 1, lanes, metric, tuning, jumps, acceptance, did.diverging, evaluations
+
+        time, since, lanes, metric, tuning, jumps, *rest = jax.lax.fori_loop(0, length, one, state)
+        # After the first block the second starts anew from the same metric, after the second from what it learnt.
+        metric = jax.lax.cond(index == 1, _learned, lambda metric, _: metric, metric, tuning)
+        tuning = jax.lax.cond(index < 2, lambda _: fresh()._replace(log_step=tuning.average, average=tuning.average), lambda t: t, tuning)
+        new = index < 3
+        since, jumps = jnp.where(new, 0, since), jnp.where(new, 0, jumps)
+        state = (time, since, lanes, metric, tuning, jumps, *rest)
+        lp = lanes.prior + target.likelihood(lanes.x)
+        acceptance, diverging, _ = rest
+        return state, (lanes.x, lp, acceptance.astype(jnp.float32), diverging)
+
+    zero = jnp.zeros(lanes.prior.shape, int)
+    start = (jnp.zeros((), int), jnp.zeros((), int), lanes, metric, fresh(), zero, zero * 0.0, zero > 0, zero)
+    last, kept = jax.lax.scan(block, start, (jnp.arange(draws + 3), lengths))
+    _, _, _, _, tuning, jumps, _, _, evaluations = last
+    x, lp, acceptance, diverging = (values[3:] for values in kept)
+
+    def arrange(values: jax.Array) -> jax.Array:  # (draws, lanes, ...) -> (observations, chains, draws, ...)
+        return jnp.moveaxis(values, 0, 1).reshape(observations, chains, draws, *values.shape[2:])
+
+    constant = -n * (jnp.log(sigma) + 0.5 * jnp.log(2 * jnp.pi))
+    x = arrange(x)
+    r_hat, ess = _diagnostics(x)
+    leaps = jnp.clip(jnp.ceil(TRAJECTORY / jnp.quantile(jnp.exp(tuning.average), 0.1)), 1, MAX_LEAPS)
+    return Drawn(
+        x=x,
+        lp=arrange(lp) + constant[:, None, None],
+        acceptance=arrange(acceptance),
+        diverging=arrange(diverging),
+        step_size=jnp.minimum(jnp.exp(tuning.average), TRAJECTORY / leaps),
+        leaps=jnp.full((observations,), leaps.astype(int)),
+        jumps=by_observation(jumps) / draws,
+        evaluations=by_observation(evaluations).sum(axis=1) + modes.evaluations,
+        r_hat=r_hat,
+        ess=ess,
+        alive=alive,
+    )
+
+
+def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, Metric]:
+    """The Gaussians at the modes of each observation, as a proposal, and the best one's scale as HMC's first metric."""
+    n = modes.x.shape[-1]
+    if not dense:
+        nothing = jnp.zeros((modes.x.shape[0], 0))
+        return Gaussians(nothing, nothing, nothing, nothing, nothing), Metric(jnp.broadcast_to(scale, modes.x[:, 0].shape))
+    found = jnp.isfinite(modes.logp)
+    precision = jnp.where(found[:, :, None, None], modes.precision, jnp.eye(n))
+    spread = jax.vmap(jax.vmap(lambda h: matrix_function(h, floored)))(precision)
+    root = jax.vmap(jax.vmap(lambda h: matrix_function(h, lambda values: 1 / jnp.sqrt(floored(values)))))(precision)
+    half_log_det = 0.5 * jax.vmap(jax.vmap(lambda h: jnp.log(floored(eigenvalues(h))).sum()))(precision)
+    mass = jax.nn.softmax(jnp.where(found, modes.logp - half_log_det, -jnp.inf), axis=1)
+    # A tenth is shared out evenly: the mass of a mode that is no Gaussian may be far from what its curvature says.
+    even = found / jnp.maximum(found.sum(axis=1, keepdims=True), 1)
+    log_weight = jnp.log(0.9 * jnp.where(jnp.isnan(mass), 0.0, mass) + 0.1 * even)
+    # Half as much volume again, in any dimension: tails of the proposal should not be thinner than the posterior's.
+    wider = 1.5 ** (1 / n)
+    gaussians = Gaussians(
+        x=jnp.where(found[:, :, None], modes.x, 0.0),
+        precision=spread / wider**2,
+        root=root * wider,
+        log_height=log_weight + half_log_det - n * jnp.log(wider),
+        log_weight=log_weight,
+    )
+    return gaussians, Metric(root[:, 0])
+
+
+def _begin(
+    key: jax.Array, modes: Modes, gaussians: Gaussians, prior: Callable[[jax.Array], jax.Array], chains: int
+) -> Lanes:
+    """Where the lanes start: one in each mode found, the others dispersed around them."""
+    observations, most, n = modes.x.shape
+    found = jnp.isfinite(modes.logp).sum(axis=1)
+    chain = jnp.arange(chains)[None, :]
+    which = chain % jnp.maximum(found, 1)[:, None]
+    at = jnp.take_along_axis(modes.x, jnp.minimum(which, most - 1)[:, :, None], axis=1).reshape(-1, n)
+    best = jnp.repeat(modes.x[:, 0], chains, axis=0)
+    at = jnp.where(jnp.isfinite(at), at, best)
+    if gaussians.x.size:
+        # Around the centre by one sd, and by two once every mode has its lane.
+        times = jnp.where(chain < found[:, None], 1.0, 2.0).reshape(-1)
+        index = which.reshape(-1)[:, None, None, None]
+        root = jnp.take_along_axis(gaussians.root, index, axis=1)[:, 0]
+        x = at + times[:, None] * jnp.einsum("lij,lj->li", root, jax.random.normal(key, at.shape))
+    else:
+        x = at
+    density = prior(x)
+    usable = jnp.isfinite(density) & jnp.isfinite(x).all(axis=1)
+    x = jnp.where(usable[:, None], x, at)
+    return Lanes(x, jnp.where(usable, density, prior(at)))
+
+
+def _learned(metric: Metric, tuning: _Tuning) -> Metric:
+    """The metric after warm-up: within-lane covariances, pooled over the chains of an observation.
+
+    Shrunk towards the first metric by as many pseudo-draws as a covariance has rows and five: few draws change little.
+    """
+    n = tuning.mean.shape[1]
+    observations = metric.root.shape[0]
+    chains = tuning.mean.shape[0] // observations
+    draws = tuning.count * chains
+    pooled = tuning.square.reshape(observations, chains, *tuning.square.shape[1:]).sum(axis=1)
+    if tuning.square.ndim == 3:
+        before = jnp.einsum("oij,okj->oik", metric.root, metric.root)
+        covariance = (pooled + (n + 5) * before) / (draws + n + 5)
+        root = jax.vmap(lambda c: matrix_function(c, lambda values: jnp.sqrt(floored(values))))(covariance)
+    else:
+        root = jnp.sqrt((pooled + 5 * metric.root**2) / (draws + 5))
+    shape = (observations,) + (1,) * (root.ndim - 1)
+    usable = jnp.isfinite(root).reshape(observations, -1).all(axis=1).reshape(shape)
+    return Metric(jnp.where(usable, root, metric.root))
+
+
+def _diagnostics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Split R-hat and effective sample size of each coordinate, the worse of x and (x - mean)^2: (observations, n) each.
+
+    `x` (observations, chains, draws, n). NaN with fewer than 4 draws a half.
+    """
+    observations, chains, draws, n = x.shape
+    half = draws // 2
+    if half < 4:
+        nothing = jnp.full((observations, n), jnp.nan)
+        return nothing, nothing
+    split = x[:, :, : 2 * half].reshape(observations, 2 * chains, half, n)
+    split = jnp.moveaxis(split, (1, 2), (0, 1))  # (chains, draws, observations, n)
+    both = jnp.stack([split, (split - split.mean(axis=(0, 1))) ** 2], axis=-1)
+    shape = (observations, n, 2)
+    r_hat = potential_scale_reduction(both).reshape(shape)
+    ess = effective_sample_size(both).reshape(shape)
+    return r_hat.max(axis=-1), ess.min(axis=-1)
+
+
+def sample_steps(
+    prior: CompiledPrior,
+    steps: Steps,
+    rng: np.random.Generator,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    progress: Callable[[int], None] | None = None,
+) -> Drawn:
+    """Draw from p(x | o) for a batch of steps: arrays (batch, chains, draws, ...)."""
+    sweeps = (draws + tune) * PRIOR_JUMPS
+    shared = shared_points(prior, rng, bank=min(BANK, max(1024, sweeps)))
+    data = prior.data
+    lanes = min(DRAW_LANES, max(1, DRAW_NUMBERS // (max(draws, prior.n if prior.n <= DENSE else 1) * prior.n)))
+    return in_chunks(
+        lambda keys, *arrays: _sample(prior.density, draws, tune, chains, data, shared, keys, *arrays),
+        steps.arrays,
+        chunk=max(1, lanes // chains),
+        random_seed=_key(rng),
+        progress=progress,
+    )
+
+
+def draw(
+    prior: CompiledPrior | pm.Model,
+    o: ArrayLike,
+    alpha: ArrayLike = 1.0,
+    sigma: ArrayLike = 1.0,
+    *,
+    start: ArrayLike | None = None,
+    random_seed: Seed = None,
+    tune: int = 200,
+) -> tuple[np.ndarray, Stats]:
+    """Draw once from p(x | o), for each observation of a batch.
+
+    x ~ p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)
+
+    Parameters
+    ----------
+    prior : CompiledPrior or pm.Model
+        p0.
+    o : array_like (batch, n)
+        Observations, flat as `CompiledPrior.layout` says.
+    alpha, sigma : array_like () or (batch,)
+        Signal and noise of the step.
+    start : array_like (batch, n), optional
+        One start more for the search of modes.
+    random_seed : int, Generator or None
+        The source of randomness.
+    tune : int
+        Sweeps before the draw. Each is several prior jumps, a jump between modes, and local moves where these do not suffice.
+
+    Returns
+    -------
+    x : ndarray (batch, n)
+        One draw each; NaN for an observation that is not finite.
+    stats : dict of ndarray (batch,)
+        ``lp``, ``acceptance_rate`` of HMC, ``diverging``, ``jump_rate``, ``step_size``, ``evaluations`` of log p0.
+
+    Raises
+    ------
+    ValueError
+        As `mode` does; if `tune` is below 1.
+
+    References
+    ----------
+    Murray, Adams, MacKay (2010), Elliptical slice sampling; Neal (2011), MCMC using Hamiltonian dynamics, section 5.3.
+
+    Examples
+    --------
+    >>> import numpy as np, pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> o = np.random.default_rng(0).normal(0, 101**0.5, size=(4000, 1))
+    >>> x, stats = bd.draw(prior, o, sigma=10.0, random_seed=0)  # the prior comes back
+    >>> bool(abs(x.std() - 1) < 0.05)
+    True
+    """
+    prior = compile_prior(prior)
+    steps = read_steps(prior, o, alpha, sigma, start)
+    positive_int(tune, "tune")
+    drawn = sample_steps(prior, steps, generator(random_seed), draws=1, tune=tune, chains=1)
+    stats = {
+        "lp": drawn.lp[:, 0, 0],
+        "acceptance_rate": drawn.acceptance[:, 0, 0],
+        "diverging": drawn.diverging[:, 0, 0],
+        "jump_rate": drawn.jumps[:, 0],
+        "step_size": drawn.step_size,
+        "evaluations": drawn.evaluations,
+    }
+    x = np.where(drawn.alive[:, None], drawn.x[:, 0, 0], np.nan)
+    return steps.blank(x), {name: steps.blank(values) for name, values in stats.items()}
+
+
+def mean(
+    prior: CompiledPrior | pm.Model,
+    o: ArrayLike,
+    alpha: ArrayLike = 1.0,
+    sigma: ArrayLike = 1.0,
+    *,
+    start: ArrayLike | None = None,
+    random_seed: Seed = None,
+    draws: int = 200,
+    tune: int = 200,
+    chains: int = 4,
+) -> tuple[np.ndarray, Stats]:
+    """Compute the mean of p(x | o), the denoiser, for a batch of observations.
+
+    x = E[x | o] = (o + sigma^2 d log p(o) / do) / alpha
+
+    Parameters
+    ----------
+    prior : CompiledPrior or pm.Model
+        p0.
+    o : array_like (batch, n)
+        Observations, flat as `CompiledPrior.layout` says.
+    alpha, sigma : array_like () or (batch,)
+        Signal and noise of the step.
+    start : array_like (batch, n), optional
+        One start more for the search of modes.
+    random_seed : int, Generator or None
+        The source of randomness.
+    draws, tune, chains : int
+        How much to average: chains times draws.
+
+    Returns
+    -------
+    x : ndarray (batch, n)
+        The average of the draws; NaN for an observation that is not finite.
+    stats : dict of ndarray (batch,)
+        ``sd`` (batch, n) of p(x | o), ``mcse`` (batch, n) of the mean, ``r_hat``, ``ess`` (the worst coordinate), ``evaluations``.
+
+    Raises
+    ------
+    ValueError
+        As `mode` does; if `draws`, `tune` or `chains` is below 1.
+
+    References
+    ----------
+    Robbins (1956), An empirical Bayes approach to statistics (Tweedie's formula, the second equation).
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> x, stats = bd.mean(prior, [[101.0]], sigma=10.0, random_seed=0)  # o / 101
+    >>> bool(abs(x[0, 0] - 1) < 4 * stats["mcse"][0, 0])
+    True
+    """
+    prior = compile_prior(prior)
+    steps = read_steps(prior, o, alpha, sigma, start)
+    for name, value in (("draws", draws), ("tune", tune), ("chains", chains)):
+        positive_int(value, name)
+    drawn = sample_steps(prior, steps, generator(random_seed), draws=draws, tune=tune, chains=chains)
+    x = np.where(drawn.alive[:, None], drawn.x.mean(axis=(1, 2)), np.nan)
+    sd = drawn.x.std(axis=(1, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN rows: too few draws to judge
+        r_hat, ess = np.nanmax(drawn.r_hat, axis=1), np.nanmin(drawn.ess, axis=1)
+    stats = {"sd": sd, "mcse": sd / np.sqrt(drawn.ess), "r_hat": r_hat, "ess": ess, "evaluations": drawn.evaluations}
+    return steps.blank(x), {name: steps.blank(values) for name, values in stats.items()}
+
+
+def positive_int(value: object, name: str) -> None:
+    """Raise unless `value` is an int of at least 1."""
+    if not isinstance(value, int | np.integer) or isinstance(value, bool):
+        raise TypeError(f"{name} is {value!r}; write an int >= 1")
+    if value < 1:
+        raise ValueError(f"{name} is {value}; write an int >= 1")
+
+
+# ----------------------------------------------------------------------------------------------------------------- PyMC
+
+
+def from_pymc(function: Callable[..., Any], **kwargs: Any) -> Inverter:
+    """Make an inverter of a PyMC function: one that takes a model and gives a posterior or a point.
+
+    x from function(model=step_model(prior, o, alpha, sigma))
+
+    Parameters
+    ----------
+    function : callable
+        Called as ``function(model=..., **kwargs)`` for each observation. It returns a DataTree with a group ``posterior``, whose
+        last draw of the first chain is x (``pm.sample``, ``pm.sample_smc``), or a mapping from the constrained variables' names
+        to values (``pm.find_MAP``).
+    **kwargs
+        Passed on. A ``random_seed`` of the chain is passed on too if the function takes one.
+
+    Returns
+    -------
+    callable
+        An inverter. Slow: every observation runs alone.
+
+    Raises
+    ------
+    TypeError
+        If `function` cannot be called; later, if it returns something else.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> find_map = bd.from_pymc(pm.find_MAP, progressbar=False, return_inferencedata=True, jitter=False)
+    >>> x, stats = find_map(bd.compile_prior(prior), [[5.05]], sigma=10.0)
+    >>> round(float(x[0, 0]), 4)
+    0.05
+    """
+    if not callable(function):
+        raise TypeError(f"function is {function!r}; write one that takes a model, as pm.sample")
+
+    def inverter(
+        prior: CompiledPrior | pm.Model,
+        o: ArrayLike,
+        alpha: ArrayLike = 1.0,
+        sigma: ArrayLike = 1.0,
+        *,
+        start: ArrayLike | None = None,
+        random_seed: Seed = None,
+    ) -> tuple[np.ndarray, Stats]:
+        prior = compile_prior(prior)
+        steps = read_steps(prior, o, alpha, sigma, start)
+        rng = generator(random_seed)
+        first = int(np.flatnonzero(steps.good)[0])
+        model = step_model(prior.model, prior.layout.split(steps.o[first]), steps.alpha[first], steps.sigma[first])
+        single = len(prior.layout.names) == 1
+        x = np.full(steps.o.shape, np.nan)
+        for row in np.flatnonzero(steps.good):
+            with model:
+                shape = prior.layout.shapes[0] if single else (prior.n,)
+                now = {"step::o": steps.o[row].reshape(shape), "step::alpha": steps.alpha[row], "step::sigma": steps.sigma[row]}
+                pm.set_data(now)
+            x[row] = _point(function(model=model, random_seed=_key(rng), **kwargs), prior)
+        return x, {}
+
+    return inverter
+
+
+def _point(result: Any, prior: CompiledPrior) -> np.ndarray:
+    """The flat state that a PyMC function returned."""
+    if hasattr(result, "children") and "posterior" in result.children:
+        values: Mapping[str, Any] = {
+            name: result["posterior"][name].isel(chain=0, draw=-1).values for name in prior.layout.names
+        }
+    elif isinstance(result, Mapping):
+        values = result
+    else:
+        raise TypeError(f"the function returned {type(result).__name__}; it must return a DataTree with `posterior`, or a mapping")
+    return prior.unconstrain({name: np.asarray(values[name])[None] for name in prior.layout.names})[0]

@@ -1,0 +1,331 @@
+"""One diffusion step as a PyMC model.
+
+    o | x ~ N(alpha x, sigma^2 I)                     forward
+    p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)          backward, by Bayes
+
+p0 is any ``pm.Model`` with continuous free variables. x is these variables in PyMC's unconstrained coordinates, keyed by
+name: cloning a model permutes its variables, so a position means nothing. Where a flat vector is needed, the names are sorted.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+from numpy.typing import ArrayLike
+from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
+from pytensor.graph.replace import graph_replace
+from pytensor.tensor.variable import TensorVariable
+
+# Dimensions of our results. A model that has one of its own would be mixed up with them.
+RESERVED_DIMS = ("chain", "draw", "observation", "level", "mode", "summary", "diagnostic")
+RESERVED_NAMES = ("observation", "lp", "starts")
+STEP_DIM = "step::x"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where each free variable lies in a flat state: x = (x_a, x_b, ...), names sorted.
+
+    Attributes
+    ----------
+    names : tuple of str
+        Names of the free variables, sorted.
+    shapes : tuple of tuple of int
+        The unconstrained shape of each.
+    """
+
+    names: tuple[str, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """How many numbers each variable takes."""
+        return tuple(math.prod(shape) for shape in self.shapes)
+
+    @property
+    def n(self) -> int:
+        """How many numbers a state takes."""
+        return sum(self.sizes)
+
+    @property
+    def labels(self) -> list[str]:
+        """A name for every coordinate of the flat state: ``mu``, ``theta[0]``, ``theta[1]``, ..."""
+        return [
+            name + (f"[{', '.join(map(str, index))}]" if shape else "")
+            for name, shape in zip(self.names, self.shapes, strict=True)
+            for index in np.ndindex(shape)
+        ]
+
+    def split(self, flat: Any) -> dict[str, Any]:
+        """Cut an array (..., n) into one array (..., *shape) per variable."""
+        parts, start = {}, 0
+        for name, shape, size in zip(self.names, self.shapes, self.sizes, strict=True):
+            parts[name] = flat[..., start : start + size].reshape(flat.shape[:-1] + shape)
+            start += size
+        return parts
+
+    def read(self, o: ArrayLike | Mapping[str, ArrayLike], what: str = "o") -> tuple[np.ndarray, bool]:
+        """Read a state, or a batch of them, into a flat array.
+
+        Parameters
+        ----------
+        o : array_like or mapping
+            For one variable an array of its unconstrained shape, for several a mapping from their names to such arrays. One
+            leading axis more makes a batch.
+        what : str
+            How the errors call it.
+
+        Returns
+        -------
+        flat : ndarray (batch, n)
+            The states; batch is 1 where there was no batch.
+        batched : bool
+            Whether there was a leading axis.
+
+        Raises
+        ------
+        TypeError
+            If there are several variables and `o` is not a mapping, or if it does not hold real numbers.
+        ValueError
+            If a name is unknown or missing, or a shape is wrong.
+        """
+        if not isinstance(o, Mapping):
+            if len(self.names) > 1:
+                raise TypeError(
+                    f"{what} is {type(o).__name__}, but the prior has {len(self.names)} variables: write a mapping from each "
+                    f"name to its array, {what}={{{', '.join(f'{name!r}: ...' for name in self.names)}}}"
+                )
+            o = {self.names[0]: o}
+        unknown, missing = sorted(set(o) - set(self.names), key=str), sorted(set(self.names) - set(o))
+        if unknown or missing:
+            raise ValueError(
+                f"{what} must have one entry per free variable, {list(self.names)}: "
+                + "; ".join([f"unknown {unknown}"] * bool(unknown) + [f"missing {missing}"] * bool(missing))
+            )
+        parts, lengths = [], {}
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            part = real_array(o[name], f"{what}[{name!r}]" if len(self.names) > 1 else what)
+            if part.shape == shape:
+                lengths[name] = None
+            elif part.shape[1:] == shape and part.ndim == len(shape) + 1:
+                lengths[name] = part.shape[0]
+            else:
+                raise ValueError(
+                    f"{what} of {name!r} has shape {part.shape}; write its unconstrained shape {shape}, or "
+                    f"{('batch', *shape)} for a batch".replace("'batch'", "batch")
+                )
+            parts.append(part.reshape(-1 if lengths[name] is None else part.shape[0], math.prod(shape)))
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"{what} has different batch lengths: {lengths} (None: no batch); give every name the same")
+        batched = next(iter(lengths.values())) is not None
+        flat = np.concatenate(parts, axis=1)
+        if not len(flat):
+            raise ValueError(f"{what} is an empty batch; write at least one observation")
+        return flat, batched
+
+
+def real_array(value: Any, what: str) -> np.ndarray:
+    """Turn `value` into a float64 array, or say why it is none."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{what} must hold real numbers, got {value!r} (dtype {array.dtype})")
+    return array.astype(np.float64)
+
+
+def read_noise(alpha: ArrayLike, sigma: ArrayLike, batch: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Check alpha and sigma: each a number or, for a batch, one number per observation.
+
+    Returns
+    -------
+    alpha, sigma : ndarray () or (batch,)
+        As they were given, in float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one of them is no number, not finite, alpha is 0, sigma is not positive, or the length is not that of the batch.
+    """
+    read = []
+    for name, value in (("alpha", alpha), ("sigma", sigma)):
+        array = real_array(value, name)
+        if array.ndim and (batch is None or array.shape != (batch,)):
+            want = "one number" if batch is None else f"one number, or one per observation (shape ({batch},))"
+            raise ValueError(f"{name} has shape {array.shape}; write {want}")
+        bad = ~np.isfinite(array) | ((array <= 0) if name == "sigma" else (array == 0))
+        if bad.any():
+            where = f" at observation {int(np.flatnonzero(bad)[0])}" if array.ndim else ""
+            want = "a finite number > 0" if name == "sigma" else "a finite number other than 0"
+            raise ValueError(f"{name} is {array[bad].flat[0]}{where}; write {want}")
+        read.append(array)
+    return read[0], read[1]
+
+
+def layout(prior: pm.Model) -> Layout:
+    """Check that `prior` can be a prior, and say where its variables lie in a flat state.
+
+    Raises
+    ------
+    TypeError
+        If it is no ``pm.Model``, or has discrete free variables.
+    ValueError
+        If it has no free variable, is nested in another model, or uses a name of ours.
+    """
+    if not isinstance(prior, pm.Model):
+        raise TypeError(f"prior must be a pm.Model, got {type(prior).__name__}; write `with pm.Model() as prior: ...`")
+    if prior.parent is not None:
+        raise ValueError(f"prior is the sub-model {prior.name!r} of another model; pass the outermost model")
+    if not prior.free_RVs:
+        raise ValueError("prior has no free variable, so there is no x to infer; write at least one, as pm.Normal('x')")
+    discrete = [rv.name for rv in prior.free_RVs if rv.dtype not in ("float64", "float32", "float16")]
+    if discrete:
+        raise TypeError(
+            f"Gaussian noise needs continuous variables, but {discrete} of the prior are discrete; sum them out "
+            "(pm.Mixture, or marginalize of pymc-extras) or observe them"
+        )
+    for name in (*prior.coords, *prior.dim_lengths):
+        if name in RESERVED_DIMS:
+            raise ValueError(f"the prior has a dimension {name!r}, which results use themselves; give it another name")
+    for name in prior.named_vars:
+        if name in RESERVED_NAMES or name.startswith("step::"):
+            raise ValueError(f"the prior has a variable {name!r}, which results use themselves; give it another name")
+    shapes = prior.eval_rv_shapes()
+    by_name = {rv.name: prior.rvs_to_values[rv].name for rv in prior.free_RVs}
+    names = tuple(sorted(by_name))
+    return Layout(names, tuple(tuple(int(size) for size in shapes[by_name[name]]) for name in names))
+
+
+def clone(model: pm.Model) -> pm.Model:
+    """Copy a model, its initial values included: p0 twice, with no variable shared.
+
+    Parameters
+    ----------
+    model : pm.Model
+        Any model; it is left as it is.
+
+    Returns
+    -------
+    pm.Model
+        Random variables, values, data and coordinates are copies. Their order may differ, their names do not.
+
+    Notes
+    -----
+    ``pymc.model.fgraph.clone_model`` refuses models with ``initval=`` (PyMC pull request 8314). So they are hidden from it
+    in a shallow copy, and set again by name.
+    """
+    hidden = object.__new__(type(model))
+    hidden.__dict__.update(model.__dict__)
+    hidden.rvs_to_initial_values = dict.fromkeys(model.rvs_to_initial_values)
+    copied = model_from_fgraph(fgraph_from_model(hidden)[0], mutate_fgraph=True)
+    for rv, initval in model.rvs_to_initial_values.items():
+        copied.set_initval(copied.named_vars[rv.name], copy.copy(initval))
+    return copied
+
+
+def unconstrained(model: pm.Model, name: str, constrained: Mapping[str, TensorVariable]) -> TensorVariable:
+    """Write variable `name` in PyMC's unconstrained coordinates, as a graph in the `constrained` variables."""
+    rv = model.named_vars[name]
+    transform = model.rvs_to_transforms[rv]
+    value = constrained[name]
+    if transform is None:
+        return value
+    # A transform may need other variables: Uniform(0, b) needs b.
+    inputs = graph_replace(
+        list(rv.owner.inputs), {model.named_vars[key]: var for key, var in constrained.items() if key != name}, strict=False
+    )
+    return transform.forward(value, *inputs)
+
+
+def step_model(
+    prior: pm.Model, o: ArrayLike | Mapping[str, ArrayLike], alpha: float = 1.0, sigma: float = 1.0
+) -> pm.Model:
+    """Compute one diffusion step as a PyMC model: the prior, observed through Gaussian noise.
+
+    p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)
+
+    The result is a copy of the prior with one observed variable, ``step::likelihood``, on PyMC's unconstrained coordinates of
+    its free variables. Every PyMC tool works on it. Three ``pm.Data`` can be changed by ``pm.set_data``: ``step::o``,
+    ``step::alpha`` and ``step::sigma``. With one free variable, ``step::o`` has its unconstrained shape; with several it
+    is a flat vector whose dimension ``step::x`` is labelled by the variables' names.
+
+    Parameters
+    ----------
+    prior : pm.Model
+        p0: any model with continuous free variables. Observed data, potentials and deterministics are allowed. It is
+        not touched.
+    o : array_like or mapping
+        The noisier x. For one free variable an array of its unconstrained shape, for several a mapping from their names.
+        In units of alpha times the unconstrained x.
+    alpha : float
+        How much of x is left; not 0.
+    sigma : float
+        Standard deviation of the noise, > 0, in units of the unconstrained x.
+
+    Returns
+    -------
+    pm.Model
+        The step.
+
+    Raises
+    ------
+    TypeError
+        If `prior` is no model or has discrete free variables, or `o` holds no real numbers.
+    ValueError
+        If `o` has a wrong shape, wrong names or is not finite, if `sigma` is not > 0, if `alpha` is 0.
+
+    Notes
+    -----
+    The likelihood stands on ``transform.forward(x)``, so that prior predictive draws work. It saturates where the transform
+    does (a Uniform at unconstrained values beyond about 37). `compile_prior` works on the unconstrained values and does not.
+
+    References
+    ----------
+    Ho, Jain, Abbeel (2020), Denoising diffusion probabilistic models, equation 4, for p(o | x).
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> step = bd.step_model(prior, o=5.0, sigma=10.0)
+    >>> [rv.name for rv in step.observed_RVs]
+    ['step::likelihood']
+    >>> logp = step.compile_logp()
+    >>> round(float(logp({"x": 0.0}) - logp({"x": 1.0})), 3)  # (1 + (5 - 1)^2 / 100 - 5^2 / 100) / 2
+    0.455
+    """
+    where = layout(prior)
+    flat, batched = where.read(o)
+    if batched:
+        raise ValueError(
+            f"o is a batch of {len(flat)} observations, a step model has one; write one o, or use find_map or "
+            "sample_posterior for all of them"
+        )
+    alpha_, sigma_ = read_noise(alpha, sigma, None)
+    if not np.isfinite(flat).all():
+        raise ValueError(f"o is not finite at {where.labels[int(np.flatnonzero(~np.isfinite(flat[0]))[0])]!r}; write numbers")
+
+    model = clone(prior)
+    states = {name: unconstrained(model, name, {key: model.named_vars[key] for key in where.names}) for name in where.names}
+    with model:
+        if len(where.names) == 1:
+            [name], [shape] = where.names, where.shapes
+            dims = model.named_vars_to_dims.get(name)
+            same_shape = tuple(model.named_vars[name].shape.eval()) == shape if dims else False
+            o_data = pm.Data("step::o", flat.reshape(shape), dims=dims if same_shape else None)
+            x = states[name]
+        else:
+            model.add_coord(STEP_DIM, where.labels)
+            o_data = pm.Data("step::o", flat[0], dims=STEP_DIM)
+            x = pt.concatenate([pt.as_tensor(states[name]).flatten() for name in where.names])
+        alpha_data = pm.Data("step::alpha", float(alpha_))
+        sigma_data = pm.Data("step::sigma", float(sigma_))
+        pm.Normal("step::likelihood", alpha_data * x, sigma_data, observed=o_data, dims=model.named_vars_to_dims.get("step::o"))
+    return model
