@@ -1,0 +1,423 @@
+"""Results: trees of labelled arrays, built, saved and read back.
+
+A result is an ``xarray.DataTree`` in ArviZ's groups. On disk it is a Zarr folder or, with an extra, a NetCDF file: the
+same tree, a number for the format, and a layout that lists every group and variable. A saved run can therefore be told
+from any other store, and a hole in it is an error, never a silent row of fill values.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesdiff import __version__
+
+FORMAT = 1
+_STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
+_HDF5_ATTRIBUTE_BYTES = 60_000  # HDF5 refuses attributes of 64 KiB and more
+
+
+def dataset(
+    values: Mapping[str, Any],
+    *,
+    sample_dims: Sequence[str] = (),
+    dims: Mapping[str, Sequence[str | None]] | None = None,
+    coords: Mapping[str, Any] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """Label arrays as ArviZ does. No number is copied.
+
+    Parameters
+    ----------
+    values : mapping of str to array_like
+        One array (*sample_dims, *dims) for each variable.
+    sample_dims : sequence of str
+        Names of the leading axes of every array, such as ``("chain", "draw")``.
+    dims : mapping of str to sequence of str or None, optional
+        Names of the axes that follow. An axis without a name becomes ``{variable}_dim_{i}``.
+    coords : mapping of str to array_like, optional
+        Labels of each dimension. Those of unused dimensions are left out; a dimension without labels (or with None)
+        counts from 0.
+    attrs : mapping, optional
+        Attributes. ``sample_dims`` is added: ArviZ reads it to know which dimensions to reduce.
+
+    Returns
+    -------
+    xarray.Dataset
+
+    Raises
+    ------
+    ValueError
+        If a variable has more names than axes, or labels of another length than its axis.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> ds = dataset({"x": np.zeros((4, 100, 2))}, sample_dims=("chain", "draw"), coords={"x_dim_0": ["a", "b"]})
+    >>> dict(ds.sizes)
+    {'chain': 4, 'draw': 100, 'x_dim_0': 2}
+    """
+    named = {name: np.asarray(value) for name, value in values.items()}
+    data = {name: (_dims(name, v.shape, sample_dims, (dims or {}).get(name) or ()), v) for name, v in named.items()}
+    sizes: dict[str, int] = {}
+    for axes, value in data.values():
+        sizes |= dict(zip(axes, value.shape, strict=True))
+    labels: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
+    for name, label in (coords or {}).items():
+        if isinstance(label, (xr.DataArray, xr.Variable)):
+            if set(label.dims) <= sizes.keys():
+                labels[name] = label
+        elif name in sizes and label is not None:
+            labels[name] = np.asarray(label)  # a tuple of labels would be read by xarray as (dims, values)
+            if labels[name].shape != (sizes[name],):
+                raise ValueError(
+                    f"The dimension {name!r} has {sizes[name]} entries, its labels have shape {labels[name].shape}. "
+                    f"Give one label for each entry, or none at all."
+                )
+    return xr.Dataset(data, coords=labels, attrs={**(attrs or {}), "sample_dims": list(sample_dims)})
+
+
+def _dims(name: str, shape: tuple[int, ...], sample_dims: Sequence[str], dims: Sequence[str | None]) -> tuple[str, ...]:
+    given = [*sample_dims, *dims]
+    if len(given) > len(shape):
+        raise ValueError(f"{name!r} has shape {shape}, but {len(given)} dimensions were named: {given}.")
+    full = given + [None] * (len(shape) - len(given))
+    unnamed = iter(range(len(shape)))
+    return tuple(f"{name}_dim_{next(unnamed)}" if dim is None else dim for dim in full)
+
+
+def tree(groups: Mapping[str, xr.Dataset | xr.DataTree], attrs: Mapping[str, Any] | None = None) -> xr.DataTree:
+    """Join groups into one result.
+
+    The root has no name (ArviZ cannot find a group whose name the root shares) and no arrays of its own, only
+    attributes.
+
+    Parameters
+    ----------
+    groups : mapping of str to xarray.Dataset or xarray.DataTree
+        For example ``{"posterior": ..., "sample_stats": ...}``, or two results: ``{"map": ..., "posterior": ...}``.
+    attrs : mapping, optional
+        How the result was made. ``created_at`` (UTC) is added where it is missing.
+
+    Returns
+    -------
+    xarray.DataTree
+
+    Examples
+    --------
+    >>> run = tree({"posterior": dataset({"x": [[0.5]]}, sample_dims=("chain", "draw"))}, {"random_seed": 1})
+    >>> run["posterior"]["x"].item(), run.attrs["random_seed"]
+    (0.5, 1)
+    """
+    root = xr.DataTree.from_dict(dict(groups))
+    root.attrs = {"created_at": datetime.now(UTC).isoformat(timespec="seconds")} | dict(attrs or {})
+    return root
+
+
+def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write a result to disk, whole or not at all.
+
+    It is written beside ``path`` and renamed when it is complete. A save that is killed leaves at most a hidden folder
+    ``.{name}-*`` there; the old result is set aside only when the new one is complete.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+        What ``find_map``, ``sample_posterior`` and the like return, or several of them under one root.
+    path : str or path
+        Ends in ``.zarr`` (a folder) or in ``.nc`` (a NetCDF file, which needs ``pip install "bayesdiff[netcdf]"``).
+        Missing parent folders are made.
+    overwrite : bool
+        Replace a result that is already there.
+
+    Returns
+    -------
+    pathlib.Path
+        Where it was written.
+
+    Raises
+    ------
+    FileExistsError
+        If ``path`` exists and may not be replaced, or is there and is no result.
+    ValueError
+        If ``path`` has another suffix, or an attribute is too long for NetCDF.
+    TypeError
+        If ``tree`` is no DataTree, or an attribute is neither text, number, bool, None, list nor dict.
+    ImportError
+        If NetCDF is asked for and h5netcdf is not installed.
+
+    Notes
+    -----
+    Text labels are saved and read back as NumPy's fixed-width text (dtype ``<U``), whatever they were held in.
+    Variables, groups, dtypes and attributes come back as they were, in their order. The name of the root does not.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> run = tree({"posterior": dataset({"x": [[0.5]]}, sample_dims=("chain", "draw"))})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     load(save(run, f"{folder}/run.zarr")).identical(run)
+    True
+    """
+    path = Path(path)
+    if not isinstance(tree, xr.DataTree):
+        raise TypeError(f"save takes an xarray.DataTree, not a {type(tree).__name__}.")
+    if path.suffix not in (".zarr", ".nc"):
+        raise ValueError(f"{path} must end in .zarr (a folder) or in .nc (a NetCDF file).")
+    if path.suffix == ".nc":
+        _need_h5netcdf()
+    _check_free(path, overwrite)
+    layout = _layout(tree)
+    plain = _plain(tree, layout)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
+        new, old = Path(beside, path.name), Path(beside, "old")
+        if path.suffix == ".zarr":
+            _write_zarr(plain, new)
+        else:
+            _write_netcdf(plain, new)
+        try:
+            if path.exists():  # a folder that is not empty cannot be replaced in one step
+                path.rename(old)
+            new.rename(path)
+        except BaseException:
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
+    return path
+
+
+def load(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Read a result back into memory, identical to what was saved.
+
+    Parameters
+    ----------
+    path : str or path
+        What ``save`` wrote: a Zarr folder or a NetCDF file.
+
+    Returns
+    -------
+    xarray.DataTree
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is nothing at ``path``.
+    ValueError
+        If it is not a result of ours, was saved by a newer version, or is damaged (something missing or unreadable).
+    ImportError
+        If it is a NetCDF file and h5netcdf is not installed.
+
+    Examples
+    --------
+    >>> load("no-such-run.zarr")
+    Traceback (most recent call last):
+    FileNotFoundError: There is no run at no-such-run.zarr.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no run at {path}.")
+    if path.is_file():
+        _need_h5netcdf()
+    try:
+        stamps = _root_attrs(path)
+    except Exception as error:
+        raise ValueError(f"{path} is not a run saved by bayesdiff: {error}") from error
+    found = stamps.get("bayesdiff_format")
+    if found is None:
+        raise ValueError(f"{path} is not a run saved by bayesdiff: it has no attribute 'bayesdiff_format'.")
+    if found > FORMAT:
+        raise ValueError(
+            f"{path} has format {found}, this version of bayesdiff ({__version__}) reads formats up to {FORMAT}. "
+            f"Upgrade to bayesdiff {stamps.get('bayesdiff_version', '(a newer one)')} or later."
+        )
+    try:
+        layout = json.loads(stamps["bayesdiff_layout"])
+        if path.is_dir():
+            _check_chunks(path, layout)
+            raw = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
+        else:
+            raw = xr.open_datatree(path, engine="h5netcdf")
+        with raw:
+            return _restore(raw.load(), layout)
+    except Exception as error:  # the codecs and HDF5 raise whatever they like on bytes that were changed
+        raise ValueError(f"{path} is damaged: {error}. Run it again, or take a copy that is whole.") from error
+
+
+# What the two formats cannot hold by themselves: the order of things, the width of text, lists and the like in
+# attributes.
+
+
+def _layout(tree: xr.DataTree) -> dict[str, Any]:
+    """List every group and variable, in order, with its dtype and the attributes that NetCDF would change."""
+    try:
+        layout = {
+            node.path.removeprefix(tree.path.rstrip("/")) or "/": {
+                "attrs": _special(node.attrs),
+                "variables": {
+                    name: {"dtype": _text(variable).dtype.str, "attrs": _special(variable.attrs)}
+                    for name, variable in node.to_dataset(inherit=False).variables.items()
+                },
+            }
+            for node in tree.subtree
+        }
+        json.dumps(layout)
+    except TypeError as error:
+        raise TypeError(f"Attributes must be text, numbers, bool, None, lists or dicts of them: {error}.") from error
+    return layout
+
+
+def _special(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return {name: value for name, value in _json(attrs).items() if not isinstance(value, (str, float))}
+
+
+def _json(value: Any) -> Any:
+    """Turn NumPy's numbers and arrays, and tuples, into what JSON has."""
+    if isinstance(value, Mapping):
+        return {str(name): _json(item) for name, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _json(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    return value
+
+
+def _text(variable: xr.Variable) -> xr.Variable:
+    """Hold text of any kind as fixed-width text: the one kind that both formats and every NumPy agree on."""
+    if variable.dtype.kind == "T" or (
+        variable.dtype.kind == "O" and all(isinstance(item, str) for item in variable.values.flat)
+    ):
+        return variable.copy(data=np.array(variable.values.tolist(), dtype=str).reshape(variable.shape))
+    return variable
+
+
+def _plain(tree: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
+    """Make the tree that is written."""
+    groups = {}
+    for path, node in zip(layout, tree.subtree, strict=True):
+        ds = node.to_dataset(inherit=False).drop_encoding()
+        groups[path] = _rebuild(ds, {name: _text(variable) for name, variable in ds.variables.items()})
+    stamps = (FORMAT, __version__, json.dumps(layout))
+    groups["/"].attrs |= dict(zip(_STAMPS, stamps, strict=True))
+    return xr.DataTree.from_dict(groups)
+
+
+def _restore(raw: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
+    """Undo ``_plain`` and what the format did to the tree."""
+    groups = {}
+    for path, entry in layout.items():
+        node = raw[path]
+        assert isinstance(node, xr.DataTree)
+        ds = node.to_dataset(inherit=False).drop_encoding()
+        variables = {}
+        for name, kept in entry["variables"].items():
+            variable = ds.variables[name]
+            if variable.dtype.str != kept["dtype"]:
+                variable = variable.astype(kept["dtype"])
+            variable.attrs = _json(variable.attrs) | kept["attrs"]
+            variables[name] = variable
+        groups[path] = _rebuild(ds, variables)
+        attrs = {name: value for name, value in _json(ds.attrs).items() if name not in _STAMPS}
+        groups[path].attrs = attrs | entry["attrs"]
+    return xr.DataTree.from_dict(groups)
+
+
+def _rebuild(ds: xr.Dataset, variables: Mapping[Any, xr.Variable]) -> xr.Dataset:
+    data = {name: variable for name, variable in variables.items() if name in ds.data_vars}
+    coords = {name: variable for name, variable in variables.items() if name in ds.coords}
+    return xr.Dataset(data, coords=coords, attrs=ds.attrs)
+
+
+def _check_free(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(
+            f"{path} exists. To replace it: overwrite=True in Python, --overwrite on the command line. "
+            "Or choose another path."
+        )
+    ours = path.is_file() if path.suffix == ".nc" else path.is_dir() and (path / "zarr.json").exists()
+    if not ours:
+        raise FileExistsError(f"{path} is not a run, so it is not overwritten. Remove it, or choose another path.")
+
+
+def _need_h5netcdf() -> None:
+    try:
+        import h5netcdf  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            'NetCDF needs h5netcdf: pip install "bayesdiff[netcdf]". A path that ends in .zarr needs nothing more.'
+        ) from error
+
+
+def _root_attrs(path: Path) -> dict[str, Any]:
+    if path.is_dir():
+        import zarr
+
+        return dict(zarr.open_group(path, mode="r", zarr_format=3).attrs)
+    import h5netcdf
+
+    with h5netcdf.File(path, "r") as file:
+        return _json(dict(file.attrs.items()))
+
+
+def _write_zarr(plain: xr.DataTree, path: Path) -> None:
+    from zarr.codecs import ZstdCodec
+
+    codec = ZstdCodec(level=1, checksum=True)  # a changed byte is found when it is read
+    encoding = {
+        node.path: {name: {"compressors": codec} for name in node.to_dataset(inherit=False).variables}
+        for node in plain.subtree
+    }
+    # Zarr leaves out chunks that hold nothing but the fill value. Then no one can tell them from lost ones.
+    plain.to_zarr(path, consolidated=False, encoding=encoding, write_empty_chunks=True)
+
+
+def _check_chunks(path: Path, layout: Mapping[str, Any]) -> None:
+    import zarr
+
+    root = zarr.open_group(path, mode="r")
+    for group, entry in layout.items():
+        for name in entry["variables"]:
+            array = root[f"{group}/{name}"]
+            assert isinstance(array, zarr.Array)
+            if array.nchunks_initialized != array.nchunks:
+                raise ValueError(f"{array.nchunks - array.nchunks_initialized} chunks of {array.name} are missing")
+
+
+def _write_netcdf(plain: xr.DataTree, path: Path) -> None:
+    groups, checked = {}, {}
+    for node in plain.subtree:
+        ds = node.to_dataset(inherit=False)
+        ds.attrs = _netcdf_attrs(ds.attrs)
+        for variable in ds.variables.values():
+            variable.attrs = _netcdf_attrs(variable.attrs)
+        groups[node.path] = ds
+        arrays = [name for name, v in ds.variables.items() if v.ndim and v.size and v.dtype.kind != "U"]
+        checked[node.path] = {name: {"fletcher32": True} for name in arrays}  # a changed byte is found when it is read
+    xr.DataTree.from_dict(groups).to_netcdf(path, engine="h5netcdf", encoding=checked)
+
+
+def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Keep what NetCDF can hold. The layout holds the rest."""
+    kept = {name: value for name, value in _json(attrs).items() if _fits_netcdf(value)}
+    for name, value in kept.items():
+        if isinstance(value, str) and len(value.encode()) > _HDF5_ATTRIBUTE_BYTES:
+            raise ValueError(f"The attribute {name!r} is too long for NetCDF. Save to a path that ends in .zarr.")
+    return kept
+
+
+def _fits_netcdf(value: Any) -> bool:
+    """Tell what NetCDF can hold, if not always give back: numbers, text, and lists of one of them."""
+    if isinstance(value, list):
+        kinds = {type(item) for item in value}
+        return bool(kinds) and (kinds <= {str} or kinds <= {int, float})
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
