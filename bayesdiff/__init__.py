@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from bayesdiff.comparison import compare as compare
     from bayesdiff.compiled import CompiledPrior as CompiledPrior
     from bayesdiff.compiled import compile_prior as compile_prior
+    from bayesdiff.inversion import find_map as find_map
+    from bayesdiff.inversion import sample_posterior as sample_posterior
     from bayesdiff.inverters import draw as draw
     from bayesdiff.inverters import from_pymc as from_pymc
     from bayesdiff.inverters import laplace as laplace
     from bayesdiff.inverters import mean as mean
     from bayesdiff.inverters import mode as mode
-    from bayesdiff.inversion import find_map as find_map
-    from bayesdiff.inversion import sample_posterior as sample_posterior
     from bayesdiff.plots import plot_compare as plot_compare
     from bayesdiff.plots import plot_step as plot_step
     from bayesdiff.priors import density as density

@@ -65,11 +65,11 @@ def in_chunks(
         rows = [array[start:stop] for array in arrays]
         if stop - start < per_call * size:  # pad by the last row: it is valid where the batch is
             rows = [np.concatenate([part, np.repeat(part[-1:], per_call * size - len(part), axis=0)]) for part in rows]
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(np.arange(first, first + per_call))
+        keys = _keys(key, np.arange(first, first + per_call))
         parts = kernel(keys, *[part.reshape(per_call, size, *part.shape[1:]) for part in rows])
         return first, jax.tree.map(np.asarray, parts)
 
-    workers = os.process_cpu_count() or 1
+    workers = os.cpu_count() or 1
     pending = iter(range(0, chunks, per_call))
     with ThreadPoolExecutor(workers) as pool:
         running = {pool.submit(run, first) for first in islice(pending, 2 * workers)}
@@ -84,7 +84,9 @@ def in_chunks(
                         results = [np.empty((batch, *leaf.shape[2:]), leaf.dtype) for leaf in leaves]
                     start, stop = first * size, min((first + per_call) * size, batch)
                     for result, leaf in zip(results, leaves, strict=True):
-                        result[start:stop] = leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])[: stop - start]
+                        result[start:stop] = leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])[
+                            : stop - start
+                        ]
                     if progress:
                         progress(stop - start)
         finally:
@@ -93,15 +95,33 @@ def in_chunks(
     return jax.tree.unflatten(tree, results)
 
 
+@jax.jit
+def _keys(key: jax.Array, numbers: jax.Array) -> jax.Array:
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
+
+
 @contextmanager
 def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[int], None] | None]:
     """Show how much of `total` is done, on the terminal. A call that takes less than half a second shows nothing."""
     if not show:
         yield None
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     bar = Progress(*columns)
     task = bar.add_task(what, total=total)
     started, begun = False, time.perf_counter()

@@ -2,9 +2,9 @@
 
     p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)
 
-`mode` takes the x that maximises it, `draw` a draw from it, `mean` its mean, `laplace` a draw from the Gaussian at its mode.
-An inverter is a function ``(prior, o, alpha, sigma, *, start, random_seed) -> (x, stats)`` on unconstrained arrays (batch, n). Any
-function of that form serves, `from_pymc` makes one of any PyMC function.
+`mode` takes the x that maximises it, `draw` a draw from it, `mean` its mean, `laplace` a draw from the Gaussian at its
+mode. An inverter is a function ``(prior, o, alpha, sigma, *, start, random_seed) -> (x, stats)`` on unconstrained
+arrays (batch, n). Any function of that form serves, `from_pymc` makes one of any PyMC function.
 """
 
 from __future__ import annotations
@@ -70,9 +70,11 @@ class Inverter(Protocol):
 
 @dataclass(frozen=True)
 class Steps:
-    """A batch of steps, checked: ``o`` (batch, n), ``alpha`` and ``sigma`` (batch,), ``start`` (batch, starts, n), ``good`` (batch,).
+    """A batch of steps, checked.
 
-    A bad observation (not finite) is replaced by 0 and its row is False in ``good``: it is computed along, and blanked later.
+    ``o`` (batch, n), ``alpha`` and ``sigma`` (batch,), ``start`` (batch, starts, n), ``good`` (batch,).
+    A bad observation (not finite) is replaced by 0 and its row is False in ``good``: it is computed along, and blanked
+    later.
     """
 
     o: np.ndarray
@@ -106,7 +108,9 @@ def read_steps(
     """
     array = real_array(o, "o")
     if array.ndim != 2 or array.shape[1] != prior.n or not len(array):
-        raise ValueError(f"o has shape {array.shape}; an inverter takes (batch, {prior.n}), columns {prior.layout.labels[:6]}")
+        raise ValueError(
+            f"o has shape {array.shape}; an inverter takes (batch, {prior.n}), columns {prior.layout.labels[:6]}"
+        )
     batch = len(array)
     alpha_, sigma_ = (np.broadcast_to(value, (batch,)) for value in read_noise(alpha, sigma, batch))
     good = np.isfinite(array).all(axis=1)
@@ -140,9 +144,9 @@ def _key(rng: np.random.Generator) -> int:
 class Shared(NamedTuple):
     """Points that a whole batch shares, made once a call.
 
-    ``near`` (NEAR_STARTS, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (GROUPS, GROUP_SIZE, n): draws of p0, or
-    points around the initial point where there are none, with ``far_prior`` (GROUPS, GROUP_SIZE), their log p0;
-    ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly none.
+    ``near`` (NEAR_STARTS, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (GROUPS, GROUP_SIZE, n):
+    draws of p0, or points around the initial point where there are none, with ``far_prior`` (GROUPS, GROUP_SIZE), their
+    log p0; ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly none.
     """
 
     near: np.ndarray
@@ -187,7 +191,7 @@ def shared_points(prior: CompiledPrior, rng: np.random.Generator, bank: int = 0)
 
 
 def _starts(o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array, shared: Shared) -> jax.Array:
-    """Where the climbs of one observation start (starts, n): given, near o / alpha, and the best of each group of draws."""
+    """Where the climbs of one observation start (starts, n): as given, near o / alpha, at the best of each group."""
     near = (o + sigma * shared.near) / alpha
     posterior = shared.far_prior - 0.5 * (((o - alpha * shared.far) / sigma) ** 2).sum(-1)
     best = jnp.arange(GROUP_SIZE) == posterior.argmax(axis=1)[:, None]
@@ -216,8 +220,8 @@ def _modes(
 class Found(NamedTuple):
     """`Modes` of a batch, and the Laplace approximation at each one's best.
 
-    ``sd`` (batch, n): NaN where the Hessian is not positive definite. ``root`` (batch, n, n) with root root' = |H|^-1 at
-    the best mode, or (batch, 0, 0) if not asked for.
+    ``sd`` (batch, n): NaN where the Hessian is not positive definite. ``root`` (batch, n, n) with root root' = |H|^-1
+    at the best mode, or (batch, 0, 0) if not asked for.
     """
 
     x: Any
@@ -247,7 +251,9 @@ def _find(
             precision = -jax.hessian(_log_posterior(density, data, o, alpha, sigma))(found.x[0])
         maximum = eigenvalues(precision).min() > 0
         covariance = matrix_function(precision, lambda values: 1 / floored(values))
-        root = matrix_function(precision, lambda values: 1 / jnp.sqrt(floored(values))) if with_root else jnp.zeros((0, 0))
+        root = (
+            matrix_function(precision, lambda values: 1 / jnp.sqrt(floored(values))) if with_root else jnp.zeros((0, 0))
+        )
         sd = jnp.where(maximum, jnp.sqrt(jnp.diagonal(covariance)), jnp.nan)
         return Found(found.x, found.logp, found.agreed, found.converged, found.evaluations, sd, root)
 
@@ -308,8 +314,8 @@ def mode(
     x : ndarray (batch, n)
         The best mode found; NaN for an observation that is not finite.
     stats : dict of ndarray (batch,)
-        ``lp``, ``converged``, ``starts_agreed`` (how many climbs ended there), ``starts``, ``evaluations``, and ``sd`` (batch, n), the
-        Laplace sd.
+        ``lp``, ``converged``, ``starts_agreed`` (how many climbs ended there), ``starts``, ``evaluations``, and ``sd``
+        (batch, n), the Laplace sd.
 
     Raises
     ------
@@ -422,9 +428,10 @@ def laplace(
 class Drawn(NamedTuple):
     """Draws from p(x | o) of a batch.
 
-    ``x`` (batch, chains, draws, n), ``lp`` (batch, chains, draws) with constants, ``acceptance`` of HMC and ``diverging`` likewise;
-    ``step_size`` (batch,), ``leaps`` (batch,), ``jumps`` (batch, chains): share of sweeps in which a lane jumped; ``evaluations``
-    (batch,) of log p0; ``r_hat`` and ``ess`` (batch, n); ``alive`` (batch,): whether a start was found.
+    ``x`` (batch, chains, draws, n), ``lp`` (batch, chains, draws) with constants, ``acceptance`` of HMC and
+    ``diverging`` likewise; ``step_size`` (batch,), ``leaps`` (batch,), ``jumps`` (batch, chains): share of sweeps in
+    which a lane jumped; ``evaluations`` (batch,) of log p0; ``r_hat`` and ``ess`` (batch, n); ``alive`` (batch,):
+    whether a start was found.
     """
 
     x: Any
@@ -441,12 +448,16 @@ class Drawn(NamedTuple):
 
 
 class _Tuning(NamedTuple):
-    """What warm-up learns. ``log_step`` (obs,) and its ``average``; moments of the lanes: ``count``, ``mean`` (lanes, n), ``square``."""
+    """What warm-up learns.
+
+    ``log_step`` (observations,) and its ``average`` over the ``moves``; from ``seen`` sweeps the ``mean`` (lanes, n)
+    and the sum of ``square`` deviations (lanes, n, n), or (lanes, n).
+    """
 
     log_step: jax.Array
     average: jax.Array
     moves: jax.Array
-    count: jax.Array
+    seen: jax.Array
     mean: jax.Array
     square: jax.Array
 
@@ -541,7 +552,8 @@ def _sample_chunk(
                 lanes, used = slice_move(keys[-2], lanes, target)
             step = jnp.exp(log_step)
             leaps = jnp.clip(jnp.ceil(TRAJECTORY / jnp.quantile(step, 0.1)), 1, MAX_LEAPS).astype(int)
-            # Mostly near the full step, at times down to an eighth of it: narrow places need that, and periods are broken.
+            # Mostly near the full step, at times down to an eighth of it: narrow places need that, and periods are
+            # broken.
             jitter = 2.0 ** (-3 * jax.random.uniform(keys[-3], lanes.prior.shape) ** 2)
             size = by_chain(jnp.minimum(step, TRAJECTORY / leaps)) * jitter
             by_lane = Metric(by_chain(metric.root))
@@ -569,20 +581,21 @@ def _sample_chunk(
         log_step = jnp.clip(tuning.log_step + gain * gap, -12.0, 1.5)
         weight = jnp.where(local, jnp.minimum(1.0, 4.0 / (moves + 3.0)), 0.0)
         average = tuning.average + weight * (log_step - tuning.average)
-        count = tuning.count + 1
+        seen = tuning.seen + 1
         delta = lanes.x - tuning.mean
-        mean = tuning.mean + delta / count
+        mean = tuning.mean + delta / seen
         left = lanes.x - mean
         square = tuning.square + (delta[:, :, None] * left[:, None, :] if dense else delta * left)
-        return _Tuning(log_step, average, moves, count, mean, square)
+        return _Tuning(log_step, average, moves, seen, mean, square)
 
     def fresh() -> _Tuning:
         step = jnp.full((observations,), -0.25 * jnp.log(n * 1.0))
         square = jnp.zeros((*lanes.x.shape, n) if dense else lanes.x.shape)
         return _Tuning(step, step, jnp.zeros(()), jnp.zeros(()), jnp.zeros(lanes.x.shape), square)
 
-    # Blocks of sweeps, the state of the lanes kept after each: two of warm-up, the first to reach the posterior, the second to
-    # learn its scale; a third to fit the step size to that scale; then one sweep a draw. One body, so compiled once.
+    # Blocks of sweeps, the state of the lanes kept after each: two of warm-up, the first to reach the posterior, the
+    # second to learn its scale; a third to fit the step size to that scale; then one sweep a draw. One body, so
+    # compiled once.
     reach, learn = tune // 4, tune // 2
     lengths = jnp.concatenate([jnp.array([reach, learn, tune - reach - learn]), jnp.ones(draws, int)])
 
@@ -590,7 +603,7 @@ def _sample_chunk(
         index, length = step
 
         def one(_: jax.Array, state: Any) -> Any:
-            time, since, lanes, metric, tuning, jumps, acceptance, diverging, evaluations = state
+            time, since, lanes, metric, tuning, jumps, acceptance, _, evaluations = state
             local = is_local(time, since, jumps)
             log_step = jnp.where(index < 3, tuning.log_step, tuning.average)
             lanes, did = sweep(jax.random.fold_in(run, time), lanes, time, metric, log_step, local)
@@ -602,7 +615,9 @@ def _sample_chunk(
         time, since, lanes, metric, tuning, jumps, *rest = jax.lax.fori_loop(0, length, one, state)
         # After the first block the second starts anew from the same metric, after the second from what it learnt.
         metric = jax.lax.cond(index == 1, _learned, lambda metric, _: metric, metric, tuning)
-        tuning = jax.lax.cond(index < 2, lambda _: fresh()._replace(log_step=tuning.average, average=tuning.average), lambda t: t, tuning)
+        tuning = jax.lax.cond(
+            index < 2, lambda _: fresh()._replace(log_step=tuning.average, average=tuning.average), lambda t: t, tuning
+        )
         new = index < 3
         since, jumps = jnp.where(new, 0, since), jnp.where(new, 0, jumps)
         state = (time, since, lanes, metric, tuning, jumps, *rest)
@@ -643,7 +658,9 @@ def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, M
     n = modes.x.shape[-1]
     if not dense:
         nothing = jnp.zeros((modes.x.shape[0], 0))
-        return Gaussians(nothing, nothing, nothing, nothing, nothing), Metric(jnp.broadcast_to(scale, modes.x[:, 0].shape))
+        return Gaussians(nothing, nothing, nothing, nothing, nothing), Metric(
+            jnp.broadcast_to(scale, modes.x[:, 0].shape)
+        )
     found = jnp.isfinite(modes.logp)
     precision = jnp.where(found[:, :, None, None], modes.precision, jnp.eye(n))
     spread = jax.vmap(jax.vmap(lambda h: matrix_function(h, floored)))(precision)
@@ -669,7 +686,7 @@ def _begin(
     key: jax.Array, modes: Modes, gaussians: Gaussians, prior: Callable[[jax.Array], jax.Array], chains: int
 ) -> Lanes:
     """Where the lanes start: one in each mode found, the others dispersed around them."""
-    observations, most, n = modes.x.shape
+    _, most, n = modes.x.shape
     found = jnp.isfinite(modes.logp).sum(axis=1)
     chain = jnp.arange(chains)[None, :]
     which = chain % jnp.maximum(found, 1)[:, None]
@@ -698,7 +715,7 @@ def _learned(metric: Metric, tuning: _Tuning) -> Metric:
     n = tuning.mean.shape[1]
     observations = metric.root.shape[0]
     chains = tuning.mean.shape[0] // observations
-    draws = tuning.count * chains
+    draws = tuning.seen * chains
     pooled = tuning.square.reshape(observations, chains, *tuning.square.shape[1:]).sum(axis=1)
     if tuning.square.ndim == 3:
         before = jnp.einsum("oij,okj->oik", metric.root, metric.root)
@@ -712,7 +729,7 @@ def _learned(metric: Metric, tuning: _Tuning) -> Metric:
 
 
 def _diagnostics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Split R-hat and effective sample size of each coordinate, the worse of x and (x - mean)^2: (observations, n) each.
+    """Split R-hat and effective sample size, the worse of x and (x - mean)^2, of each coordinate (observations, n).
 
     `x` (observations, chains, draws, n). NaN with fewer than 4 draws a half.
     """
@@ -781,7 +798,8 @@ def draw(
     random_seed : int, Generator or None
         The source of randomness.
     tune : int
-        Sweeps before the draw. Each is several prior jumps, a jump between modes, and local moves where these do not suffice.
+        Sweeps before the draw. Each is several prior jumps, a jump between modes, and local moves where these do not
+        suffice.
 
     Returns
     -------
@@ -862,7 +880,8 @@ def mean(
     x : ndarray (batch, n)
         The average of the draws; NaN for an observation that is not finite.
     stats : dict of ndarray (batch,)
-        ``sd`` (batch, n) of p(x | o), ``mcse`` (batch, n) of the mean, ``r_hat``, ``ess`` (the worst coordinate), ``evaluations``.
+        ``sd`` (batch, n) of p(x | o), ``mcse`` (batch, n) of the mean, ``r_hat``, ``ess`` (the worst coordinate),
+        ``evaluations``.
 
     Raises
     ------
@@ -916,9 +935,9 @@ def from_pymc(function: Callable[..., Any], **kwargs: Any) -> Inverter:
     Parameters
     ----------
     function : callable
-        Called as ``function(model=..., **kwargs)`` for each observation. It returns a DataTree with a group ``posterior``, whose
-        last draw of the first chain is x (``pm.sample``, ``pm.sample_smc``), or a mapping from the constrained variables' names
-        to values (``pm.find_MAP``).
+        Called as ``function(model=..., **kwargs)`` for each observation. It returns a DataTree with a group
+        ``posterior``, whose last draw of the first chain is x (``pm.sample``, ``pm.sample_smc``), or a mapping from the
+        constrained variables' names to values (``pm.find_MAP``).
     **kwargs
         Passed on. A ``random_seed`` of the chain is passed on too if the function takes one.
 
@@ -965,7 +984,11 @@ def from_pymc(function: Callable[..., Any], **kwargs: Any) -> Inverter:
         for row in np.flatnonzero(steps.good):
             with model:
                 shape = prior.layout.shapes[0] if single else (prior.n,)
-                now = {"step::o": steps.o[row].reshape(shape), "step::alpha": steps.alpha[row], "step::sigma": steps.sigma[row]}
+                now = {
+                    "step::o": steps.o[row].reshape(shape),
+                    "step::alpha": steps.alpha[row],
+                    "step::sigma": steps.sigma[row],
+                }
                 pm.set_data(now)
             x[row] = _point(function(model=model, random_seed=_key(rng), **kwargs), prior)
         return x, {}
@@ -982,5 +1005,7 @@ def _point(result: Any, prior: CompiledPrior) -> np.ndarray:
     elif isinstance(result, Mapping):
         values = result
     else:
-        raise TypeError(f"the function returned {type(result).__name__}; it must return a DataTree with `posterior`, or a mapping")
+        raise TypeError(
+            f"the function returned {type(result).__name__}; it must return a DataTree with `posterior`, or a mapping"
+        )
     return prior.unconstrain({name: np.asarray(values[name])[None] for name in prior.layout.names})[0]

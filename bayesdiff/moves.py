@@ -5,8 +5,9 @@
     slice        an ellipse through x and a draw of N(o / alpha, sigma^2 / alpha^2), down to where p0 is high enough
     HMC          a trajectory of the Hamiltonian -log p(x | o) + |v|^2 / 2, in coordinates scaled by a metric
 
-Each owns a regime: the prior jump a wide step, the mode jump well separated modes, the slice a wide step whose prior cannot be
-drawn (in one to three dimensions), HMC everything local. None moves a lane (a row of the batch) by what another lane does.
+Each owns a regime: the prior jump a wide step, the mode jump well separated modes, the slice a wide step whose prior
+cannot be drawn (in one to three dimensions), HMC everything local. None moves a lane (a row of the batch) by what
+another lane does.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class Lanes(NamedTuple):
 
 
 class Target(NamedTuple):
-    """p(x | o) of every lane: ``prior`` (lanes, n) -> (lanes,) computes log p0; ``o`` (lanes, n); ``alpha``, ``sigma`` (lanes,)."""
+    """p(x | o) of every lane.
+
+    ``prior`` (lanes, n) -> (lanes,) computes log p0; ``o`` (lanes, n); ``alpha``, ``sigma`` (lanes,).
+    """
 
     prior: Batch
     o: jax.Array
@@ -64,9 +68,8 @@ def prior_jump(key: jax.Array, lanes: Lanes, target: Target, proposal: Lanes) ->
 class Gaussians(NamedTuple):
     """A mixture of Gaussians for each lane: the proposal of `mode_jump`.
 
-    ``x`` (lanes, m, n) centres, ``precision`` and ``root`` = precision^(-1/2) (lanes, m, n, n), ``log_height`` (lanes, m): log of
-    weight times sqrt(det precision); -inf where there is no centre.
-    ``log_weight`` (lanes, m).
+    ``x`` (lanes, m, n) centres, ``precision`` and ``root`` = precision^(-1/2) (lanes, m, n, n), ``log_height`` (lanes,
+    m): log of weight times sqrt(det precision); -inf where there is no centre. ``log_weight`` (lanes, m).
     """
 
     x: jax.Array
@@ -106,8 +109,8 @@ def mode_jump(key: jax.Array, lanes: Lanes, target: Target, proposal: Gaussians)
 def slice_move(key: jax.Array, lanes: Lanes, target: Target) -> tuple[Lanes, jax.Array]:
     """Compute an elliptical slice move (Murray, Adams, MacKay 2010) with prior and likelihood in each other's place.
 
-    The Gaussian factor is N(x; o / alpha, sigma^2 / alpha^2 I); the other factor is p0. Returns the lanes and the number of
-    evaluations of p0 for each.
+    The Gaussian factor is N(x; o / alpha, sigma^2 / alpha^2 I); the other factor is p0. Returns the lanes and the
+    number of evaluations of p0 for each.
     """
     normal, height, angle, rest = jax.random.split(key, 4)
     centre = target.o / target.alpha[:, None]

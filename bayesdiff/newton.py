@@ -2,9 +2,9 @@
 
     x  <-  x + (|H| + damping)^-1 g        g, -H: gradient and Hessian of log p(x | o)
 
-|H| has the eigenvectors of H and the absolute values of its eigenvalues, so every step goes uphill (Dauphin et al. 2014, section
-4), and near a mode it is Newton's. A step that fails is tried again, damped (Levenberg 1944, Marquardt 1963).
-Functions here take one state; ``jax.vmap`` makes the batch.
+|H| has the eigenvectors of H and the absolute values of its eigenvalues, so every step goes uphill (Dauphin et al.
+2014, section 4), and near a mode it is Newton's. A step that fails is tried again, damped (Levenberg 1944, Marquardt
+1963). Functions here take one state; ``jax.vmap`` makes the batch.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ Logp = Callable[[jax.Array], jax.Array]
 class Climb(NamedTuple):
     """Where a climb ended.
 
-    ``x`` (n,), ``logp`` (), ``precision`` = -d^2 log p / dx^2 (n, n) (or (0, 0) above `DENSE`), ``converged`` (): at a maximum to
-    rounding, ``evaluations`` (): of log p with its derivatives.
+    ``x`` (n,), ``logp`` (), ``precision`` = -d^2 log p / dx^2 (n, n) (or (0, 0) above `DENSE`), ``converged`` (): at a
+    maximum to rounding, ``evaluations`` (): of log p with its derivatives.
     """
 
     x: jax.Array
@@ -78,7 +78,8 @@ def floored(values: jax.Array) -> jax.Array:
 def climb(logp: Logp, start: jax.Array, curvature: jax.Array) -> Climb:
     """Compute a mode of `logp` uphill from `start` (n,).
 
-    `curvature`, alpha^2 / sigma^2, is what the observation adds to the precision: the scale of the damping above `DENSE`.
+    `curvature`, alpha^2 / sigma^2, is what the observation adds to the precision: the scale of the damping above
+    `DENSE`.
     """
     dense = start.shape[0] <= DENSE
 
@@ -175,7 +176,8 @@ def _conjugate_gradient(
         bend = search @ along
         curved = bend > 0
         length = rest / jnp.where(curved, bend, 1.0)
-        # Against the curvature: go as far as the gradient's own scale, on the first iteration; later keep what there is.
+        # Against the curvature: go as far as the gradient's own scale, on the first iteration; later keep what there
+        # is.
         fallback = jnp.where(count == 0, search / (jnp.abs(bend) / size + damping + 1e-300), step)
         residual_ = residual - length * along
         rest_ = residual_ @ residual_
@@ -196,8 +198,8 @@ def _conjugate_gradient(
 class Modes(NamedTuple):
     """The modes that the climbs from several starts found, best first, padded with NaN.
 
-    ``x`` (starts, n), ``logp`` (starts,), ``precision`` (starts, n, n), ``agreed`` (starts,): how many starts ended there,
-    ``converged`` (starts,), ``evaluations`` (): all climbs together.
+    ``x`` (starts, n), ``logp`` (starts,), ``precision`` (starts, n, n), ``agreed`` (starts,): how many starts ended
+    there, ``converged`` (starts,), ``evaluations`` (): all climbs together.
     """
 
     x: jax.Array
@@ -232,13 +234,13 @@ def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array) -> Modes:
     def pick(values: jax.Array, missing: float) -> jax.Array:
         mask = chosen.reshape(chosen.shape + (1,) * (values.ndim - 1))
         got = jnp.where(mask, values[None], 0).sum(axis=1)
-        return jnp.where(mask.any(axis=1), got, missing).astype(got.dtype)
+        return jnp.where(mask.any(axis=1), got, missing).astype(values.dtype)
 
     return Modes(
         x=pick(ends.x, jnp.nan),
         logp=pick(ends.logp, -jnp.inf),
         precision=pick(ends.precision, jnp.nan),
-        agreed=pick(same.sum(axis=1), 0),
+        agreed=pick(same.sum(axis=1, dtype=jnp.int16), 0),
         converged=pick(ends.converged, False),
         evaluations=ends.evaluations.sum(),
     )
