@@ -1,0 +1,366 @@
+"""Priors that PyMC has no distribution for. Each is a plain ``pm.Model``.
+
+density             p0(x) ∝ exp(logp(x))                   known up to a constant, cannot be drawn from
+tilt                p(x)  ∝ p0(x) exp(log_weight(x))       a classifier's log f on top of a prior
+gaussian_mixture    p0(x) = sum_k w_k N(x; m_k, C_k)       exact density, exact draws
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor
+import pytensor.tensor as pt
+from numpy.typing import ArrayLike
+from pymc.distributions.distribution import SymbolicRandomVariable, _support_point
+from pymc.distributions.shape_utils import rv_size_is_none
+from pymc.logprob.abstract import _logprob
+from pytensor.graph.basic import Variable
+from pytensor.graph.replace import graph_replace
+from pytensor.graph.traversal import ancestors
+from pytensor.raise_op import CheckAndRaise
+from pytensor.tensor.variable import TensorVariable
+
+from bayesdiff.step import clone, layout, real_array
+
+
+class DensityRV(SymbolicRandomVariable):
+    """A random variable with a log density and no draws.
+
+    Its only parameter is the initial point, which gives the shape and, unlike an ``initval``, survives cloning.
+    ``pm.CustomDist`` would do for the density, but it cannot be shown by ``pm.model_to_graphviz`` without a draw.
+    """
+
+    _print_name = ("Density", "\\operatorname{Density}")
+
+    def __init__(self, logp: Callable[[TensorVariable], TensorVariable], *args: Any, **kwargs: Any) -> None:
+        self.logp = logp
+        super().__init__(*args, **kwargs)
+
+    def perform(self, node: Any, inputs: Any, outputs: Any) -> None:
+        """Give NaN of the right shape.
+
+        Compiled graphs hold the inner graph, which raises. Only a graph that was never rewritten gets here, and in
+        such a graph PyMC asks for nothing but the shape (pm.model_to_graphviz).
+        """
+        outputs[0][0], outputs[1][0] = inputs[0], np.full_like(inputs[1], np.nan)
+
+
+@_logprob.register(DensityRV)
+def _density_logp(op: DensityRV, values: Sequence[TensorVariable], *inputs: Any, **kwargs: Any) -> TensorVariable:
+    return pt.as_tensor(op.logp(values[0]))
+
+
+@_support_point.register(DensityRV)
+def _density_support_point(op: DensityRV, rv: TensorVariable, rng: Any, start: TensorVariable) -> TensorVariable:
+    return start
+
+
+def _density_rv(logp: Callable[[TensorVariable], TensorVariable], name: str, start: np.ndarray) -> TensorVariable:
+    point = pt.as_tensor(start)
+    rng = pytensor.shared(np.random.default_rng())
+    inner_rng, inner_point = rng.type(), point.type()
+    next_rng, number = pt.random.uniform(rng=inner_rng, return_next_rng=True)
+    # number < 0 never holds, and no rewrite can know that: the error comes when somebody draws, not when a graph that
+    # only needs the shape is compiled. JAX cannot raise; there the draw is NaN.
+    refuse = CheckAndRaise(
+        NotImplementedError,
+        f"{name!r} is a density known up to a constant and cannot be drawn from, so it has no prior draws; "
+        "draw from its posterior, by sample_posterior or pm.sample",
+    )
+    draw = refuse(pt.full_like(inner_point, np.nan), number < 0)
+    core = ",".join(f"d{axis}" for axis in range(start.ndim))
+    op = DensityRV(
+        logp,
+        inputs=[inner_rng, inner_point],
+        outputs=[next_rng, draw],
+        extended_signature=f"[rng],({core})->[rng],({core})",
+    )
+    return op(rng, point)
+
+
+def _call(function: Callable[..., Any], what: str, *args: TensorVariable, **kwargs: TensorVariable) -> TensorVariable:
+    """Call a user's log density once on symbols, and check that a real scalar comes back."""
+    given = ", ".join(f"{var.name!r} of shape {var.type.shape}" for var in (*args, *kwargs.values()))
+    try:
+        value = function(*args, **kwargs)
+    except Exception as error:
+        raise ValueError(
+            f"{what} raised {type(error).__name__} when called with {given}: {error}; its arguments are PyTensor "
+            "variables, so write it with pytensor.tensor functions"
+        ) from error
+    if not isinstance(value, Variable | np.ndarray | np.number | float | int):
+        raise TypeError(f"{what} gave {type(value).__name__} for {given}; return a PyTensor scalar")
+    value = pt.as_tensor(value)
+    if value.ndim:
+        raise ValueError(
+            f"{what} gave shape {value.type.shape} for {given}; return one number, the log density of all of x, "
+            "as in pt.sum(...)"
+        )
+    if value.dtype not in ("float64", "float32", "float16"):
+        raise TypeError(f"{what} gave a {value.dtype} for {given}; return a real number")
+    return value
+
+
+def density(
+    logp: Callable[[TensorVariable], TensorVariable],
+    shape: int | tuple[int, ...] = (),
+    *,
+    name: str = "x",
+    dims: str | Sequence[str] | None = None,
+    coords: Mapping[str, Sequence[Any]] | None = None,
+    initval: ArrayLike = 0.0,
+) -> pm.Model:
+    """Write a log density, known up to a constant, as a prior.
+
+    p0(x) ∝ exp(logp(x))
+
+    Parameters
+    ----------
+    logp : callable
+        Takes x, a PyTensor variable of shape `shape`, and gives its log density, a PyTensor scalar. It must depend on x
+        and needs no constant. It is called once here, and once for every log density that PyMC builds.
+    shape : int or tuple of int
+        Shape of x. It may be left out where `coords` gives the length of every dim in `dims`.
+    name : str
+        Name of the variable.
+    dims : str or sequence of str, optional
+        One name per axis of x.
+    coords : mapping, optional
+        Labels of the dims; a dim without them is counted 0, 1, ...
+    initval : float or array_like
+        Where samplers and optimisers start, in units of x, of shape `shape` or one number for all. The density should
+        be positive and smooth there. It stays with the variable when the model is copied.
+
+    Returns
+    -------
+    pm.Model
+        A model with one free variable, unbounded in all directions. It has no prior draws:
+        ``pm.sample_prior_predictive`` and ``pm.draw`` raise NotImplementedError (with PyTensor's JAX backend, which
+        cannot raise, they give NaN).
+
+    Raises
+    ------
+    TypeError
+        If `logp` is not callable or gives no real PyTensor scalar, `name` is no string, or `initval` holds no real
+        numbers.
+    ValueError
+        If `logp` raises, gives an array or does not depend on x; if `shape`, `dims`, `coords` and `initval` do not fit.
+
+    Examples
+    --------
+    A ring of radius 3 in the plane:
+
+    >>> import pytensor.tensor as pt
+    >>> import bayesdiff as bd
+    >>> prior = bd.density(lambda x: -0.5 * (pt.sqrt(pt.sum(x**2)) - 3) ** 2 / 0.1, shape=2, initval=[3.0, 0.0])
+    >>> round(float(prior.compile_logp()({"x": [0.0, 2.0]})), 6)
+    -5.0
+    """
+    if not callable(logp):
+        raise TypeError(f"logp must be a function of x, got {type(logp).__name__}; write lambda x: ...")
+    if not isinstance(name, str) or not name:
+        raise TypeError(f"name must be a string that is not empty, got {name!r}")
+    axes = () if dims is None else (dims,) if isinstance(dims, str) else tuple(dims)
+    labels = {key: tuple(values) for key, values in (coords or {}).items()}
+    size = (shape,) if isinstance(shape, Integral) else shape
+    if size == () and axes and all(axis in labels for axis in axes):
+        size = tuple(len(labels[axis]) for axis in axes)
+    if not isinstance(size, tuple) or not all(isinstance(length, Integral) and length > 0 for length in size):
+        raise ValueError(f"shape is {shape!r}; write a number > 0, or a tuple of them, one for each axis of x")
+    if axes and len(axes) != len(size):
+        raise ValueError(f"dims {axes} has {len(axes)} names for the shape {size}; write one name per axis")
+    for axis, length in zip(axes, size, strict=bool(axes)):
+        if len(labels.get(axis, range(int(length)))) != length:
+            raise ValueError(f"coords has {len(labels[axis])} labels for {axis!r}; write {length}, as shape says")
+    start = real_array(initval, "initval")
+    if not np.isfinite(start).all():
+        raise ValueError(f"initval is not finite: {initval!r}; write numbers")
+    if start.shape not in ((), size):
+        raise ValueError(f"initval has shape {start.shape}; write one number, or an array of shape {size}")
+    start = np.broadcast_to(start, size).astype(pytensor.config.floatX)
+
+    x = pt.tensor(name, dtype=start.dtype.name, shape=size)
+    if x not in ancestors([_call(logp, "logp", x)]):
+        raise ValueError(f"logp does not depend on {name!r}; write a function of it, or use pm.Flat for a flat density")
+
+    with pm.Model(coords=labels, model=None) as model:  # no part of a model that is being written
+        for axis, length in zip(axes, size, strict=bool(axes)):
+            if axis not in labels:
+                model.add_coord(axis, range(int(length)))
+        model.register_rv(_density_rv(logp, name, start), name, dims=axes or None, default_transform=None)
+    return model
+
+
+def tilt(prior: pm.Model, log_weight: Callable[..., TensorVariable]) -> pm.Model:
+    """Multiply a prior by a positive function of its variables.
+
+    p(x) ∝ p0(x) exp(log_weight(x))
+
+    Parameters
+    ----------
+    prior : pm.Model
+        p0: any model with continuous free variables. It is not touched.
+    log_weight : callable
+        Gives a PyTensor scalar. With one free variable it is called as ``log_weight(x)``; with several as
+        ``log_weight(mu=mu, tau=tau, ...)``, every free variable by its name (take ``**others`` for those not needed).
+        The variables are the constrained ones (tau > 0), of the shapes that they have in the model. Other variables of
+        the prior (Deterministics, data) can be used as ``prior["name"]``.
+
+    Returns
+    -------
+    pm.Model
+        A copy of the prior with one Potential more, called ``tilt`` (``tilt_2`` and so on if there is one). Like every
+        model with a Potential it has no prior draws: ``pm.sample_prior_predictive`` warns that it ignores the weight.
+
+    Raises
+    ------
+    TypeError
+        If `prior` is no model or has discrete free variables, if `log_weight` is not callable or gives no real scalar.
+    ValueError
+        If `log_weight` raises, gives an array, or uses no free variable of the prior.
+
+    Examples
+    --------
+    N(0, 1) times exp(x) is N(1, 1), up to a constant:
+
+    >>> import pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> logp = bd.tilt(prior, lambda x: x).compile_logp()
+    >>> round(float(logp({"x": 1.0}) - logp({"x": 0.0})), 6)
+    0.5
+    """
+    if not callable(log_weight):
+        raise TypeError(f"log_weight must be a function, got {type(log_weight).__name__}; write lambda x: ...")
+    names = layout(prior).names
+    model = clone(prior)
+    free = {name: model.named_vars[name] for name in names}
+    weight = (
+        _call(log_weight, "log_weight", *free.values()) if len(free) == 1 else _call(log_weight, "log_weight", **free)
+    )
+    # A closure may have named variables of the user's model: they become those of the copy.
+    to_copy = {old: model.named_vars[name] for name, old in prior.named_vars.items()}
+    # copy(): the weight may be a variable itself (lambda x: x), and a variable cannot have two names.
+    [tilted] = graph_replace([weight.copy()], to_copy, strict=False)
+    if not set(free.values()) & set(ancestors([tilted])):
+        raise ValueError(f"log_weight depends on no free variable of the prior; write a function of {list(names)}")
+    label, count = "tilt", 1
+    while label in model.named_vars:
+        count += 1
+        label = f"tilt_{count}"
+    with model:
+        pm.Potential(label, tilted)
+    return model
+
+
+def gaussian_mixture(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> pm.Model:
+    """Write a mixture of Gaussians as a prior, with its exact density and exact draws.
+
+    p0(x) = sum_k w_k N(x; m_k, C_k),   k = 1..m
+
+    Parameters
+    ----------
+    weights : array_like (m,)
+        w_k > 0, with sum 1.
+    means : array_like (m,) or (m, n)
+        m_k. (m,) makes x a number, (m, n) a vector of n numbers.
+    covariances : array_like (), (m,) or (m, n, n)
+        C_k in squared units of x. One number s^2 for all, or one per component, means s^2 I (for a number x: its
+        variance); (m, n, n) gives full matrices, symmetric and positive definite.
+
+    Returns
+    -------
+    pm.Model
+        A model with one free variable ``x`` of shape () or (n,), which starts at the mean of the heaviest component.
+
+    Raises
+    ------
+    TypeError
+        If an argument holds no real numbers.
+    ValueError
+        If shapes do not fit, something is not finite, a weight is not positive or their sum is not 1, or a covariance
+        is not symmetric positive definite.
+
+    Notes
+    -----
+    With W_k the inverse Cholesky factor of C_k, log p0(x) = logsumexp_k(c_k - |W_k (x - m_k)|^2 / 2). All W_k are
+    stacked into one constant matrix: a batch of x costs one matrix product and never a factorisation.
+
+    Examples
+    --------
+    >>> import bayesdiff as bd
+    >>> prior = bd.gaussian_mixture([0.7, 0.3], [-2.0, 2.0], 1.0)
+    >>> round(float(prior.compile_logp()({"x": -2.0})), 6)
+    -1.27547
+    """
+    w, mean, cov = real_array(weights, "weights"), real_array(means, "means"), real_array(covariances, "covariances")
+    if w.ndim != 1 or not w.size:
+        raise ValueError(f"weights has shape {w.shape}; write one weight per component, shape (m,)")
+    m = len(w)
+    if mean.ndim not in (1, 2) or len(mean) != m or not mean.size:
+        raise ValueError(
+            f"means has shape {mean.shape}, for {m} weights; write ({m},) if x is a number, ({m}, n) if it is a vector"
+        )
+    n = mean.shape[1] if mean.ndim == 2 else 1
+    forms = [(), (m,), (m, n, n)] if mean.ndim == 2 else [(), (m,)]
+    if cov.shape not in forms:
+        raise ValueError(
+            f"covariances has shape {cov.shape}, for means of shape {mean.shape}; "
+            f"write one of {', '.join(map(str, forms))}"
+        )
+    for what, array in (("weights", w), ("means", mean), ("covariances", cov)):
+        if not np.isfinite(array).all():
+            raise ValueError(f"{what} holds {array[~np.isfinite(array)][0]}; write finite numbers")
+    if (w <= 0).any():
+        raise ValueError(f"weights[{int(np.argmin(w))}] is {w.min():g}; write weights > 0, and leave out what has none")
+    if not np.isclose(w.sum(), 1, rtol=0, atol=1e-9):
+        raise ValueError(f"weights have sum {w.sum():.12g}; write weights / weights.sum()")
+    if cov.ndim < 3:
+        if (cov <= 0).any():
+            raise ValueError(f"covariances holds the variance {cov.min():g}; write variances > 0")
+        cov = np.broadcast_to(cov, (m,))[:, None, None] * np.eye(n)
+    for k, matrix in enumerate(cov):
+        if not np.allclose(matrix, matrix.T, rtol=1e-9, atol=1e-12 * np.abs(matrix).max()):
+            raise ValueError(f"covariances[{k}] is not symmetric: {matrix.tolist()}; write (C + C.T) / 2")
+        smallest = np.linalg.eigvalsh(matrix)[0]
+        if smallest <= 0:
+            raise ValueError(f"covariances[{k}] has the eigenvalue {smallest:.3g}; write a positive definite matrix")
+
+    factor = np.linalg.cholesky((cov + cov.swapaxes(1, 2)) / 2)
+    whiten = np.linalg.inv(factor)
+    stacked, shift = whiten.reshape(m * n, n), np.einsum("kij,kj->ki", whiten, mean.reshape(m, n)).ravel()
+    # The weights' sum is 1 to 1e-9; divided by it the density is normalised exactly.
+    log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    constant = np.log(w / w.sum()) - log_det - n / 2 * np.log(2 * np.pi)
+
+    def logp(x: TensorVariable) -> TensorVariable:
+        white = stacked @ x - shift if mean.ndim == 2 else whiten.ravel() * x - shift
+        terms = constant - 0.5 * pt.sum(white.reshape((m, n)) ** 2, axis=1)
+        # Written out: far away exp underflows for all components, and a gradient of log(sum(exp)) would be 0 / 0.
+        top = pt.max(terms)
+        return top + pt.log(pt.sum(pt.exp(terms - top)))
+
+    def draw(size: TensorVariable) -> TensorVariable:
+        batch = () if rv_size_is_none(size) else tuple(size)
+        k = pm.Categorical.dist(p=w / w.sum(), shape=batch)
+        noise = pm.Normal.dist(shape=(*batch, n))
+        x = pt.as_tensor(mean.reshape(m, n))[k] + pt.sum(pt.as_tensor(factor)[k] * noise[..., None, :], axis=-1)
+        return x if mean.ndim == 2 else x[..., 0]
+
+    heaviest = mean[int(np.argmax(w))]
+    with pm.Model(model=None) as model:  # no part of a model that is being written
+        pm.CustomDist(
+            "x",
+            dist=draw,
+            logp=logp,
+            support_point=lambda rv, size: pt.as_tensor(heaviest),
+            ndim_supp=mean.ndim - 1,
+            class_name="GaussianMixture",
+        )
+    return model

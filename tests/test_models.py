@@ -1,0 +1,186 @@
+"""The priors in models/: each density against the formula in its docstring, each exact() against another route."""
+
+import csv
+from pathlib import Path
+
+import exact
+import numpy as np
+import pymc as pm
+import pytest
+from pymc.model.fgraph import clone_model
+from scipy import stats
+
+from models import eight_schools, gaussian, linear_inverse, mixture, rings
+
+MODELS = [gaussian, mixture, eight_schools, rings, linear_inverse]
+NAMES = [module.__name__.split(".")[-1] for module in MODELS]
+STEPS = [(1.0, 1.0), (1.0, 10.0), (0.6, 0.5)]
+
+
+@pytest.mark.parametrize("module", MODELS, ids=NAMES)
+def test_every_prior_is_a_new_model_that_starts_somewhere(module):
+    model = module.prior()
+    assert isinstance(model, pm.Model)
+    assert model is not module.prior()
+    assert np.isfinite(model.compile_logp()(model.initial_point()))
+    assert np.isfinite(model.compile_dlogp()(model.initial_point())).all()
+    assert "=" in module.__doc__ or "~" in module.__doc__
+    copy = clone_model(model)
+    assert copy.compile_logp()(copy.initial_point()) == model.compile_logp()(model.initial_point())
+
+
+def test_gaussian_is_the_article():
+    assert gaussian.prior().compile_logp()({"x": 0.7}) == pytest.approx(stats.norm.logpdf(0.7), rel=1e-12)
+    with open(Path(__file__).parent / "article_r.csv", newline="") as file:
+        rows = [(float(row["o"]), float(row["map"])) for row in csv.DictReader(file)]
+    o, r = np.array(rows).T
+    assert len(o) == 100
+    answer = gaussian.exact(o, sigma=10.0)
+    assert np.abs(answer["mean"] - r).max() < 4e-5  # R's optimize stops there
+    np.testing.assert_allclose(answer["mean"], o / 101, rtol=1e-14)
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), STEPS)
+def test_gaussian_exact(alpha, sigma):
+    got = gaussian.exact(1.7, alpha, sigma)
+    want = exact.gaussian_step(1.7, alpha, sigma)
+    np.testing.assert_allclose([got["mean"], got["variance"], got["log_evidence"]], want, rtol=1e-13)
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), STEPS)
+def test_mixture_exact(alpha, sigma):
+    mix = exact.mixture(mixture.WEIGHTS, mixture.MEANS, mixture.VARIANCES)
+    o = np.array([-20.0, -1.0, 0.3, 2.0, 11.0])
+    got = mixture.exact(o, alpha, sigma)
+    for i in range(len(o)):
+        posterior, log_evidence = exact.mixture_posterior(mix, [o[i]], alpha, sigma)
+        mean, variance = exact.mixture_moments(posterior)
+        np.testing.assert_allclose(got["shares"][i], posterior.weights, rtol=1e-10)
+        np.testing.assert_allclose(got["means"][i], posterior.means[:, 0], rtol=1e-10)
+        np.testing.assert_allclose(got["variances"][i], posterior.covariances[:, 0, 0], rtol=1e-10)
+        np.testing.assert_allclose([got["mean"][i], got["variance"][i]], [mean[0], variance[0, 0]], rtol=1e-9)
+        assert got["log_evidence"][i] == pytest.approx(log_evidence, rel=1e-12)
+
+
+def test_mixture_map_and_posterior_differ_as_its_docstring_says():
+    mix = exact.mixture(mixture.WEIGHTS, mixture.MEANS, mixture.VARIANCES)
+    heights = np.exp(exact.mixture_log_density(mix, np.array([[2.0], [-2.0]])))
+    assert heights[0] / heights[1] == pytest.approx(1.7, abs=0.05)
+    switch = [exact.mixture_mode(exact.mixture_posterior(mix, [o], 1.0, 10.0)[0])[0][0] for o in (-14.5, -12.5)]
+    assert switch[0] < 0 < switch[1]
+
+    rng = np.random.default_rng(0)
+    x = exact.mixture_draws(mix, 300, rng)[:, 0]
+    o = x + 10 * rng.standard_normal(300)
+    modes = np.array([exact.mixture_mode(exact.mixture_posterior(mix, [each], 1.0, 10.0)[0])[0][0] for each in o])
+    shares = mixture.exact(o, 1.0, 10.0)["shares"][:, 1]
+    assert np.mean(modes > 0) > 0.8  # the mode with three of ten x
+    assert abs(shares.mean() - 0.3) < 4 * shares.std() / np.sqrt(300)
+
+
+def ring_log_density(x):
+    radius = np.linalg.norm(x, axis=-1)
+    return np.logaddexp.reduce([-0.5 * ((radius - r) / rings.WIDTH) ** 2 for r in rings.RADII])
+
+
+def test_rings_log_density_and_gradient():
+    model = rings.prior()
+    logp, gradient = model.compile_logp(), model.compile_dlogp()
+    rng = np.random.default_rng(0)
+    for x in rng.normal(size=(5, 2)) * 4:
+        assert logp({"x": x}) == pytest.approx(ring_log_density(x), rel=1e-9)
+        numeric = [(ring_log_density(x + h) - ring_log_density(x - h)) / 2e-6 for h in 1e-6 * np.eye(2)]
+        np.testing.assert_allclose(gradient({"x": x}), numeric, rtol=1e-4, atol=1e-5)
+    for x in ([0.0, 0.0], [1e3, -1e3]):
+        assert np.isfinite(gradient({"x": np.array(x)})).all()
+
+
+@pytest.mark.parametrize(
+    ("o", "alpha", "sigma"), [((2.0, 1.0), 1.0, 1.0), ((0.0, 0.0), 1.0, 3.0), ((4.0, -3.0), 0.7, 4.0)]
+)
+def test_rings_exact(o, alpha, sigma):
+    got = rings.exact(o, alpha, sigma)
+    mean, _, _, log_evidence, (x, p) = exact.grid_2d(ring_log_density, np.array(o), alpha, sigma, -8.0, 8.0, 641)
+    radius = np.linalg.norm(x, axis=-1)
+    np.testing.assert_allclose(got["mean"], mean, atol=1e-4)
+    assert got["radius"] == pytest.approx(p @ radius, abs=1e-4)
+    assert got["shares"][0] == pytest.approx(p @ (radius < 3.5), abs=1e-4)
+    assert got["shares"].sum() == pytest.approx(1, rel=1e-12)
+    assert got["log_evidence"] == pytest.approx(log_evidence, abs=1e-4)
+
+
+def test_linear_inverse_log_density():
+    module, x = linear_inverse, np.sin(np.arange(24.0))
+    want = stats.multivariate_normal(np.zeros(24), module.COVARIANCE).logpdf(x)
+    want += stats.norm.logpdf(module.Y, module.BLUR @ x, module.NOISE).sum()
+    assert module.prior().compile_logp()({"x": x}) == pytest.approx(want, rel=1e-8)
+    assert module.prior().named_vars_to_dims["x"] == ("time",)
+    assert module.BLUR[:, module.SEEN :].sum() == 0  # the rest is never seen
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), STEPS)
+@pytest.mark.parametrize("given", [False, True])
+def test_linear_inverse_exact(given, alpha, sigma):
+    module, o = linear_inverse, np.cos(np.arange(24.0)) if given else None
+    got = module.exact(o, alpha, sigma)
+    mean, covariance, _ = exact.linear_gaussian(
+        module.BLUR, module.Y, module.NOISE**2, np.zeros(24), module.COVARIANCE, o, alpha, sigma
+    )
+    np.testing.assert_allclose(got["mean"], mean, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(got["covariance"], covariance, rtol=1e-6, atol=1e-8)
+
+
+def test_linear_inverse_data_fit_the_signal_they_were_made_from():
+    module = linear_inverse
+    gap = (module.Y - module.BLUR @ module.SIGNAL) / module.NOISE
+    assert stats.chi2(8).cdf(gap @ gap) < 0.999
+    answer = module.exact()
+    sd = np.sqrt(answer["covariance"].diagonal())
+    assert sd[: module.SEEN].max() < 0.5 < sd[-1]  # known where it was seen, not where it was not
+    assert np.abs((answer["mean"] - module.SIGNAL) / sd).max() < 4
+
+
+def school_o():
+    return {"mu": 3.0, "tau": 1.0, "z": np.linspace(-1.5, 1.5, 8)}
+
+
+def test_eight_schools_log_density():
+    module, rng = eight_schools, np.random.default_rng(0)
+    mu, log_tau, z = 3.0, 0.8, rng.normal(size=8)
+    want = stats.norm.logpdf(mu, 0, 5) + stats.halfcauchy.logpdf(np.exp(log_tau), scale=5) + log_tau
+    want += stats.norm.logpdf(z).sum() + stats.norm.logpdf(module.Y, mu + np.exp(log_tau) * z, module.SE).sum()
+    model = module.prior()
+    point = {"mu": mu, "tau_log__": log_tau, "z": z}
+    # PyTensor keeps a Python 5.0 as float32, and its logarithm: 3e-8 in each normalising constant.
+    assert model.compile_logp()(point) == pytest.approx(want, abs=2e-7)
+    assert model.named_vars_to_dims["theta"] == ("school",)
+
+
+@pytest.mark.parametrize("step", [None, (1.0, 1.5), (0.7, 5.0)])
+def test_eight_schools_exact_is_what_weighted_prior_draws_give(step):
+    module, rng, size = eight_schools, np.random.default_rng(1), 400_000
+    alpha, sigma = step or (1.0, 1.0)
+    o = school_o() if step else None
+    mu, tau = rng.normal(0, 5, size), np.abs(5 * rng.standard_cauchy(size))
+    log_tau, z = np.log(tau), rng.normal(size=(size, 8))
+    theta = mu[:, None] + tau[:, None] * z
+    log_w = stats.norm.logpdf(module.Y, theta, module.SE).sum(axis=1)
+    log_y = np.log(np.mean(np.exp(log_w)))
+    if o is not None:
+        log_w = (
+            log_w + stats.norm.logpdf(o["mu"], alpha * mu, sigma) + stats.norm.logpdf(o["tau"], alpha * log_tau, sigma)
+        )
+        log_w = log_w + stats.norm.logpdf(o["z"], alpha * z, sigma).sum(axis=1)
+    w = np.exp(log_w - log_w.max())
+    w /= w.sum()
+    assert 1 / np.sum(w**2) > 300  # enough effective draws for the errors to mean something
+    got = module.exact(o, alpha, sigma)
+    for name, draws in {"mu": mu[:, None], "log_tau": log_tau[:, None], "z": z, "theta": theta}.items():
+        mean, variance = np.atleast_1d(got[name]["mean"]), np.atleast_1d(got[name]["variance"])
+        error = np.sqrt(w**2 @ (draws - mean) ** 2)
+        assert (np.abs(w @ draws - mean) < 4.5 * error).all(), name
+        square = (draws - mean) ** 2
+        error = np.sqrt(w**2 @ (square - variance) ** 2)
+        assert (np.abs(w @ square - variance) < 4.5 * error).all(), name
+    log_evidence = np.log(np.mean(np.exp(log_w))) - log_y
+    assert got["log_evidence"] == pytest.approx(log_evidence, abs=4.5 * np.sqrt(np.sum(w**2)) + 1e-9)
