@@ -111,7 +111,8 @@ def mixture_mode(mix, iterations=2000):
 def linear_gaussian(design, y, noise_variance, prior_mean, prior_covariance, o=None, alpha=1.0, sigma=1.0):
     """Mean and covariance of p(x | y, o), and log p(y, o), where x ~ N(prior_mean, prior_covariance).
 
-    y ~ N(design x, noise_variance I). Written as conditioning of one joint Gaussian of (x, y, o); without o, p(x | y) and log p(y).
+    y ~ N(design x, noise_variance I). Written as conditioning of one joint Gaussian of (x, y, o);
+    without o, p(x | y) and log p(y).
     """
     n = len(prior_mean)
     rows, data, noise = design, np.asarray(y, float), np.full(len(y), float(noise_variance))
