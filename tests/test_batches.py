@@ -1,0 +1,61 @@
+"""Chunks: every row comes back in its place, the same whatever the number of cores."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from bayesdiff import batches
+from bayesdiff.batches import in_chunks, power_of_two, progress_bar
+
+
+@jax.jit
+def kernel(keys, x):
+    noise = jax.vmap(lambda key, part: jax.random.normal(key, part.shape))(keys, x)
+    return {"row": x, "noise": noise, "empty": jnp.zeros((*x.shape, 0))}
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 8, 9, 63, 64, 1000])
+def test_rows_come_back_in_place(batch):
+    seen = []
+    out = in_chunks(kernel, [np.arange(batch) * 1.0], chunk=8, random_seed=1, progress=seen.append)
+    np.testing.assert_array_equal(out["row"], np.arange(batch))
+    assert out["empty"].shape == (batch, 0)
+    assert sum(seen) == batch
+    assert len(np.unique(out["noise"])) == batch  # no two rows share their randomness
+
+
+def test_the_number_of_cores_changes_nothing(monkeypatch):
+    x = np.arange(1000) * 1.0
+    two = in_chunks(kernel, [x], chunk=8, random_seed=1)
+    monkeypatch.setattr(batches.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(batches, "CHUNKS_PER_CALL", 1)
+    one = in_chunks(kernel, [x], chunk=8, random_seed=1)
+    np.testing.assert_array_equal(one["noise"], two["noise"])
+    assert not np.array_equal(in_chunks(kernel, [x], chunk=8, random_seed=2)["noise"], one["noise"])
+
+
+def test_an_error_in_a_chunk_comes_through():
+    def fails(keys, x):
+        raise RuntimeError("chunk")
+
+    with pytest.raises(RuntimeError, match="chunk"):
+        in_chunks(fails, [np.zeros(100)], chunk=8, random_seed=1)
+
+
+def test_power_of_two():
+    assert [power_of_two(n) for n in (1, 2, 3, 4, 5, 1000)] == [1, 2, 4, 4, 8, 1024]
+
+
+def test_the_bar_shows_only_what_takes_long(capsys):
+    with progress_bar("quick", 10, True) as advance:
+        advance(10)
+    with progress_bar("never", 10, False) as advance:
+        assert advance is None
+    assert capsys.readouterr().out == ""
+    with progress_bar("slow", 10, True) as advance:
+        time.sleep(0.6)
+        advance(10)
+    assert "10/10" in capsys.readouterr().out
