@@ -9,7 +9,7 @@ ARGS ?=
 export MPLBACKEND ?= Agg
 
 demo: .venv/.ready  ## invert the article's step both ways, compare, write bayesdiff-demo/
-	.venv/bin/bayesdiff demo --overwrite $(ARGS)
+	.venv/bin/bayesdiff demo models/gaussian.py models/mixture.py --overwrite $(ARGS)
 
 test: .venv/.ready-test  ## run the tests and the examples in the docstrings
 	$(python) -m pytest $(ARGS)

@@ -45,7 +45,8 @@ MAY_IMPORT = {
     "comparison": set(),
     "plots": {"comparison"},
     "report": {"comparison", "plots", "results"},
-    "cli": CHAIN | {"calibration", "multimodal", "images", "comparison", "plots", "report"},
+    "demo": INVERT | {"inversion", "comparison", "plots"},
+    "cli": CHAIN | {"calibration", "multimodal", "images", "comparison", "plots", "report", "demo"},
     "__main__": {"cli"},
 }
 

@@ -1,0 +1,579 @@
+"""The command line: the article's step as a demonstration, and the same for anybody's own prior.
+
+    bayesdiff demo                          the article, step by step, with a page that shows it
+    bayesdiff run FILE.py --o 5 --sigma 10  p(x | o) of a prior of your own, by its mode and by its posterior
+
+PyMC, JAX and ArviZ cost seconds to import: only a command that computes does so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from bayesdiff import __version__
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pymc as pm
+    import xarray as xr
+
+# A value of these options may start with a minus, which argparse takes for an option where a comma or an exponent
+# follows.
+NUMERIC = ("--o", "--alpha", "--sigma")
+NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
+MOST_ROWS = 20
+WIDTH = 100  # of what is written to a file or a pipe
+
+DEMO = """\
+The article, step by step: x ~ N(0, 1) is blurred to o = x + 10 e, and inverted by MAP and by posterior, for one o, for
+100, and for 100,000. Then a prior with two modes, where the two inversions differ. Prints the numbers, and writes them
+with figures and the runs to a folder; open its index.html.
+"""
+RUN = """\
+Invert one diffusion step, o | x ~ N(alpha x, sigma^2 I), for the prior that FILE.py defines:
+
+    import pymc as pm
+
+    def prior() -> pm.Model:
+        with pm.Model() as model:
+            pm.Normal("x")
+        return model
+"""
+O_RULE = """\
+the observation, --o:
+  Noise acts on the unconstrained x (log x for a positive variable), so o has its shape and its units.
+    --o 5.0                 one number
+    --o 1,-2.5,3            numbers with commas between them. As many as x has: one observation; twice, three times as
+                            many: so many observations, one after the other
+    --o mu=1 --o z=0,0,1    by variable, where the prior has several
+    --o FILE.npy            an array: of x's shape, or with one leading axis more for several observations
+    --o z=FILE.npy          the same for one of several variables
+    --o FILE.npz            one such array for each variable, under its name
+    --o FILE.csv            one line for each observation, one column for each number in x. A first line of names (x, or
+                            z[0], z[1], ...) is needed where there are several variables
+"""
+
+
+class Failure(Exception):
+    """What the user can put right. It is printed as one line, without a traceback."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that reports an error in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the message and where to read on, and exit with status 2."""
+        self.exit(2, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments; those of the process, unless given.
+
+    Returns
+    -------
+    int
+        The exit status: 0; 2 for what the user can put right; 130 for Ctrl-C. Wrong arguments, ``--help`` and
+        ``--version`` leave by SystemExit, as argparse does.
+
+    Examples
+    --------
+    >>> main(["run", "no-such-file.py", "--o", "5", "--sigma", "10", "--out", "run.zarr"])  # an error, on stderr
+    2
+    """
+    args = build_parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
+    try:
+        with _short_warnings():
+            args.command(args)
+    except Failure as failure:
+        print(f"bayesdiff {args.name}: error: {_one_line(failure)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"bayesdiff {args.name}: interrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Describe the commands and their options."""
+    parser = Parser(
+        prog="bayesdiff",
+        description="Diffusion, one Bayesian step at a time: blur, then invert by mode and by posterior.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"bayesdiff {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="name", required=True)
+    style = argparse.RawDescriptionHelpFormatter
+
+    demo = commands.add_parser(
+        "demo", help="the article, step by step", description=DEMO, formatter_class=style, allow_abbrev=False
+    )
+    demo.set_defaults(command=demo_command)
+    for name, what in (("gaussian", "the article's prior, N(0, 1)"), ("mixture", "the prior with two modes")):
+        demo.add_argument(
+            name, nargs="?", type=Path, default=Path("models", f"{name}.py"), metavar=f"{name.upper()}.py",
+            help=f"{what}, with its exact() answer (default: models/{name}.py, in a clone)",
+        )  # fmt: skip
+    demo.add_argument("--out", type=Path, default=Path("bayesdiff-demo"), metavar="DIR", help="default: bayesdiff-demo")
+    demo.add_argument("--overwrite", action="store_true", help="replace an earlier demo in DIR")
+    demo.add_argument("--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same demo")
+
+    run = commands.add_parser(
+        "run",
+        help="invert a step of your own prior",
+        description=RUN,
+        epilog=O_RULE,
+        formatter_class=style,
+        allow_abbrev=False,
+    )
+    run.set_defaults(command=run_command)
+    run.add_argument("file", type=Path, metavar="FILE.py", help="defines prior() -> pm.Model")
+    run.add_argument("--o", action="append", required=True, metavar="O", help="the noisier x: see below")
+    run.add_argument("--sigma", type=_numbers, required=True, metavar="S", help="noise, > 0; a,b,... per observation")
+    run.add_argument("--alpha", type=_numbers, default=[1.0], metavar="A", help="signal, default: 1; or one each")
+    run.add_argument("--invert", choices=("map", "posterior", "both"), default="both", help="default: both")
+    run.add_argument("--out", type=Path, required=True, metavar="RUN.zarr", help="where the run is saved (or RUN.nc)")
+    run.add_argument("--overwrite", action="store_true", help="replace a run that is there")
+    for name, least, what in (
+        ("draws", 1, "kept of each chain, default: 1000"),
+        ("tune", 1, "sweeps before them, default: 1000"),
+        ("chains", 1, "of each observation, default: 4"),
+        ("seed", 0, "default: another one each time"),
+    ):
+        run.add_argument(f"--{name}", type=_count(least), metavar="N", help=what)
+    run.add_argument("--no-progress", action="store_true", help="show no progress bar")
+    return parser
+
+
+def _joined(argv: Sequence[str]) -> list[str]:
+    """Write ``--o -3,4`` as ``--o=-3,4``."""
+    args: list[str] = []
+    for arg in argv:
+        if args and args[-1] in NUMERIC and NEGATIVE.match(arg):
+            args[-1] += f"={arg}"
+        else:
+            args.append(arg)
+    return args
+
+
+def _count(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number >= {least}")
+        return number
+
+    return read
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number, nor numbers with commas between them") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Print a warning as one line on stderr, without the line of code that gave it."""
+
+    def show(message: Warning | str, *details: Any, **more: Any) -> None:
+        print(f"bayesdiff: warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    before, warnings.showwarning = warnings.showwarning, show
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Report what this package refuses in one line. An error from anywhere else keeps its traceback: it is a bug."""
+    try:
+        yield
+    except (TypeError, ValueError, NotImplementedError, ImportError, OSError) as error:
+        *_, innermost = traceback.extract_tb(error.__traceback__)
+        if Path(innermost.filename).parent != Path(__file__).parent and not isinstance(error, OSError):
+            raise
+        raise Failure(str(error)) from error
+
+
+# ---------------------------------------------------------------------------------------------------------------- demo
+
+
+def demo_command(args: argparse.Namespace) -> None:
+    """Show the article, step by step."""
+    for path in (args.gaussian, args.mixture):
+        if not path.is_file():
+            raise Failure(
+                f"there is no {path}: the demo shows priors of the repository. Run `make demo` in a clone, or name the "
+                "files: bayesdiff demo GAUSSIAN.py MIXTURE.py"
+            )
+    out = args.out
+    if out.exists() and not out.is_dir():
+        raise Failure(f"{out} is a file; choose another --out")
+    if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
+        if not (out / "article.zarr").exists():
+            raise Failure(f"{out} holds something else than a demo; choose another --out")
+        if not args.overwrite:
+            raise Failure(f"{out} exists; write --overwrite to replace it, or choose another --out")
+    gaussian, mixture = _with_exact(args.gaussian), _with_exact(args.mixture)
+    from bayesdiff.demo import demo
+
+    with _refusals():
+        demo(gaussian, mixture, out, seed=args.seed, console=_console())
+    print(f"\nOpen {out / 'index.html'}")
+
+
+def _with_exact(path: Path) -> tuple[pm.Model, Callable[..., Mapping[str, Any]]]:
+    with user_module(path) as module:
+        if not callable(getattr(module, "exact", None)):
+            raise Failure(f"{path} has no function `exact`, which the demo compares with")
+        return call_prior(module, path), module.exact
+
+
+# ----------------------------------------------------------------------------------------------------------------- run
+
+
+def run_command(args: argparse.Namespace) -> None:
+    """Invert one step of the prior in a file, print the answer and save it."""
+    by_map, by_posterior = args.invert != "posterior", args.invert != "map"
+    sampling = {name: getattr(args, name) for name in ("draws", "tune", "chains") if getattr(args, name) is not None}
+    if sampling and not by_posterior:
+        raise Failure(f"--{next(iter(sampling))} needs --invert posterior or both: a MAP has no draws")
+    _check_out(args.out, args.overwrite)
+    given = [_read_o(text) for text in args.o]
+    if not args.file.is_file():
+        raise Failure(f"there is no file {args.file}")
+    with user_module(args.file) as module:
+        model = call_prior(module, args.file)
+
+    from bayesdiff.compiled import compile_prior
+    from bayesdiff.inversion import find_map, sample_posterior
+    from bayesdiff.results import save, tree
+    from bayesdiff.step import Layout, layout, read_noise
+
+    with _refusals():
+        where: Layout = layout(model)
+        o = _observation(given, where)
+        flat, batched = where.read(o)
+        alpha, sigma = (value[0] if len(value) == 1 else value for value in (args.alpha, args.sigma))
+        read_noise(alpha, sigma, len(flat) if batched else None)
+        options = {"random_seed": args.seed, "progressbar": not args.no_progress and sys.stdout.isatty()}
+        prior = compile_prior(model)
+        trees = {}
+        if by_map:
+            trees["map"] = find_map(prior, o, alpha, sigma, **options)
+        if by_posterior:
+            trees["posterior"] = sample_posterior(prior, o, alpha, sigma, **sampling, **options)
+        attrs = {"inference_library": "bayesdiff", "inference_library_version": __version__, "model": args.file.name}
+        saved = save(tree(trees, attrs), args.out, overwrite=args.overwrite)
+    show(trees)
+    print(f'Saved in {saved}. In Python: bayesdiff.load("{saved}")')
+
+
+def _check_out(path: Path, overwrite: bool) -> None:
+    """Refuse, before anything is computed, a path that the run could not be saved to."""
+    from bayesdiff.results import _check_free, _need_h5netcdf
+
+    if path.suffix not in (".zarr", ".nc"):
+        raise Failure(f"--out {path} must end in .zarr (a folder) or in .nc (a NetCDF file)")
+    with _refusals():
+        if path.suffix == ".nc":
+            _need_h5netcdf()
+        _check_free(path, overwrite)
+
+
+@contextmanager
+def user_module(path: Path) -> Iterator[ModuleType]:
+    """Run a user's file, which may import others beside it.
+
+    Raises
+    ------
+    Failure
+        If it is no Python file or raises: the exception, and the line of the file.
+    """
+    spec = importlib.util.spec_from_file_location(f"bayesdiff_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise Failure(f"{path} is not a Python file; its name must end in .py")
+    module = importlib.util.module_from_spec(spec)
+    beside = str(path.resolve().parent)
+    sys.path.append(beside)  # last: a file beside it that is called random.py must not hide Python's own
+    sys.modules[spec.name] = module
+    try:
+        with _user_errors(path, "it"):
+            spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(beside)
+        del sys.modules[spec.name]
+
+
+def call_prior(module: ModuleType, path: Path) -> pm.Model:
+    """Build the model that a user's file defines.
+
+    Raises
+    ------
+    Failure
+        If there is no ``prior``, it raises, or what it returns is no model.
+    """
+    import pymc as pm
+
+    prior = getattr(module, "prior", None)
+    if not callable(prior):
+        raise Failure(f"{path} has no function `prior`; write `def prior() -> pm.Model: ...`")
+    with _user_errors(path, "prior()"):
+        model = prior()
+    if not isinstance(model, pm.Model):
+        raise Failure(f"prior() of {path} returned {type(model).__name__}; it must return a pm.Model")
+    return model
+
+
+@contextmanager
+def _user_errors(path: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == path.resolve()]
+        if isinstance(error, SyntaxError) and error.filename and Path(error.filename).resolve() == path.resolve():
+            lines, message = [error.lineno], error.msg
+        else:
+            message = _one_line(error)
+        where = f"{path}, line {lines[-1]}" if lines else str(path)
+        raise Failure(f"{where}: {what} raised {type(error).__name__}: {message}") from error
+
+
+def _read_o(text: str) -> tuple[str | None, Any]:
+    """Read one ``--o``: the name of its variable, if it has one, and its numbers (a list), or what its file holds."""
+    import numpy as np
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        name, value = "", text
+    suffix = Path(value).suffix.lower()
+    if suffix not in (".npy", ".npz", ".csv"):
+        try:
+            return name or None, _numbers(value)
+        except argparse.ArgumentTypeError as error:
+            raise Failure(f"--o {text}: {error}, nor a file that ends in .npy, .npz or .csv") from None
+    if name and suffix != ".npy":
+        raise Failure(f"--o {text}: a {suffix} file names its variables itself; write --o {value}")
+    if not Path(value).is_file():
+        raise Failure(f"--o {text}: there is no file {value}")
+    try:
+        if suffix == ".csv":
+            return None, _read_csv(Path(value))
+        loaded = np.load(value)  # never pickles: they can run code
+        return name or None, dict(loaded) if suffix == ".npz" else loaded
+    except (ValueError, OSError, EOFError) as error:
+        raise Failure(f"--o {text}: {value} cannot be read: {_one_line(error)}") from error
+
+
+def _read_csv(path: Path) -> Table:
+    import csv
+
+    import numpy as np
+
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
+    names: list[str] | None = None
+    if rows and not all(_is_number(cell) for cell in rows[0]):
+        names, rows = rows[0], rows[1:]
+    if not rows:
+        raise ValueError("it has no line of numbers")
+    for line, row in enumerate(rows, 1 + (names is not None)):
+        if len(row) != len(rows[0]) or (names and len(row) != len(names)):
+            raise ValueError(f"line {line} has {len(row)} columns, the first one {len(names or rows[0])}")
+        bad = [cell for cell in row if not _is_number(cell)]
+        if bad:
+            raise ValueError(f"line {line} has {bad[0]!r}, which is no number")
+    return Table(names, np.array(rows, dtype=float))
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+class Table:
+    """A CSV file: the ``names`` of its columns, or None, and its ``values`` (lines, columns)."""
+
+    def __init__(self, names: list[str] | None, values: np.ndarray) -> None:
+        self.names = names
+        self.values = values
+
+
+def _observation(given: Sequence[tuple[str | None, Any]], where: Any) -> Any:
+    """Put what ``--o`` gave together: an array, or a mapping from the variables' names."""
+    named = {name: value for name, value in given if name is not None}
+    if len(given) > 1 and len(named) < len(given):
+        raise Failure("several --o must each name another variable: --o mu=1 --o z=0,0,1")
+    if not named:
+        value = given[0][1]
+        if isinstance(value, Table):
+            return _columns(value, where)
+        if isinstance(value, list):
+            if len(where.names) > 1:
+                raise Failure(
+                    f"the prior has {len(where.names)} variables; write one --o for each: "
+                    + " ".join(f"--o {name}=..." for name in where.names)
+                )
+            return _shaped(value, where.names[0], where)
+        return value
+    return {
+        name: _shaped(value, name, where) if isinstance(value, list) and name in where.names else value
+        for name, value in named.items()
+    }
+
+
+def _shaped(numbers: list[float], name: str, where: Any) -> np.ndarray:
+    """Give numbers the shape of a variable, or of several observations of it."""
+    import numpy as np
+
+    shape = where.shapes[where.names.index(name)]
+    size = where.sizes[where.names.index(name)]
+    if size == 0 or len(numbers) % size:
+        raise Failure(
+            f"--o gives {name} {len(numbers)} numbers, its unconstrained shape {shape} takes {size}: write {size} for "
+            f"one observation, {2 * size} for two, and so on"
+        )
+    return np.array(numbers).reshape(shape if len(numbers) == size else (-1, *shape))
+
+
+def _columns(table: Table, where: Any) -> Mapping[str, np.ndarray]:
+    """Sort the columns of a CSV file into the variables."""
+    labels = where.labels
+    if table.names is None:
+        if len(where.names) > 1:
+            raise Failure(f"the first line of the .csv must name its columns: {_some(labels)}")
+        if table.values.shape[1] != len(labels):
+            raise Failure(f"the .csv has {table.values.shape[1]} columns, x has {len(labels)}: {_some(labels)}")
+        order = list(range(len(labels)))
+    else:
+        if sorted(table.names) != sorted(labels):
+            raise Failure(f"the .csv has the columns {_some(table.names)}; the prior needs {_some(labels)}")
+        order = [table.names.index(label) for label in labels]
+    parts: Mapping[str, np.ndarray] = where.split(table.values[:, order])
+    return parts
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (f", ... ({len(names)} in all)" if len(names) > 8 else "")
+
+
+# -------------------------------------------------------------------------------------------------------------- tables
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=WIDTH)
+
+
+def show(trees: Mapping[str, xr.DataTree]) -> None:
+    """Print a run: MAP beside posterior, or what there is of it."""
+    if len(trees) == 2:
+        from bayesdiff.comparison import SUMMARY, compare
+
+        with _refusals():
+            ds = compare(trees["map"], trees["posterior"])
+        columns, last = list(SUMMARY), "summary"
+        title = "MAP beside posterior (offset and laplace_ratio in unconstrained coordinates)"
+    elif "map" in trees:
+        ds = trees["map"]["modes"].to_dataset()
+        ds = ds[["lp", "starts", *(name for name in ds.data_vars if name not in ("lp", "starts"))]]
+        columns, last = [f"mode {i + 1}" for i in range(ds.sizes["mode"])], "mode"
+        title = "Modes, best first: log density, starts that ended there, and x"
+    else:
+        ds, columns = _summary(trees["posterior"])
+        last, title = "summary", "Posterior"
+    rows, total = _rows(ds, last)
+    console = _console()
+    console.print(f"\n{title}")
+    console.print(_table(["", *columns], rows))
+    if total > len(rows):
+        console.print(f"... and {total - len(rows):,} rows more, in the saved run")
+
+
+def _summary(posterior: xr.DataTree) -> tuple[xr.Dataset, list[str]]:
+    """ArviZ's summary, of the first observations if there are many."""
+    import arviz as az
+
+    draws = posterior["posterior"].to_dataset()
+    if "observation" in draws.dims:
+        draws = draws.isel(observation=slice(MOST_ROWS))
+    ds = az.summary(draws, fmt="xarray", round_to="none")
+    keep = [name for name in ds["summary"].values.tolist() if name not in ("ess_tail", "mcse_sd")]
+    return ds.sel(summary=keep), keep
+
+
+def _rows(ds: xr.Dataset, last: str) -> tuple[list[list[str]], int]:
+    """One row for each number, observation by observation; the first MOST_ROWS of them, and how many there are."""
+    batch = ds.sizes.get("observation")
+    rows: list[list[str]] = []
+    total = sum(values.isel({last: 0}).size for values in ds.values())
+    for observation in range(1 if batch is None else batch):
+        at = ds if batch is None else ds.isel(observation=observation)
+        said = "" if batch is None else f" at observation {observation}"
+        for name, values in at.items():
+            dims = [str(dim) for dim in values.dims if dim != last]
+            numbers = values.transpose(*dims, last)
+            for index in _indices(numbers, dims):
+                if len(rows) == MOST_ROWS:
+                    return rows, total
+                labels = [str(numbers[dim].values[i]) for dim, i in zip(dims, index, strict=True)]
+                label = f"{name}[{', '.join(labels)}]" if labels else str(name)
+                rows.append([label + said, *(_number(value) for value in numbers.values[index].tolist())])
+    return rows, total
+
+
+def _indices(numbers: xr.DataArray, dims: Sequence[str]) -> Iterator[tuple[int, ...]]:
+    import numpy as np
+
+    return np.ndindex(*(numbers.sizes[dim] for dim in dims))
+
+
+def _number(value: float) -> str:
+    return "" if value != value else f"{value:.4g}"
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
+    from rich import box
+    from rich.table import Table as RichTable
+
+    table = RichTable(box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="right" if i else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())
