@@ -296,14 +296,10 @@ def run_command(args: argparse.Namespace) -> None:
 
 def _check_out(path: Path, overwrite: bool) -> None:
     """Refuse, before anything is computed, a path that the run could not be saved to."""
-    from bayesdiff.results import _check_free, _need_h5netcdf
+    from bayesdiff.results import check_target
 
-    if path.suffix not in (".zarr", ".nc"):
-        raise Failure(f"--out {path} must end in .zarr (a folder) or in .nc (a NetCDF file)")
     with _refusals():
-        if path.suffix == ".nc":
-            _need_h5netcdf()
-        _check_free(path, overwrite)
+        check_target(path, overwrite)
 
 
 @contextmanager

@@ -170,11 +170,7 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     path = Path(path)
     if not isinstance(tree, xr.DataTree):
         raise TypeError(f"save takes an xarray.DataTree, not a {type(tree).__name__}.")
-    if path.suffix not in (".zarr", ".nc"):
-        raise ValueError(f"{path} must end in .zarr (a folder) or in .nc (a NetCDF file).")
-    if path.suffix == ".nc":
-        _need_h5netcdf()
-    _check_free(path, overwrite)
+    check_target(path, overwrite)
     layout = _layout(tree)
     plain = _plain(tree, layout)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -336,7 +332,12 @@ def _rebuild(ds: xr.Dataset, variables: Mapping[Any, xr.Variable]) -> xr.Dataset
     return xr.Dataset(data, coords=coords, attrs=ds.attrs)
 
 
-def _check_free(path: Path, overwrite: bool) -> None:
+def check_target(path: Path, overwrite: bool) -> None:
+    """Raise what `save` would raise for this path: to be asked before hours of computation, not after."""
+    if path.suffix not in (".zarr", ".nc"):
+        raise ValueError(f"{path} must end in .zarr (a folder) or in .nc (a NetCDF file).")
+    if path.suffix == ".nc":
+        _need_h5netcdf()
     if not path.exists():
         return
     if not overwrite:

@@ -272,7 +272,7 @@ REFUSED = [
     ("GAUSSIAN --o 1 --sigma 1,2", "sigma has shape (2,); write one number"),
     ("GAUSSIAN --o 1,2 --sigma 1,2,3", "sigma has shape (3,); write one number, or one per observation (shape (2,))"),
     ("GAUSSIAN --o 1 --invert map --draws 5", "--draws needs --invert posterior or both: a MAP has no draws"),
-    ("GAUSSIAN --o 1 --out r.txt", "--out r.txt must end in .zarr (a folder) or in .nc (a NetCDF file)"),
+    ("GAUSSIAN --o 1 --out r.txt", "r.txt must end in .zarr (a folder) or in .nc (a NetCDF file)."),
     (
         "GAUSSIAN --o 1 --out there.zarr",
         "there.zarr exists. To replace it: overwrite=True in Python, --overwrite on the command line. Or choose "
