@@ -32,6 +32,8 @@ SAMPLE = ("chain", "draw")
 # Above this R-hat the chains of an observation disagree; PyMC's own limit of 1.01 is met by chance in a large batch.
 R_HAT = 1.05
 ENOUGH_DRAWS = 100
+# Trajectories fail at sharp bends; the other moves make up for some of it, not for most of it.
+DIVERGING = 0.25
 
 
 def find_map(
@@ -417,7 +419,7 @@ def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.
         return ""  # too few draws for any judgement, as asked for
     worst_r, worst_ess = np.nan_to_num(r_hat, nan=1.0).max(axis=1), np.nan_to_num(ess, nan=np.inf).min(axis=1)
     diverged = diverging.mean(axis=(1, 2))
-    doubtful = steps.good & ((worst_r > R_HAT) | (worst_ess < min(ENOUGH_DRAWS, total / 10)) | (diverged > 0.05))
+    doubtful = steps.good & ((worst_r > R_HAT) | (worst_ess < min(ENOUGH_DRAWS, total / 10)) | (diverged > DIVERGING))
     if not doubtful.any():
         return ""
     worst = int(np.argmax(np.where(doubtful, worst_r, 0.0)))

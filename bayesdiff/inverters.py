@@ -35,18 +35,21 @@ Seed = int | np.integer | np.random.Generator | None
 NEAR_STARTS = 3
 GROUPS = 3
 GROUP_SIZE = 16
+# Draws need every mode of weight, a MAP only the best, so draws search longer. Of what is found the best few are kept.
+SAMPLE_GROUPS = 9
+MODES = 6
 # Observations that climb together. Chunks that fit a core's cache run two to three times as fast as large ones.
 CLIMB_CHUNK = 512
 # Numbers that the draws of one chunk may take: 64 MB.
 DRAW_NUMBERS = 2**23
 DRAW_LANES = 1024
-PRIOR_JUMPS = 4
+PRIOR_JUMPS = 2
 BANK = 2**16
 # A lane that jumps this often needs few local moves; they are then made in every LOCAL_EVERY-th sweep.
 JUMPS_SUFFICE = 0.5
 LOCAL_EVERY = 8
-# A quarter of a period of a Gaussian of the metric's scale: the trajectory that forgets most per unit of work.
-TRAJECTORY = np.pi / 2
+# The longest trajectory, in units of the metric: steps are shortened at random, so this is a quarter to a half period.
+TRAJECTORY = 4.0
 MAX_LEAPS = 24
 TARGET_ACCEPTANCE = 0.8
 
@@ -144,8 +147,8 @@ def _key(rng: np.random.Generator) -> int:
 class Shared(NamedTuple):
     """Points that a whole batch shares, made once a call.
 
-    ``near`` (NEAR_STARTS, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (GROUPS, GROUP_SIZE, n):
-    draws of p0, or points around the initial point where there are none, with ``far_prior`` (GROUPS, GROUP_SIZE), their
+    ``near`` (NEAR_STARTS, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (groups, GROUP_SIZE, n):
+    draws of p0, or points around the initial point where there are none, with ``far_prior`` (groups, GROUP_SIZE), their
     log p0; ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly none.
     """
 
@@ -156,8 +159,8 @@ class Shared(NamedTuple):
     bank_prior: np.ndarray
 
 
-def shared_points(prior: CompiledPrior, rng: np.random.Generator, bank: int = 0) -> Shared:
-    """Draw the points that a whole batch shares.
+def shared_points(prior: CompiledPrior, rng: np.random.Generator, groups: int, bank: int = 0) -> Shared:
+    """Draw the points that a whole batch shares: `groups` groups to start from, and a bank of `bank` draws of p0.
 
     Raises
     ------
@@ -165,7 +168,7 @@ def shared_points(prior: CompiledPrior, rng: np.random.Generator, bank: int = 0)
         If log p0 is not finite at any of them.
     """
     near = np.concatenate([np.zeros((1, prior.n)), rng.normal(size=(NEAR_STARTS - 1, prior.n))])
-    count = GROUPS * GROUP_SIZE
+    count = groups * GROUP_SIZE
     drawn = prior.draws(count + bank, rng)
     if drawn is None or len(drawn) < count:
         # Scales from a half to eight, so that some start is near whatever the prior's own scale is.
@@ -183,8 +186,8 @@ def shared_points(prior: CompiledPrior, rng: np.random.Generator, bank: int = 0)
     good = usable[count:]
     return Shared(
         near=near,
-        far=drawn[:count].reshape(GROUPS, GROUP_SIZE, prior.n),
-        far_prior=np.where(usable, logp, -np.inf)[:count].reshape(GROUPS, GROUP_SIZE),
+        far=drawn[:count].reshape(groups, GROUP_SIZE, prior.n),
+        far_prior=np.where(usable, logp, -np.inf)[:count].reshape(groups, GROUP_SIZE),
         bank=drawn[count:][good],
         bank_prior=logp[count:][good],
     )
@@ -273,7 +276,7 @@ def find_modes_of(
     progress: Callable[[int], None] | None = None,
 ) -> Found:
     """Compute the modes of a batch of steps, best first: arrays (batch, starts, ...)."""
-    shared, data = shared_points(prior, rng), prior.data
+    shared, data = shared_points(prior, rng, GROUPS), prior.data
     return in_chunks(
         lambda keys, *arrays: _find(prior.density, with_root, data, shared, *arrays),
         steps.arrays,
@@ -519,15 +522,15 @@ def _sample_chunk(
     target = Target(prior, by_chain(o), by_chain(alpha), by_chain(sigma))
     begin, offset, run = jax.random.split(key, 3)
 
-    modes = jax.vmap(lambda *step: _modes(density, data, shared, *step))(o, alpha, sigma, given)
+    modes = jax.vmap(lambda *step: _modes(density, data, shared, *step).best(MODES))(o, alpha, sigma, given)
     alive = jnp.isfinite(modes.logp[:, 0])
     gaussians, metric = _at_modes(modes, (sigma / alpha)[:, None], dense)
-    gaussians_by_lane = jax.tree.map(by_chain, gaussians)
-    lanes = _begin(begin, modes, gaussians_by_lane, prior, chains)
+    lanes = _begin(begin, modes, gaussians, prior, chains)
 
     bank = shared.bank.shape[0]
     if bank:
-        # A lane meets every draw of the bank once, in turn, before any again: to the lane they are fresh draws of p0.
+        # A lane takes the draws of the bank in turn, from a place of its own, and so do the other chains of its
+        # observation: to them they are fresh draws of p0. Only runs longer than the bank meet a draw again.
         spread = jnp.tile(jnp.arange(chains) * (bank // chains), observations)
         offsets = by_chain(jax.random.randint(offset, (observations,), 0, bank)) + spread
 
@@ -542,7 +545,7 @@ def _sample_chunk(
             lanes, accepted = prior_jump(keys[j], lanes, target, Lanes(shared.bank[at], shared.bank_prior[at]))
             jumped |= accepted
         if dense:
-            lanes, accepted = mode_jump(keys[-1], lanes, target, gaussians_by_lane)
+            lanes, accepted = mode_jump(keys[-1], lanes, target, gaussians)
             jumped |= accepted
             evaluations += 1
 
@@ -696,8 +699,7 @@ def _begin(
     if gaussians.x.size:
         # Around the centre by one sd, and by two once every mode has its lane.
         times = jnp.where(chain < found[:, None], 1.0, 2.0).reshape(-1)
-        index = which.reshape(-1)[:, None, None, None]
-        root = jnp.take_along_axis(gaussians.root, index, axis=1)[:, 0]
+        root = jnp.take_along_axis(gaussians.root, which[:, :, None, None], axis=1).reshape(-1, n, n)
         x = at + times[:, None] * jnp.einsum("lij,lj->li", root, jax.random.normal(key, at.shape))
     else:
         x = at
@@ -758,8 +760,8 @@ def sample_steps(
     progress: Callable[[int], None] | None = None,
 ) -> Drawn:
     """Draw from p(x | o) for a batch of steps: arrays (batch, chains, draws, ...)."""
-    sweeps = (draws + tune) * PRIOR_JUMPS
-    shared = shared_points(prior, rng, bank=min(BANK, max(1024, sweeps)))
+    fresh = (draws + tune) * PRIOR_JUMPS * chains
+    shared = shared_points(prior, rng, SAMPLE_GROUPS, bank=min(BANK, max(1024, fresh)))
     data = prior.data
     lanes = min(DRAW_LANES, max(1, DRAW_NUMBERS // (max(draws, prior.n if prior.n <= DENSE else 1) * prior.n)))
     return in_chunks(

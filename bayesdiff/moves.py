@@ -66,10 +66,11 @@ def prior_jump(key: jax.Array, lanes: Lanes, target: Target, proposal: Lanes) ->
 
 
 class Gaussians(NamedTuple):
-    """A mixture of Gaussians for each lane: the proposal of `mode_jump`.
+    """A mixture of Gaussians for each observation: the proposal of `mode_jump`, for all lanes of that observation.
 
-    ``x`` (lanes, m, n) centres, ``precision`` and ``root`` = precision^(-1/2) (lanes, m, n, n), ``log_height`` (lanes,
-    m): log of weight times sqrt(det precision); -inf where there is no centre. ``log_weight`` (lanes, m).
+    ``x`` (observations, m, n) centres, ``precision`` and ``root`` = precision^(-1/2) (observations, m, n, n), ``log_weight``
+    (observations, m), ``log_height`` = log of weight times sqrt(det precision); -inf where there is no centre. Lanes of
+    one observation follow each other.
     """
 
     x: jax.Array
@@ -80,26 +81,28 @@ class Gaussians(NamedTuple):
 
     def logp(self, x: jax.Array) -> jax.Array:
         """Compute the log density at x (lanes, n), without the constant."""
-        d = x[:, None, :] - self.x
-        square = jnp.einsum("lmi,lmij,lmj->lm", d, self.precision, d)
-        return jax.scipy.special.logsumexp(self.log_height - 0.5 * square, axis=1)
+        observations, _, n = self.x.shape
+        d = x.reshape(observations, -1, 1, n) - self.x[:, None]
+        square = (jnp.einsum("ocmi,omij->ocmj", d, self.precision) * d).sum(-1)
+        return jax.scipy.special.logsumexp(self.log_height[:, None] - 0.5 * square, axis=-1).reshape(-1)
 
-    def draw(self, key: jax.Array) -> jax.Array:
-        """Draw one state for each lane."""
+    def draw(self, key: jax.Array, lanes: int) -> jax.Array:
+        """Draw one state for each lane (lanes, n)."""
         which, where = jax.random.split(key)
+        observations, modes, n = self.x.shape
+        shape = (observations, lanes // observations)
         cumulative = jnp.cumsum(jnp.exp(self.log_weight), axis=1)
-        u = jax.random.uniform(which, cumulative.shape[:1]) * cumulative[:, -1]
-        index = (u[:, None] > cumulative).sum(axis=1)
-        one = jnp.arange(cumulative.shape[1])[None, :] == index[:, None]
-        centre = jnp.where(one[:, :, None], self.x, 0.0).sum(axis=1)
-        root = jnp.where(one[:, :, None, None], self.root, 0.0).sum(axis=1)
-        return centre + jnp.einsum("lij,lj->li", root, jax.random.normal(where, centre.shape))
+        u = jax.random.uniform(which, shape) * cumulative[:, -1:]
+        one = (u[:, :, None] > cumulative[:, None]).sum(axis=-1)[:, :, None] == jnp.arange(modes)
+        z = one[..., None] * jax.random.normal(where, (*shape, 1, n))  # 0 for all centres but the chosen one
+        x = jnp.where(one[..., None], self.x[:, None], 0.0).sum(axis=2) + jnp.einsum("omij,ocmj->oci", self.root, z)
+        return x.reshape(lanes, n)
 
 
 def mode_jump(key: jax.Array, lanes: Lanes, target: Target, proposal: Gaussians) -> tuple[Lanes, jax.Array]:
     """Compute a Metropolis move to a draw from Gaussians at the modes of p(x | o)."""
     to, coin = jax.random.split(key)
-    x = proposal.draw(to)
+    x = proposal.draw(to, len(lanes.prior))
     new = Lanes(x, target.prior(x))
     gain = new.prior + target.likelihood(x) - lanes.prior - target.likelihood(lanes.x)
     accepted = _accept(coin, gain + proposal.logp(lanes.x) - proposal.logp(x))

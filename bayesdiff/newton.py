@@ -209,6 +209,10 @@ class Modes(NamedTuple):
     converged: jax.Array
     evaluations: jax.Array
 
+    def best(self, count: int) -> Modes:
+        """The first `count` of them."""
+        return Modes(*[values[:count] for values in self[:-1]], evaluations=self.evaluations)
+
 
 def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array) -> Modes:
     """Compute the distinct modes of `logp` above `starts` (starts, n)."""
