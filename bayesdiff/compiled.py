@@ -2,23 +2,24 @@
 
     log p(x | o) = log p0(x) + log N(o; alpha x, sigma^2 I) + const
 
-log p0 is the prior's own log density on unconstrained coordinates, Jacobian included, translated from PyTensor to JAX. o, alpha
-and sigma are arguments, one per state, so a new observation never compiles anything. Data of the prior stay live.
+log p0 is the prior's own log density on unconstrained coordinates, Jacobian included, translated from PyTensor to JAX.
+o, alpha and sigma are arguments, one per state, so a new observation never compiles anything. Data of the prior stay
+live.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
+from functools import cached_property, partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from pymc.initial_point import make_initial_point_fn
 from pymc.logprob.utils import local_check_parameter_to_ninf_switch
@@ -29,16 +30,21 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import clone_replace
 from pytensor.graph.rewriting.basic import in2out
-from pytensor.graph.traversal import explicit_graph_inputs, graph_inputs
+from pytensor.graph.traversal import graph_inputs
 from pytensor.link.jax.dispatch import jax_funcify
+from pytensor.scalar import Cast
+from pytensor.tensor.elemwise import Elemwise
+from pytensor.tensor.math import Max
 
-from bayesdiff.step import Layout, layout, real_array, unconstrained
+from bayesdiff.step import Layout, batch_of, layout, real_array, unconstrained
 
 # A mode in single precision is off in the eighth digit, and PyMC's models are in double. Networks name their own dtype.
 jax.config.update("jax_enable_x64", True)
 
 Data = tuple[np.ndarray, ...]
 Density = Callable[[jax.Array, Data], jax.Array]
+# A graph in JAX, a function of its inputs and then of its data, and where these data are kept.
+Translated = tuple[Callable[..., list[jax.Array]], tuple[SharedVariable, ...]]
 
 # Drawing compiles in milliseconds this way, in up to 30 s with PyTensor's default (numba).
 _PYTHON = Mode(linker="py", optimizer="fast_compile")
@@ -50,12 +56,12 @@ class CompiledPrior:
 
     log p0(x) = log p(constrain(x)) + log |d constrain / dx|
 
-    Made by `compile_prior`. It is accepted wherever a prior is.
+    Made by `compile_prior`. Everything that inverts a prior accepts it.
 
     Attributes
     ----------
     model : pm.Model
-        The prior. ``pm.set_data`` on it is seen by the next call.
+        The prior. ``pm.set_data`` on it is seen by the next call; new lengths of its dimensions need a new compilation.
     layout : Layout
         Where each free variable lies in a flat state of `n` numbers: names sorted.
     density : callable
@@ -75,10 +81,10 @@ class CompiledPrior:
     model: pm.Model
     layout: Layout
     density: Density
-    shared: tuple[SharedVariable, ...]
-    _constrain: Callable[[jax.Array, Data], list[jax.Array]]
-    _constrain_names: tuple[str, ...]
-    _constrain_shared: tuple[SharedVariable, ...]
+    _shared: tuple[SharedVariable, ...]
+    _constrain: Translated
+    _readable: Mapping[str, tuple[int, ...]]  # the shape of all that `constrain` gives
+    _lengths: Mapping[str, int]  # of the dimensions, as they were compiled
 
     @property
     def n(self) -> int:
@@ -86,9 +92,20 @@ class CompiledPrior:
         return self.layout.n
 
     @property
+    def readable_names(self) -> tuple[str, ...]:
+        """What `constrain` gives: names of the free variables, sorted, then of the Deterministics."""
+        return tuple(self._readable)
+
+    @property
     def data(self) -> Data:
-        """The prior's data as they are now: the second argument of `density`."""
-        return _values(self.shared)
+        """The prior's data as they are now: the second argument of `density`.
+
+        Raises
+        ------
+        ValueError
+            If a dimension of the prior has got another length since it was compiled.
+        """
+        return self._values(self._shared)
 
     def logp(self, x: ArrayLike) -> np.ndarray:
         """Compute log p0 of a batch of states.
@@ -108,7 +125,7 @@ class CompiledPrior:
         ValueError
             If `x` has another shape.
         """
-        return np.asarray(_batched_logp(self.density, self._check(x), self.data))
+        return np.asarray(self._batched_logp(self._check(x), self.data))
 
     def logp_and_gradient(self, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Compute log p0 and d log p0 / dx of a batch of states.
@@ -128,7 +145,7 @@ class CompiledPrior:
         ValueError
             If `x` has another shape.
         """
-        logp, gradient = _batched_logp_and_gradient(self.density, self._check(x), self.data)
+        logp, gradient = self._batched_logp_and_gradient(self._check(x), self.data)
         return np.asarray(logp), np.asarray(gradient)
 
     def constrain(self, x: ArrayLike) -> dict[str, np.ndarray]:
@@ -148,8 +165,10 @@ class CompiledPrior:
         ValueError
             If `x` has another shape.
         """
-        values = _batched_constrain(self._constrain, self._check(x), _values(self._constrain_shared))
-        return dict(zip(self._constrain_names, map(np.asarray, values), strict=True))
+        if not self.model.deterministics and not any(self.model.rvs_to_transforms[rv] for rv in self.model.free_RVs):
+            return self.layout.split(self._check(x))
+        values = self._batched_constrain(self._check(x), self._values(self._constrain[1]))
+        return dict(zip(self._readable, map(np.asarray, values), strict=True))
 
     def unconstrain(self, values: Mapping[str, ArrayLike]) -> np.ndarray:
         """Compute unconstrained states from constrained values: the inverse of `constrain`.
@@ -167,17 +186,20 @@ class CompiledPrior:
         Raises
         ------
         ValueError
-            If a free variable is missing, or the batch lengths differ.
+            If a free variable is missing, a shape is wrong, or the batch lengths differ.
         """
         missing = [name for name in self.layout.names if name not in values]
         if missing:
             raise ValueError(f"values has no {missing}; write one array per free variable, {list(self.layout.names)}")
         arrays = [real_array(values[name], name) for name in self.layout.names]
-        if len({len(array) if array.ndim else None for array in arrays}) != 1 or not arrays[0].ndim:
-            shapes = {name: array.shape for name, array in zip(self.layout.names, arrays, strict=True)}
-            raise ValueError(f"values needs one leading batch axis of the same length everywhere, got {shapes}")
-        function, shared = _unconstrain_function(self.model, self.layout)
-        return np.asarray(jax.jit(jax.vmap(function, in_axes=(0, None)))(arrays, _values(shared)))
+        for name, array in zip(self.layout.names, arrays, strict=True):
+            if not array.ndim or array.shape[1:] != self._readable[name]:
+                raise ValueError(f"values[{name!r}] has shape {array.shape}; write {batch_of(self._readable[name])}")
+        if len({len(array) for array in arrays}) > 1:
+            lengths = {name: len(array) for name, array in zip(self.layout.names, arrays, strict=True)}
+            raise ValueError(f"values has different batch lengths: {lengths}; give every name the same")
+        function, shared = self._batched_unconstrain
+        return np.asarray(function(arrays, self._values(shared)))
 
     def why_not_drawable(self) -> str:
         """Say why p0 cannot be drawn directly: because of data or a Potential; empty if it can."""
@@ -197,23 +219,35 @@ class CompiledPrior:
         random_seed : int, Generator or None
             The source of randomness.
 
+        Raises
+        ------
+        ValueError
+            If `draws` is not > 0.
+
         Returns
         -------
         ndarray (draws, n) or None
-            Independent unconstrained states. None where p0 is known only through its density: with observed data, a Potential,
-            or a distribution that has no random draws.
+            Independent unconstrained states. Fewer than `draws` where a transform narrows a distribution (an ordered
+            Normal), since draws outside are rejected, and where a draw is rounded to the edge of its support. None
+            where p0 is known only through its density: with observed data, a Potential, a distribution that has no
+            random draws or one whose parameters may be invalid.
         """
+        if draws < 1:
+            raise ValueError(f"draws is {draws}; write a number > 0")
         if self.why_not_drawable():
             return None
         names = self.layout.names
         try:
             with _quiet_blas():
                 values = pm.draw([self.model[name] for name in names], draws, random_seed=random_seed, mode=_PYTHON)
-        except NotImplementedError:  # pm.Flat, or a density without a `random`
+        except (NotImplementedError, ValueError):  # pm.Flat, or a negative scale, which NumPy refuses to draw from
             return None
-        values = [np.asarray(value).reshape(draws, *np.shape(value)[1 if draws > 1 else 0 :]) for value in values]
-        x = self.unconstrain(dict(zip(names, values, strict=True)))
-        return x[np.isfinite(x).all(axis=1)]
+        # pm.draw gives a single draw without an axis of its own.
+        x = self.unconstrain(
+            {name: value if draws > 1 else value[None] for name, value in zip(names, values, strict=True)}
+        )
+        x = x[np.isfinite(x).all(axis=1)]
+        return x if len(x) else None
 
     def initial_point(self) -> np.ndarray:
         """Compute PyMC's initial point of the model as a flat state (n,)."""
@@ -225,8 +259,48 @@ class CompiledPrior:
     def _check(self, x: ArrayLike) -> np.ndarray:
         array = real_array(x, "x")
         if array.ndim != 2 or array.shape[1] != self.n:
-            raise ValueError(f"x has shape {array.shape}; write (batch, {self.n}), columns {self.layout.labels[:6]}...")
+            columns = ", ".join(self.layout.labels[:6]) + ", ..." * (self.n > 6)
+            raise ValueError(f"x has shape {array.shape}; write (batch, {self.n}), with the columns {columns}")
         return array
+
+    def _values(self, shared: Sequence[SharedVariable]) -> Data:
+        for dim, length in self._lengths.items():
+            now = int(self.model.dim_lengths[dim].get_value())
+            if now != length:
+                raise ValueError(
+                    f"dimension {dim!r} of the prior had {length} entries when it was compiled and has {now} now; "
+                    "call compile_prior again"
+                )
+        return _current(shared)
+
+    # One jitted function each, kept here and nowhere else: they are compiled once, and are freed with the prior.
+
+    @cached_property
+    def _batched_logp(self) -> Callable[[np.ndarray, Data], jax.Array]:
+        return jax.jit(jax.vmap(self.density, in_axes=(0, None)))
+
+    @cached_property
+    def _batched_logp_and_gradient(self) -> Callable[[np.ndarray, Data], tuple[jax.Array, jax.Array]]:
+        return jax.jit(jax.vmap(jax.value_and_grad(self.density), in_axes=(0, None)))
+
+    @cached_property
+    def _batched_constrain(self) -> Callable[[np.ndarray, Data], list[jax.Array]]:
+        function = self._constrain[0]
+        return jax.jit(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None)))
+
+    @cached_property
+    def _batched_unconstrain(self) -> tuple[Callable[[list[np.ndarray], Data], jax.Array], tuple[SharedVariable, ...]]:
+        inputs = {name: self.model[name].type(name) for name in self.layout.names}
+        outputs = [unconstrained(self.model, name, inputs) for name in self.layout.names]
+        # Bounds may depend on an observed variable: its data, then.
+        function, shared = _to_jax(
+            list(inputs.values()), self.model.replace_rvs_by_values(outputs), _dim_lengths(self.model)
+        )
+
+        def flat(arrays: list[jax.Array], data: Data) -> jax.Array:
+            return jnp.concatenate([jnp.ravel(part) for part in function(*arrays, *data)])
+
+        return jax.jit(jax.vmap(flat, in_axes=(0, None))), shared
 
 
 def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
@@ -242,7 +316,8 @@ def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
     Returns
     -------
     CompiledPrior
-        Pass it in place of the model, to `find_map`, `sample_posterior` and the inverters: they then compile nothing twice.
+        Pass it in place of the model, to `find_map`, `sample_posterior` and the inverters: they then compile nothing
+        twice.
 
     Raises
     ------
@@ -253,8 +328,8 @@ def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
 
     Notes
     -----
-    PyMC checks parameters (a negative scale, say) for a whole graph at once. Here each check is bound to its own state, so that
-    an invalid state has density 0 and its neighbours are left alone.
+    PyMC checks parameters (a negative scale, say) for a whole graph at once. Here each check is bound to its own state,
+    so that an invalid state has density 0 and its neighbours are left alone.
 
     Examples
     --------
@@ -270,67 +345,118 @@ def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
 
 
 def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
-    """Compile `model` with or without the Jacobian of its transforms: without, a mode is that of the constrained density."""
+    """Compile `model`, its density with or without the Jacobian: without, a mode is that of the constrained density."""
     where = layout(model)
-    by_name = {name: model.rvs_to_values[model[name]] for name in where.names}
-    point = {by_name[name].name: np.zeros(shape) for name, shape in zip(where.names, where.shapes, strict=True)}
+    values = {name: model.rvs_to_values[model[name]] for name in where.names}
+    point = {values[name].name: np.zeros(shape) for name, shape in zip(where.names, where.shapes, strict=True)}
+    lengths = _dim_lengths(model)
 
-    def of_flat_state(outputs: Sequence[Variable]) -> tuple[Callable, tuple[SharedVariable, ...]]:
-        joined, x = join_nonshared_inputs(point=point, outputs=list(outputs), inputs=list(by_name.values()))
-        return _to_jax([x], joined, model)
+    def of_flat_state(outputs: Sequence[Variable]) -> Translated:
+        joined, x = join_nonshared_inputs(point=point, outputs=list(outputs), inputs=list(values.values()))
+        return _to_jax([x], joined, lengths)
 
-    (log_density, shared) = of_flat_state([model.logp(jacobian=jacobian)])
+    # Sorted, since a clone has them in another order, and the order of a sum is seen in its last digit.
+    terms = sorted([*model.basic_RVs, *model.potentials], key=lambda variable: variable.name)
+    logp = model.logp(vars=terms, jacobian=jacobian)
     readable = [model[name] for name in where.names] + list(model.deterministics)
+    log_density, shared = of_flat_state([logp])
     constrain, constrain_shared = of_flat_state(model.replace_rvs_by_values(readable))
-    result = CompiledPrior(
-        model=model,
-        layout=where,
-        density=lambda x, data: log_density(x, *data)[0].astype(float).reshape(()),
-        shared=shared,
-        _constrain=lambda x, data: constrain(x, *data),
-        _constrain_names=tuple(variable.name for variable in readable),
-        _constrain_shared=constrain_shared,
-    )
+
+    def density(x: jax.Array, data: Data) -> jax.Array:
+        return jnp.asarray(log_density(x, *data)[0], float).reshape(())
+
     with _named_failure():  # tracing finds what translation alone does not, before any computation
         state = jax.ShapeDtypeStruct((where.n,), float)
-        jax.eval_shape(result.density, state, result.data)
-        jax.eval_shape(result._constrain, state, _values(constrain_shared))
-    return result
+        jax.eval_shape(density, state, _current(shared))
+        shapes = [value.shape for value in jax.eval_shape(constrain, state, *_current(constrain_shared))]
+    used = set(graph_inputs([logp, *readable]))
+    return CompiledPrior(
+        model=model,
+        layout=where,
+        density=density,
+        _shared=shared,
+        _constrain=(constrain, constrain_shared),
+        _readable=dict(zip((variable.name for variable in readable), shapes, strict=True)),
+        _lengths={dim: int(length.get_value()) for length, dim in lengths.items() if length in used},
+    )
 
 
-def _to_jax(
-    inputs: list[Variable], outputs: list[Variable], model: pm.Model
-) -> tuple[Callable[..., list[jax.Array]], tuple[SharedVariable, ...]]:
+def _dim_lengths(model: pm.Model) -> dict[SharedVariable, str]:
+    return {length: dim for dim, length in model.dim_lengths.items() if isinstance(length, SharedVariable)}
+
+
+def _to_jax(inputs: Sequence[Variable], outputs: Sequence[Variable], lengths: Collection[SharedVariable]) -> Translated:
     """Translate a graph: a function of `inputs` and then of the values of the shared variables it uses."""
     shared = [variable for variable in graph_inputs(outputs) if isinstance(variable, SharedVariable)]
-    lengths = [v for v in model.dim_lengths.values() if isinstance(v, SharedVariable)]
-    # XLA compiles for fixed sizes, so lengths of dimensions are constants; all other data are arguments, read at every call.
-    live = [v for v in shared if v not in lengths]
-    as_input = {v: v.type() for v in live}
-    frozen = {v: v.type.filter_variable(v.get_value()) for v in shared if v in lengths}
-    outputs = clone_replace(outputs, replace={**as_input, **frozen})
-    graph = FunctionGraph([*inputs, *as_input.values()], outputs, clone=True)
+    # XLA compiles for fixed sizes, so lengths of dimensions are constants; all other data are arguments, read at every
+    # call.
+    live: dict[Variable, Variable] = {v: v.type() for v in shared if v not in lengths}
+    frozen: dict[Variable, Variable] = {v: v.type.filter_variable(v.get_value()) for v in shared if v in lengths}
+    graph = FunctionGraph([*inputs, *live.values()], clone_replace(list(outputs), replace=live | frozen), clone=True)
     # A failed check makes this state's density 0. Left to PyMC it is dropped under JAX, or fails for the whole batch.
     in2out(local_check_parameter_to_ninf_switch, name="checks").rewrite(graph)
     get_mode("JAX").optimizer.rewrite(graph)
+    _promote(graph)
+    _steady(graph)
     with _named_failure():
-        return jax_funcify(graph), tuple(live)
+        return jax_funcify(graph), tuple(v for v in shared if v in live)
 
 
-def _values(shared: Sequence[SharedVariable]) -> Data:
+def _promote(graph: FunctionGraph) -> None:
+    """Cast to float64 where PyTensor would.
+
+    PyTensor keeps constants in the smallest type that holds them, and float32 with float64 or with an integer gives
+    float64. In JAX it gives float32 if the other is an integer, or a float64 made from a Python number ("weak type").
+    """
+    for node in graph.toposort():
+        if not isinstance(node.op, Elemwise) or isinstance(node.op.scalar_op, Cast):
+            continue
+        [output] = node.outputs
+        dtypes = {variable.type.dtype for variable in node.inputs}
+        promoted = output.type.dtype == "float64" or (output.type.dtype == "bool" and "float64" in dtypes)
+        if promoted and dtypes - {"float64", "bool"}:
+            inputs = [v if v.type.dtype in ("float64", "bool") else pt.cast(v, "float64") for v in node.inputs]
+            graph.replace(output, node.op.make_node(*inputs).outputs[0])
+
+
+class _SteadyMax(Max):
+    """The largest entry, with a gradient that is never 0 / 0."""
+
+
+def _steady(graph: FunctionGraph) -> None:
+    """Put `_SteadyMax` in place of every Max of floats: each mixture has one, in its log of a sum of exponentials."""
+    for node in graph.toposort():
+        if type(node.op) is Max and node.inputs[0].type.dtype == "float64":
+            steady = _SteadyMax(node.op.axis, initial=node.op.initial)
+            graph.replace(node.outputs[0], steady.make_node(node.inputs[0]).outputs[0])
+
+
+@jax_funcify.register(_SteadyMax)
+def _jax_steady_max(op: _SteadyMax, **kwargs: object) -> Callable[[jax.Array], jax.Array]:
+    return lambda x: _largest(tuple(range(x.ndim)) if op.axis is None else tuple(op.axis), x)
+
+
+@partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _largest(axes: tuple[int, ...], x: jax.Array) -> jax.Array:
+    return x.max(axis=axes, initial=-jnp.inf)
+
+
+@_largest.defjvp
+def _largest_jvp(
+    axes: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
+) -> tuple[jax.Array, jax.Array]:
+    # JAX divides by the number of entries equal to the largest. Fused by XLA, an entry and the largest may be rounded
+    # differently; then none is equal, and the gradient is 0 / 0 in some lanes of a batch. So: equal up to rounding.
+    [x], [t] = primals, tangents
+    largest = _largest(axes, x)  # not x.max: the second derivative passes here too
+    at = jnp.expand_dims(largest, axes)
+    slack = jnp.where(jnp.isfinite(at), 8 * jnp.finfo(x.dtype).eps * jnp.abs(at), 0.0)
+    equal = (x >= at - slack).astype(x.dtype)
+    return largest, (equal * t).sum(axis=axes) / jnp.maximum(equal.sum(axis=axes), 1.0)
+
+
+def _current(shared: Sequence[SharedVariable]) -> Data:
     return tuple(np.asarray(variable.get_value(borrow=True)) for variable in shared)
-
-
-def _unconstrain_function(
-    model: pm.Model, where: Layout
-) -> tuple[Callable[[list[np.ndarray], Data], jax.Array], tuple[SharedVariable, ...]]:
-    values = {name: model[name].type(name) for name in where.names}
-    outputs = [unconstrained(model, name, values) for name in where.names]
-    used = list(explicit_graph_inputs(outputs))
-    inputs = [values[name] for name in where.names]
-    function, shared = _to_jax(inputs, outputs, model)
-    assert all(v in inputs or isinstance(v, SharedVariable) for v in used)
-    return lambda arrays, data: jnp.concatenate([jnp.ravel(part) for part in function(*arrays, *data)]), shared
 
 
 @contextmanager
@@ -354,18 +480,3 @@ def _quiet_blas() -> Iterator[None]:
         # PyTensor from PyPI says so once; nothing here is bound by BLAS.
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
         yield
-
-
-@partial(jax.jit, static_argnums=0)
-def _batched_logp(density: Density, x: jax.Array, data: Data) -> jax.Array:
-    return jax.vmap(density, in_axes=(0, None))(x, data)
-
-
-@partial(jax.jit, static_argnums=0)
-def _batched_logp_and_gradient(density: Density, x: jax.Array, data: Data) -> tuple[jax.Array, jax.Array]:
-    return jax.vmap(jax.value_and_grad(density), in_axes=(0, None))(x, data)
-
-
-@partial(jax.jit, static_argnums=0)
-def _batched_constrain(constrain: Callable[..., Any], x: jax.Array, data: Data) -> list[jax.Array]:
-    return jax.vmap(constrain, in_axes=(0, None))(x, data)

@@ -3,14 +3,16 @@
     o | x ~ N(alpha x, sigma^2 I)                     forward
     p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)          backward, by Bayes
 
-p0 is any ``pm.Model`` with continuous free variables. x is these variables in PyMC's unconstrained coordinates, keyed by
-name: cloning a model permutes its variables, so a position means nothing. Where a flat vector is needed, the names are sorted.
+p0 is any ``pm.Model`` with continuous free variables. x is these variables in PyMC's unconstrained coordinates, keyed
+by name: cloning a model permutes its variables, so a position means nothing. Where a flat vector is needed, the names
+are sorted.
 """
 
 from __future__ import annotations
 
 import copy
 import math
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +21,9 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import ArrayLike
+from pymc.distributions.transforms import ChainedTransform, CircularTransform
 from pymc.model.fgraph import fgraph_from_model, model_from_fgraph
+from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
@@ -77,8 +81,8 @@ class Layout:
         Parameters
         ----------
         o : array_like or mapping
-            For one variable an array of its unconstrained shape, for several a mapping from their names to such arrays. One
-            leading axis more makes a batch.
+            For one variable an array of its unconstrained shape, for several a mapping from their names to such
+            arrays. One leading axis more makes a batch.
         what : str
             How the errors call it.
 
@@ -99,43 +103,53 @@ class Layout:
         if not isinstance(o, Mapping):
             if len(self.names) > 1:
                 raise TypeError(
-                    f"{what} is {type(o).__name__}, but the prior has {len(self.names)} variables: write a mapping from each "
-                    f"name to its array, {what}={{{', '.join(f'{name!r}: ...' for name in self.names)}}}"
+                    f"{what} is {type(o).__name__}, but the prior has {len(self.names)} variables; write a mapping "
+                    f"from each name to its array, {what}={{{', '.join(f'{name!r}: ...' for name in self.names)}}}"
                 )
             o = {self.names[0]: o}
         unknown, missing = sorted(set(o) - set(self.names), key=str), sorted(set(self.names) - set(o))
         if unknown or missing:
             raise ValueError(
-                f"{what} must have one entry per free variable, {list(self.names)}: "
-                + "; ".join([f"unknown {unknown}"] * bool(unknown) + [f"missing {missing}"] * bool(missing))
+                f"{what} has "
+                + " and ".join([f"unknown names {unknown}"] * bool(unknown) + [f"no {missing}"] * bool(missing))
+                + f"; write one entry per free variable, {list(self.names)}"
             )
-        parts, lengths = [], {}
+        parts: list[np.ndarray] = []
+        lengths: dict[str, int | None] = {}
         for name, shape in zip(self.names, self.shapes, strict=True):
             part = real_array(o[name], f"{what}[{name!r}]" if len(self.names) > 1 else what)
-            if part.shape == shape:
-                lengths[name] = None
-            elif part.shape[1:] == shape and part.ndim == len(shape) + 1:
-                lengths[name] = part.shape[0]
-            else:
+            if part.shape not in (shape, (*part.shape[:1], *shape)):
                 raise ValueError(
                     f"{what} of {name!r} has shape {part.shape}; write its unconstrained shape {shape}, or "
-                    f"{('batch', *shape)} for a batch".replace("'batch'", "batch")
+                    f"{batch_of(shape)} for a batch"
                 )
-            parts.append(part.reshape(-1 if lengths[name] is None else part.shape[0], math.prod(shape)))
+            lengths[name] = None if part.shape == shape else len(part)
+            parts.append(part.reshape(1 if part.shape == shape else len(part), math.prod(shape)))
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"{what} has different batch lengths: {lengths} (None: no batch); give every name the same")
-        batched = next(iter(lengths.values())) is not None
+            raise ValueError(
+                f"{what} has different batch lengths: {lengths} (None: no batch); give every name the same"
+            )
         flat = np.concatenate(parts, axis=1)
         if not len(flat):
             raise ValueError(f"{what} is an empty batch; write at least one observation")
-        return flat, batched
+        return flat, None not in lengths.values()
+
+
+def batch_of(shape: tuple[int, ...]) -> str:
+    """Write the shape of a batch as Python does: ``(batch,)``, ``(batch, 2)``."""
+    return str(("batch", *shape)).replace("'", "")
 
 
 def real_array(value: Any, what: str) -> np.ndarray:
     """Turn `value` into a float64 array, or say why it is none."""
-    array = np.asarray(value)
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise TypeError(f"{what} has masked entries, whose values would be used; write what stands for them")
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError) as error:  # rows of different lengths
+        raise TypeError(f"{what} must be an array of real numbers, got {reprlib.repr(value)} ({error})") from error
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"{what} must hold real numbers, got {value!r} (dtype {array.dtype})")
+        raise TypeError(f"{what} must hold real numbers, got {reprlib.repr(value)} (dtype {array.dtype})")
     return array.astype(np.float64)
 
 
@@ -150,7 +164,8 @@ def read_noise(alpha: ArrayLike, sigma: ArrayLike, batch: int | None) -> tuple[n
     Raises
     ------
     TypeError, ValueError
-        If one of them is no number, not finite, alpha is 0, sigma is not positive, or the length is not that of the batch.
+        If one of them is no number, not finite, alpha is 0, sigma is not positive, or the length is not that of the
+        batch.
     """
     read = []
     for name, value in (("alpha", alpha), ("sigma", sigma)):
@@ -175,10 +190,13 @@ def layout(prior: pm.Model) -> Layout:
     TypeError
         If it is no ``pm.Model``, or has discrete free variables.
     ValueError
-        If it has no free variable, is nested in another model, or uses a name of ours.
+        If it has no free variable, is nested in another model, uses a name of ours, or has an angle on a circle, which
+        has no coordinate on a line.
     """
     if not isinstance(prior, pm.Model):
-        raise TypeError(f"prior must be a pm.Model, got {type(prior).__name__}; write `with pm.Model() as prior: ...`")
+        # A CompiledPrior, for one.
+        hint = "prior.model" if isinstance(getattr(prior, "model", None), pm.Model) else "with pm.Model() as prior: ..."
+        raise TypeError(f"prior must be a pm.Model, got {type(prior).__name__}; write `{hint}`")
     if prior.parent is not None:
         raise ValueError(f"prior is the sub-model {prior.name!r} of another model; pass the outermost model")
     if not prior.free_RVs:
@@ -189,6 +207,12 @@ def layout(prior: pm.Model) -> Layout:
             f"Gaussian noise needs continuous variables, but {discrete} of the prior are discrete; sum them out "
             "(pm.Mixture, or marginalize of pymc-extras) or observe them"
         )
+    angles = [rv.name for rv in prior.free_RVs if _is_circular(prior.rvs_to_transforms[rv])]
+    if angles:
+        raise ValueError(
+            f"{angles} of the prior are angles on a circle, and Gaussian noise needs a line; cut the circle open, as "
+            "in pm.VonMises(..., default_transform=pm.distributions.transforms.Interval(-np.pi, np.pi))"
+        )
     for name in (*prior.coords, *prior.dim_lengths):
         if name in RESERVED_DIMS:
             raise ValueError(f"the prior has a dimension {name!r}, which results use themselves; give it another name")
@@ -198,11 +222,22 @@ def layout(prior: pm.Model) -> Layout:
     shapes = prior.eval_rv_shapes()
     by_name = {rv.name: prior.rvs_to_values[rv].name for rv in prior.free_RVs}
     names = tuple(sorted(by_name))
-    return Layout(names, tuple(tuple(int(size) for size in shapes[by_name[name]]) for name in names))
+    result = Layout(names, tuple(tuple(int(size) for size in shapes[by_name[name]]) for name in names))
+    if not result.n:
+        raise ValueError(
+            f"the free variables {list(names)} of the prior hold no number: {list(result.shapes)}; give one a size"
+        )
+    return result
+
+
+def _is_circular(transform: Any) -> bool:
+    if isinstance(transform, ChainedTransform):
+        return any(map(_is_circular, transform.transform_list))
+    return isinstance(transform, CircularTransform)
 
 
 def clone(model: pm.Model) -> pm.Model:
-    """Copy a model, its initial values included: p0 twice, with no variable shared.
+    """Copy a model, its initial values included.
 
     Parameters
     ----------
@@ -212,19 +247,23 @@ def clone(model: pm.Model) -> pm.Model:
     Returns
     -------
     pm.Model
-        Random variables, values, data and coordinates are copies. Their order may differ, their names do not.
+        Random variables, values, data and coordinates are copies. Their order may differ, their names do not. A
+        ``pytensor.shared`` that is not registered as ``pm.Data`` keeps one value for both.
 
     Notes
     -----
-    ``pymc.model.fgraph.clone_model`` refuses models with ``initval=`` (PyMC pull request 8314). So they are hidden from it
-    in a shallow copy, and set again by name.
+    ``pymc.model.fgraph.clone_model`` refuses models with ``initval=`` (PyMC pull request 8314). So they are hidden from
+    it in a shallow copy, and set again by name.
     """
     hidden = object.__new__(type(model))
     hidden.__dict__.update(model.__dict__)
     hidden.rvs_to_initial_values = dict.fromkeys(model.rvs_to_initial_values)
     copied = model_from_fgraph(fgraph_from_model(hidden)[0], mutate_fgraph=True)
+    to_copy = {old: copied.named_vars[name] for name, old in model.named_vars.items()}
     for rv, initval in model.rvs_to_initial_values.items():
-        copied.set_initval(copied.named_vars[rv.name], copy.copy(initval))
+        if isinstance(initval, Variable):  # in terms of pm.Data, say
+            [initval] = graph_replace([initval], to_copy, strict=False)
+        copied.set_initval(to_copy[rv], copy.copy(initval) if isinstance(initval, np.ndarray) else initval)
     return copied
 
 
@@ -237,7 +276,9 @@ def unconstrained(model: pm.Model, name: str, constrained: Mapping[str, TensorVa
         return value
     # A transform may need other variables: Uniform(0, b) needs b.
     inputs = graph_replace(
-        list(rv.owner.inputs), {model.named_vars[key]: var for key, var in constrained.items() if key != name}, strict=False
+        list(rv.owner.inputs),
+        {model.named_vars[key]: var for key, var in constrained.items() if key != name},
+        strict=False,
     )
     return transform.forward(value, *inputs)
 
@@ -249,10 +290,10 @@ def step_model(
 
     p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)
 
-    The result is a copy of the prior with one observed variable, ``step::likelihood``, on PyMC's unconstrained coordinates of
-    its free variables. Every PyMC tool works on it. Three ``pm.Data`` can be changed by ``pm.set_data``: ``step::o``,
-    ``step::alpha`` and ``step::sigma``. With one free variable, ``step::o`` has its unconstrained shape; with several it
-    is a flat vector whose dimension ``step::x`` is labelled by the variables' names.
+    The result is a copy of the prior with one observed variable, ``step::likelihood``, on PyMC's unconstrained
+    coordinates of its free variables. Every PyMC tool works on it. Three ``pm.Data`` can be changed by ``pm.set_data``:
+    ``step::o``, ``step::alpha`` and ``step::sigma``. With one free variable, ``step::o`` has its unconstrained shape;
+    with several it is a flat vector whose dimension ``step::x`` is labelled by the variables' names.
 
     Parameters
     ----------
@@ -260,8 +301,8 @@ def step_model(
         p0: any model with continuous free variables. Observed data, potentials and deterministics are allowed. It is
         not touched.
     o : array_like or mapping
-        The noisier x. For one free variable an array of its unconstrained shape, for several a mapping from their names.
-        In units of alpha times the unconstrained x.
+        The noisier x. For one free variable an array of its unconstrained shape, for several a mapping from their
+        names. In units of alpha times the unconstrained x.
     alpha : float
         How much of x is left; not 0.
     sigma : float
@@ -281,8 +322,9 @@ def step_model(
 
     Notes
     -----
-    The likelihood stands on ``transform.forward(x)``, so that prior predictive draws work. It saturates where the transform
-    does (a Uniform at unconstrained values beyond about 37). `compile_prior` works on the unconstrained values and does not.
+    The likelihood stands on ``transform.forward(x)``, so that prior predictive draws work. It saturates where the
+    transform does (a Uniform at unconstrained values beyond about 37). `compile_prior` works on the unconstrained
+    values and does not.
 
     References
     ----------
@@ -310,22 +352,23 @@ def step_model(
         )
     alpha_, sigma_ = read_noise(alpha, sigma, None)
     if not np.isfinite(flat).all():
-        raise ValueError(f"o is not finite at {where.labels[int(np.flatnonzero(~np.isfinite(flat[0]))[0])]!r}; write numbers")
+        worst = int(np.flatnonzero(~np.isfinite(flat[0]))[0])
+        raise ValueError(f"o is {flat[0, worst]} at {where.labels[worst]!r}; write a finite number")
 
     model = clone(prior)
-    states = {name: unconstrained(model, name, {key: model.named_vars[key] for key in where.names}) for name in where.names}
+    free = {name: model.named_vars[name] for name in where.names}
+    states = [pt.as_tensor(unconstrained(model, name, free)) for name in where.names]
     with model:
-        if len(where.names) == 1:
-            [name], [shape] = where.names, where.shapes
-            dims = model.named_vars_to_dims.get(name)
-            same_shape = tuple(model.named_vars[name].shape.eval()) == shape if dims else False
-            o_data = pm.Data("step::o", flat.reshape(shape), dims=dims if same_shape else None)
-            x = states[name]
+        if len(states) == 1:
+            [name], [shape], [x] = where.names, where.shapes, states
+            dims = model.named_vars_to_dims.get(name) if shape == prior.eval_rv_shapes()[name] else None
+            o_data = pm.Data("step::o", flat.reshape(shape), dims=dims)
         else:
+            dims = (STEP_DIM,)
             model.add_coord(STEP_DIM, where.labels)
-            o_data = pm.Data("step::o", flat[0], dims=STEP_DIM)
-            x = pt.concatenate([pt.as_tensor(states[name]).flatten() for name in where.names])
+            o_data = pm.Data("step::o", flat[0], dims=dims)
+            x = pt.concatenate([state.flatten() for state in states])
         alpha_data = pm.Data("step::alpha", float(alpha_))
         sigma_data = pm.Data("step::sigma", float(sigma_))
-        pm.Normal("step::likelihood", alpha_data * x, sigma_data, observed=o_data, dims=model.named_vars_to_dims.get("step::o"))
+        pm.Normal("step::likelihood", alpha_data * x, sigma_data, observed=o_data, dims=dims)
     return model
