@@ -417,9 +417,11 @@ def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.
     """Sum up in one sentence which observations' draws are not to be trusted."""
     if np.isnan(ess).all():
         return ""  # too few draws for any judgement, as asked for
+    draws = total // diverging.shape[1]
+    limit = max(R_HAT, 1 + 4 / draws)  # by chance alone, R-hat of few draws is that large
     worst_r, worst_ess = np.nan_to_num(r_hat, nan=1.0).max(axis=1), np.nan_to_num(ess, nan=np.inf).min(axis=1)
     diverged = diverging.mean(axis=(1, 2))
-    doubtful = steps.good & ((worst_r > R_HAT) | (worst_ess < min(ENOUGH_DRAWS, total / 10)) | (diverged > DIVERGING))
+    doubtful = steps.good & ((worst_r > limit) | (worst_ess < min(ENOUGH_DRAWS, total / 10)) | (diverged > DIVERGING))
     if not doubtful.any():
         return ""
     worst = int(np.argmax(np.where(doubtful, worst_r, 0.0)))

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 
 from bayesdiff.batches import in_chunks
 from bayesdiff.compiled import CompiledPrior, Data, Density, compile_prior
-from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
+from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move, times
 from bayesdiff.newton import DENSE, Modes, eigenvalues, find_modes, floored, matrix_function
 from bayesdiff.step import read_noise, real_array, step_model
 
@@ -698,9 +698,9 @@ def _begin(
     at = jnp.where(jnp.isfinite(at), at, best)
     if gaussians.x.size:
         # Around the centre by one sd, and by two once every mode has its lane.
-        times = jnp.where(chain < found[:, None], 1.0, 2.0).reshape(-1)
+        spread = jnp.where(chain < found[:, None], 1.0, 2.0).reshape(-1, 1)
         root = jnp.take_along_axis(gaussians.root, which[:, :, None, None], axis=1).reshape(-1, n, n)
-        x = at + times[:, None] * jnp.einsum("lij,lj->li", root, jax.random.normal(key, at.shape))
+        x = at + spread * times(root, jax.random.normal(key, at.shape))
     else:
         x = at
     density = prior(x)
@@ -720,7 +720,7 @@ def _learned(metric: Metric, tuning: _Tuning) -> Metric:
     draws = tuning.seen * chains
     pooled = tuning.square.reshape(observations, chains, *tuning.square.shape[1:]).sum(axis=1)
     if tuning.square.ndim == 3:
-        before = jnp.einsum("oij,okj->oik", metric.root, metric.root)
+        before = (metric.root[:, :, None] * metric.root[:, None]).sum(axis=-1)  # root root'
         covariance = (pooled + (n + 5) * before) / (draws + n + 5)
         root = jax.vmap(lambda c: matrix_function(c, lambda values: jnp.sqrt(floored(values))))(covariance)
     else:

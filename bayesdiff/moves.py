@@ -65,12 +65,20 @@ def prior_jump(key: jax.Array, lanes: Lanes, target: Target, proposal: Lanes) ->
     return _take(accepted, proposal, lanes), accepted
 
 
+def times(matrices: jax.Array, vectors: jax.Array) -> jax.Array:
+    """Compute matrices @ vectors, (..., n, n) and (..., n), lane by lane.
+
+    Written out: XLA hands each small product to a thread pool, and on a busy machine waits for it.
+    """
+    return (matrices * vectors[..., None, :]).sum(axis=-1)
+
+
 class Gaussians(NamedTuple):
     """A mixture of Gaussians for each observation: the proposal of `mode_jump`, for all lanes of that observation.
 
-    ``x`` (observations, m, n) centres, ``precision`` and ``root`` = precision^(-1/2) (observations, m, n, n), ``log_weight``
-    (observations, m), ``log_height`` = log of weight times sqrt(det precision); -inf where there is no centre. Lanes of
-    one observation follow each other.
+    ``x`` (observations, m, n) centres, ``precision`` and ``root`` = precision^(-1/2) (observations, m, n, n),
+    ``log_weight`` (observations, m), ``log_height`` = log of weight times sqrt(det precision); -inf where there is no
+    centre. Lanes of one observation follow each other.
     """
 
     x: jax.Array
@@ -83,7 +91,7 @@ class Gaussians(NamedTuple):
         """Compute the log density at x (lanes, n), without the constant."""
         observations, _, n = self.x.shape
         d = x.reshape(observations, -1, 1, n) - self.x[:, None]
-        square = (jnp.einsum("ocmi,omij->ocmj", d, self.precision) * d).sum(-1)
+        square = (times(self.precision[:, None], d) * d).sum(-1)
         return jax.scipy.special.logsumexp(self.log_height[:, None] - 0.5 * square, axis=-1).reshape(-1)
 
     def draw(self, key: jax.Array, lanes: int) -> jax.Array:
@@ -95,7 +103,8 @@ class Gaussians(NamedTuple):
         u = jax.random.uniform(which, shape) * cumulative[:, -1:]
         one = (u[:, :, None] > cumulative[:, None]).sum(axis=-1)[:, :, None] == jnp.arange(modes)
         z = one[..., None] * jax.random.normal(where, (*shape, 1, n))  # 0 for all centres but the chosen one
-        x = jnp.where(one[..., None], self.x[:, None], 0.0).sum(axis=2) + jnp.einsum("omij,ocmj->oci", self.root, z)
+        centre = jnp.where(one[..., None], self.x[:, None], 0.0)
+        x = (centre + times(self.root[:, None], z)).sum(axis=2)
         return x.reshape(lanes, n)
 
 
@@ -163,7 +172,7 @@ class Metric(NamedTuple):
 
     def scale(self, z: jax.Array) -> jax.Array:
         """Compute root z for z (lanes, n). Roots are symmetric, so it serves gradients too."""
-        return self.root * z if self.root.ndim == 2 else jnp.einsum("lij,lj->li", self.root, z)
+        return self.root * z if self.root.ndim == 2 else times(self.root, z)
 
 
 class Trajectory(NamedTuple):

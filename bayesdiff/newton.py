@@ -211,7 +211,8 @@ class Modes(NamedTuple):
 
     def best(self, count: int) -> Modes:
         """The first `count` of them."""
-        return Modes(*[values[:count] for values in self[:-1]], evaluations=self.evaluations)
+        x, logp, precision, agreed, converged, evaluations = self
+        return Modes(x[:count], logp[:count], precision[:count], agreed[:count], converged[:count], evaluations)
 
 
 def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array) -> Modes:
