@@ -35,6 +35,7 @@ class Climb(NamedTuple):
     logp: jax.Array
     precision: jax.Array
     converged: jax.Array
+    unfinished: jax.Array
     evaluations: jax.Array
 
 
@@ -75,7 +76,7 @@ def floored(values: jax.Array) -> jax.Array:
     return jnp.maximum(size, 1e-12 * size.max() + 1e-300)
 
 
-def climb(logp: Logp, start: jax.Array, curvature: jax.Array) -> Climb:
+def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.Array = MAX_STEPS) -> Climb:
     """Compute a mode of `logp` uphill from `start` (n,).
 
     `curvature`, alpha^2 / sigma^2, is what the observation adds to the precision: the scale of the damping above
@@ -130,7 +131,7 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array) -> Climb:
 
     def going(state: State) -> jax.Array:
         hopeless = (state.damping > 1e12) | ~jnp.isfinite(gain(state)) | ~jnp.isfinite(state.value)
-        return ~arrived(state) & ~hopeless & (state.evaluations < MAX_STEPS)
+        return ~arrived(state) & ~hopeless
 
     def advance(state: State) -> State:
         x = state.x + state.step
@@ -149,9 +150,9 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array) -> Climb:
     damping = jnp.zeros(())
     step, curved = direction(start, gradient, precision, damping)
     first = State(start, value, gradient, precision, step, curved, damping, jnp.ones((), int), jnp.zeros((), bool))
-    last = jax.lax.while_loop(going, advance, first)
+    last = jax.lax.while_loop(lambda state: going(state) & (state.evaluations < steps), advance, first)
     value = jnp.where(jnp.isfinite(last.value), last.value, -jnp.inf)
-    return Climb(last.x, value, last.precision, arrived(last) & last.curved, last.evaluations)
+    return Climb(last.x, value, last.precision, arrived(last) & last.curved, going(last), last.evaluations)
 
 
 def _conjugate_gradient(
@@ -207,17 +208,18 @@ class Modes(NamedTuple):
     precision: jax.Array
     agreed: jax.Array
     converged: jax.Array
+    unfinished: jax.Array
     evaluations: jax.Array
 
     def best(self, count: int) -> Modes:
         """The first `count` of them."""
-        x, logp, precision, agreed, converged, evaluations = self
-        return Modes(x[:count], logp[:count], precision[:count], agreed[:count], converged[:count], evaluations)
+        x, logp, precision, agreed, converged, *rest = self
+        return Modes(x[:count], logp[:count], precision[:count], agreed[:count], converged[:count], *rest)
 
 
-def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array) -> Modes:
+def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int | jax.Array = MAX_STEPS) -> Modes:
     """Compute the distinct modes of `logp` above `starts` (starts, n)."""
-    ends = jax.vmap(lambda start: climb(logp, start, curvature))(starts)
+    ends = jax.vmap(lambda start: climb(logp, start, curvature, steps))(starts)
     count = starts.shape[0]
     alive = jnp.isfinite(ends.logp)
 
@@ -247,5 +249,6 @@ def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array) -> Modes:
         precision=pick(ends.precision, jnp.nan),
         agreed=pick(same.sum(axis=1, dtype=jnp.int16), 0),
         converged=pick(ends.converged, False),
+        unfinished=ends.unfinished.any(),
         evaluations=ends.evaluations.sum(),
     )

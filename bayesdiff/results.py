@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from bayesdiff import __version__
@@ -70,7 +71,8 @@ def dataset(
     sizes: dict[str, int] = {}
     for axes, value in data.values():
         sizes |= dict(zip(axes, value.shape, strict=True))
-    labels: dict[str, Any] = {dim: np.arange(size) for dim, size in sizes.items()}
+    # A RangeIndex counts without holding the numbers: a million observations in ten groups would be ten million of them.
+    labels: dict[str, Any] = {dim: pd.RangeIndex(size, name=dim) for dim, size in sizes.items()}
     for name, label in (coords or {}).items():
         if isinstance(label, (xr.DataArray, xr.Variable)):
             if set(label.dims) <= sizes.keys():
