@@ -24,8 +24,8 @@ from numpy.typing import ArrayLike
 
 from bayesdiff.batches import in_chunks
 from bayesdiff.compiled import CompiledPrior, Data, Density, compile_prior
-from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move, times
-from bayesdiff.newton import DENSE, MAX_STEPS, Modes, eigenvalues, find_modes, floored, matrix_function
+from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
+from bayesdiff.newton import DENSE, MAX_STEPS, Modes, eigenvalues, find_modes, floored, matrix_function, times
 from bayesdiff.step import read_noise, real_array, step_model
 
 Stats = dict[str, np.ndarray]

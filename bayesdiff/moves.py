@@ -18,6 +18,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from bayesdiff.newton import times
+
 Batch = Callable[[jax.Array], jax.Array]
 DIVERGENCE = 1000.0  # nats of energy error, as in PyMC and Stan
 # An ellipse's arc shrinks by more than half on average: after so many tries it is a point.
@@ -63,14 +65,6 @@ def prior_jump(key: jax.Array, lanes: Lanes, target: Target, proposal: Lanes) ->
     """Compute a Metropolis move to fresh draws of p0; p0 cancels, so none of it is evaluated."""
     accepted = _accept(key, target.likelihood(proposal.x) - target.likelihood(lanes.x))
     return _take(accepted, proposal, lanes), accepted
-
-
-def times(matrices: jax.Array, vectors: jax.Array) -> jax.Array:
-    """Compute matrices @ vectors, (..., n, n) and (..., n), lane by lane.
-
-    Written out: XLA hands each small product to a thread pool, and on a busy machine waits for it.
-    """
-    return (matrices * vectors[..., None, :]).sum(axis=-1)
 
 
 class Gaussians(NamedTuple):

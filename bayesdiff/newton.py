@@ -39,6 +39,14 @@ class Climb(NamedTuple):
     evaluations: jax.Array
 
 
+def times(matrices: jax.Array, vectors: jax.Array) -> jax.Array:
+    """Compute matrices @ vectors, (..., n, n) and (..., n), lane by lane.
+
+    Written out: XLA hands each small product to a thread pool, and on a busy machine waits for it.
+    """
+    return (matrices * vectors[..., None, :]).sum(axis=-1)
+
+
 def matrix_function(symmetric: jax.Array, function: Callable[[jax.Array], jax.Array]) -> jax.Array:
     """Compute Q f(lambda) Q' for a symmetric matrix Q lambda Q' (n, n).
 
@@ -107,7 +115,7 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.A
             size = floored(values)
             return 1 / (size + damping * size.max())
 
-        return matrix_function(precision, inverse) @ gradient, eigenvalues(precision).min() > 0
+        return times(matrix_function(precision, inverse), gradient), eigenvalues(precision).min() > 0
 
     class State(NamedTuple):
         x: jax.Array
@@ -122,7 +130,7 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.A
 
     def gain(state: State) -> jax.Array:
         """Twice the nats that the next step would gain, were the surface quadratic."""
-        return state.gradient @ state.step
+        return (state.gradient * state.step).sum()
 
     def arrived(state: State) -> jax.Array:
         # The next step is below 1e-10 posterior sd, or below the rounding of x itself, or its gain below that of log p.
@@ -225,7 +233,7 @@ def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int |
 
     def distance(a: jax.Array, b: jax.Array, precision: jax.Array) -> jax.Array:
         d = a - b
-        return d @ (precision @ d if precision.size else curvature * d)
+        return (d * (times(precision, d) if precision.size else curvature * d)).sum()
 
     apart = jax.vmap(lambda a: jax.vmap(lambda b, p: distance(a, b, p))(ends.x, ends.precision))(ends.x)
     level = jnp.abs(ends.logp[:, None] - ends.logp[None, :]) < 1e-6 * (1 + jnp.abs(ends.logp[None, :]))

@@ -71,7 +71,7 @@ def dataset(
     sizes: dict[str, int] = {}
     for axes, value in data.values():
         sizes |= dict(zip(axes, value.shape, strict=True))
-    # A RangeIndex counts without holding the numbers: a million observations in ten groups would be ten million of them.
+    # A RangeIndex counts without holding the numbers: ten groups of a million observations would hold ten million.
     labels: dict[str, Any] = {dim: pd.RangeIndex(size, name=dim) for dim, size in sizes.items()}
     for name, label in (coords or {}).items():
         if isinstance(label, (xr.DataArray, xr.Variable)):
