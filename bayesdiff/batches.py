@@ -102,10 +102,11 @@ def _keys(key: jax.Array, numbers: jax.Array) -> jax.Array:
 
 @contextmanager
 def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[int], None] | None]:
-    """Show how much of `total` is done, on the terminal. A call that takes less than half a second shows nothing."""
+    """Show how much of `total` is done, on stderr. A call that takes less than half a second shows nothing."""
     if not show:
         yield None
         return
+    from rich.console import Console
     from rich.progress import (
         BarColumn,
         MofNCompleteColumn,
@@ -122,7 +123,7 @@ def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[int], 
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    bar = Progress(*columns)
+    bar = Progress(*columns, console=Console(stderr=True))
     task = bar.add_task(what, total=total)
     started, begun = False, time.perf_counter()
 

@@ -281,7 +281,7 @@ def run_command(args: argparse.Namespace) -> None:
         flat, batched = where.read(o)
         alpha, sigma = (value[0] if len(value) == 1 else value for value in (args.alpha, args.sigma))
         read_noise(alpha, sigma, len(flat) if batched else None)
-        options = {"random_seed": args.seed, "progressbar": not args.no_progress and sys.stdout.isatty()}
+        options = {"random_seed": args.seed, "progressbar": not args.no_progress and sys.stderr.isatty()}
         prior = compile_prior(model)
         trees = {}
         if by_map:

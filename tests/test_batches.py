@@ -54,8 +54,8 @@ def test_the_bar_shows_only_what_takes_long(capsys):
         advance(10)
     with progress_bar("never", 10, False) as advance:
         assert advance is None
-    assert capsys.readouterr().out == ""
+    assert capsys.readouterr() == ("", "")
     with progress_bar("slow", 10, True) as advance:
         time.sleep(0.6)
         advance(10)
-    assert "10/10" in capsys.readouterr().out
+    assert "10/10" in capsys.readouterr().err

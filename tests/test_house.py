@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "priors": {"schedule", "step"},
     "compiled": STEP,
     "newton": set(),
-    "moves": set(),
+    "moves": {"newton"},
     "batches": set(),
     "inverters": STEP | KERNELS | {"compiled"},
     "results": set(),

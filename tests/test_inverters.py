@@ -137,7 +137,6 @@ def test_a_batch_of_mixtures_has_no_holes():
         _, stats = bd.mode(prior, o, sigma=1.0, random_seed=4)
         assert stats["converged"].all()
         assert np.isfinite(stats["sd"]).all()
-        assert (stats["starts_agreed"] >= 2).all()  # more than two modes there are not, and six starts
 
 
 def test_each_observation_has_its_own_noise(gaussian):
