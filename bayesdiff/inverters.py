@@ -32,17 +32,18 @@ Stats = dict[str, np.ndarray]
 Seed = int | np.integer | np.random.Generator | None
 
 # Where climbs start: o / alpha and points around it, and the best of each of a few groups of prior draws. In a few
-# dimensions the draws alone miss the highest of four far modes in .3% of the steps at sigma = 8, and points around
+# dimensions the draws alone miss the highest of four far modes in .6% of the steps at sigma = 8, and points around
 # o / alpha add nothing; in many dimensions no draw is near anything.
 NEAR_STARTS = 3
 FEW_DIMENSIONS = 3
 GROUPS = 3
-GROUP_SIZE = 16
+GROUP_SIZE = 8
 # Draws need every mode of weight, a MAP only the best, so draws search longer. Of what is found the best few are kept.
 SAMPLE_GROUPS = 9
 MODES = 6
-# Observations that climb together. Chunks that fit a core's cache run two to three times as fast as large ones.
-CLIMB_CHUNK = 512
+# Observations that climb together, and the entries of their Hessians: chunks that fit a core's cache are fastest.
+CLIMB_CHUNK = 2048
+CLIMB_NUMBERS = 2**18
 FEW_STEPS = 4
 # Numbers that the draws of one chunk may take: 64 MB.
 DRAW_NUMBERS = 2**23
@@ -298,19 +299,20 @@ def find_modes_of(
     observations that need more are climbed again, to the end.
     """
     shared, data, seed = shared_points(prior, rng, GROUPS), prior.data, _key(rng)
+    chunk = max(1, min(CLIMB_CHUNK, CLIMB_NUMBERS // prior.n**2))
 
     def climb(rows: slice | np.ndarray, limit: int, progress: Callable[[int], None] | None) -> Found:
         return in_chunks(
             lambda keys, *arrays: _find(prior.density, with_root, data, shared, limit, *arrays),
             [array[rows] for array in steps.arrays],
-            chunk=CLIMB_CHUNK,
+            chunk=chunk,
             random_seed=seed,
             progress=progress,
         )
 
-    found = climb(slice(None), FEW_STEPS if len(steps.o) > CLIMB_CHUNK else MAX_STEPS, progress)
+    found = climb(slice(None), FEW_STEPS if len(steps.o) > chunk else MAX_STEPS, progress)
     rest = np.flatnonzero(found.unfinished)
-    if len(rest) and len(steps.o) > CLIMB_CHUNK:
+    if len(rest) and len(steps.o) > chunk:
         for values, again in zip(found, climb(rest, MAX_STEPS, None), strict=True):
             values[rest] = again
     return found
