@@ -602,10 +602,10 @@ def _sample_chunk(
         lanes, acceptance, diverging, used = jax.lax.cond(local, move, rest, lanes)
         return lanes, _Sweep(acceptance, diverging, jumped, evaluations + used)
 
-    def is_local(time: jax.Array, since: jax.Array, jumps: jax.Array) -> jax.Array:
-        """Whether the chunk needs local moves in this sweep: unless every lane jumps often."""
+    def often(since: jax.Array, jumps: jax.Array) -> jax.Array:
+        """Whether every lane of the chunk jumped often in the sweeps `since`."""
         rate = jnp.where(by_chain(alive), jumps / jnp.maximum(since, 1), 1.0)
-        return (since < 4 * LOCAL_EVERY) | (rate.min() < JUMPS_SUFFICE) | (time % LOCAL_EVERY == 0)
+        return (since >= 4 * LOCAL_EVERY) & (rate.min() >= JUMPS_SUFFICE)
 
     def tuned(tuning: _Tuning, lanes: Lanes, acceptance: jax.Array, local: jax.Array) -> _Tuning:
         """Learn from one sweep of warm-up."""
@@ -638,32 +638,45 @@ def _sample_chunk(
         index, length = step
 
         def one(_: jax.Array, state: Any) -> Any:
-            time, since, lanes, metric, tuning, jumps, acceptance, _, evaluations = state
-            local = is_local(time, since, jumps)
+            time, since, lanes, metric, tuning, jumps, enough, acceptance, _, evaluations = state
+            local = ~jnp.where(index < 3, often(since, jumps), enough) | (time % LOCAL_EVERY == 0)
             log_step = jnp.where(index < 3, tuning.log_step, tuning.average)
             lanes, did = sweep(jax.random.fold_in(run, time), lanes, time, metric, log_step, local)
             acceptance = jnp.where(local, did.acceptance, acceptance)
             tuning = jax.lax.cond(index < 3, tuned, lambda tuning, *_: tuning, tuning, lanes, acceptance, local)
             jumps, evaluations = jumps + did.jumped, evaluations + did.evaluations
-            return time + 1, since + 1, lanes, metric, tuning, jumps, acceptance, did.diverging, evaluations
+            return time + 1, since + 1, lanes, metric, tuning, jumps, enough, acceptance, did.diverging, evaluations
 
-        time, since, lanes, metric, tuning, jumps, *rest = jax.lax.fori_loop(0, length, one, state)
+        time, since, lanes, metric, tuning, jumps, enough, *rest = jax.lax.fori_loop(0, length, one, state)
         # After the first block the second starts anew from the same metric, after the second from what it learnt.
         metric = jax.lax.cond(index == 1, _learned, lambda metric, _: metric, metric, tuning)
         tuning = jax.lax.cond(
             index < 2, lambda _: fresh()._replace(log_step=tuning.average, average=tuning.average), lambda t: t, tuning
         )
-        new = index < 3
+        # What the draws are made with is settled here, once: a choice that follows the draws would bend them.
+        enough = jnp.where(index == 2, often(since, jumps), enough)
+        new = (index == 0) | (index == 2)
         since, jumps = jnp.where(new, 0, since), jnp.where(new, 0, jumps)
-        state = (time, since, lanes, metric, tuning, jumps, *rest)
+        state = (time, since, lanes, metric, tuning, jumps, enough, *rest)
         lp = lanes.prior + target.likelihood(lanes.x)
         acceptance, diverging, _ = rest
         return state, (lanes.x, lp, acceptance.astype(jnp.float32), diverging)
 
     zero = jnp.zeros(lanes.prior.shape, int)
-    start = (jnp.zeros((), int), jnp.zeros((), int), lanes, metric, fresh(), zero, zero * 0.0, zero > 0, zero)
+    start = (
+        jnp.zeros((), int),
+        jnp.zeros((), int),
+        lanes,
+        metric,
+        fresh(),
+        zero,
+        jnp.zeros((), bool),
+        zero * 0.0,
+        zero > 0,
+        zero,
+    )
     last, kept = jax.lax.scan(block, start, (jnp.arange(draws + 3), lengths))
-    _, _, _, _, tuning, jumps, _, _, evaluations = last
+    _, _, _, _, tuning, jumps, _, _, _, evaluations = last
     x, lp, acceptance, diverging = (values[3:] for values in kept)
 
     def arrange(values: jax.Array) -> jax.Array:  # (draws, lanes, ...) -> (observations, chains, draws, ...)
