@@ -122,7 +122,8 @@ def find_map(
         "starts": np.full(len(x), found.x.shape[1]),
         "evaluations": found.evaluations,
     }
-    text = _warn([_bad_text(steps), _climb_text(steps, found)])
+    dead = steps.good & ~np.isfinite(found.logp[:, 0])
+    text = _warn([_bad_text(steps), _dead_text(dead), _climb_text(steps, found)])
     label = _Labels(prior, batched)
     groups = {
         **label.states(x[:, None, None]),
@@ -222,9 +223,11 @@ def sample_posterior(
     rng = generator(random_seed)
     with progress_bar("posterior", len(steps.o), progressbar) as progress:
         drawn = sample_steps(prior, steps, rng, draws=draws, tune=tune, chains=chains, progress=progress)
-    steps = Steps(steps.o, steps.alpha, steps.sigma, steps.start, steps.good & drawn.alive)
+    given = steps  # an observation without a start loses its draws, not its o
+    steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
     r_hat, ess = steps.blank(drawn.r_hat), steps.blank(drawn.ess)
-    text = _warn([_bad_text(steps), _doubt_text(steps, drawn.diverging, r_hat, ess, draws * chains)])
+    dead = _dead_text(given.good & ~drawn.alive)
+    text = _warn([_bad_text(given), dead, _doubt_text(steps, drawn.diverging, r_hat, ess, draws * chains)])
     label = _Labels(prior, batched)
     by_draw = {"lp": drawn.lp, "acceptance_rate": drawn.acceptance, "diverging": drawn.diverging}
     once = {"step_size": drawn.step_size, "n_steps": drawn.leaps, "evaluations": drawn.evaluations}
@@ -236,7 +239,7 @@ def sample_posterior(
         **label.states(steps.blank(drawn.x)),
         "sample_stats": stats,
         "diagnostics": label.diagnostics(r_hat, ess),
-        **label.step(steps),
+        **label.step(given),
         **label.prior(rng),
     }
     attrs = _attrs(prior, "posterior", random_seed, begun, text)
@@ -375,10 +378,18 @@ def _attrs(prior: CompiledPrior, inversion: str, random_seed: Seed, begun: float
         "inversion": inversion,
         "random_seed": int(random_seed) if isinstance(random_seed, int | np.integer) else str(random_seed),
         "sampling_time": time.perf_counter() - begun,
-        "model_graph": pm.model_to_mermaid(prior.model),
+        "model_graph": _graph(prior.model),
         "model_equations": prior.model.str_repr(),
         "warning": text,
     }
+
+
+def _graph(model: pm.Model) -> str:
+    """The model's graph as Mermaid text, or nothing: PyMC draws variables to learn shapes; pm.Flat has no draws."""
+    try:
+        return pm.model_to_mermaid(model)
+    except NotImplementedError:
+        return ""
 
 
 # ----------------------------------------------------------------------------------------------------------- warnings
@@ -403,8 +414,18 @@ def _bad_text(steps: Steps) -> str:
     return f"{len(bad)} of {len(steps.good)} observations are not finite and came back as NaN: index {_some(bad)}."
 
 
+def _dead_text(dead: np.ndarray) -> str:
+    lost = np.flatnonzero(dead)
+    if not len(lost):
+        return ""
+    return (
+        f"p(x | o) of {len(lost)} of {len(dead)} observations is not finite at any start; their rows are NaN: index "
+        f"{_some(lost)}. Look at o, or give the prior's variables an initval where p(x | o) is positive."
+    )
+
+
 def _climb_text(steps: Steps, found: Found) -> str:
-    lost = np.flatnonzero(steps.good & ~found.converged[:, 0])
+    lost = np.flatnonzero(steps.good & np.isfinite(found.logp[:, 0]) & ~found.converged[:, 0])
     if not len(lost):
         return ""
     return (

@@ -29,7 +29,7 @@ from pytensor.tensor.variable import TensorVariable
 
 # Dimensions of our results. A model that has one of its own would be mixed up with them.
 RESERVED_DIMS = ("chain", "draw", "observation", "level", "mode", "summary", "diagnostic")
-RESERVED_NAMES = ("observation", "lp", "starts")
+RESERVED_NAMES = (*RESERVED_DIMS, "lp", "starts")
 STEP_DIM = "step::x"
 
 
