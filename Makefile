@@ -12,7 +12,7 @@ demo: .venv/.ready  ## invert the article's step both ways, compare, write bayes
 	.venv/bin/bayesdiff demo models/gaussian.py models/mixture.py --overwrite $(ARGS)
 
 test: .venv/.ready-test  ## run the tests and the examples in the docstrings
-	$(python) -m pytest $(ARGS)
+	$(python) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: .venv/.ready-lint  ## check style and types
 	$(python) -m ruff check .

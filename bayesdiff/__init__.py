@@ -11,6 +11,12 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesdiff.chain import ChainError as ChainError
+    from bayesdiff.chain import reverse as reverse
+    from bayesdiff.chain_plots import animate_chain as animate_chain
+    from bayesdiff.chain_plots import plot_chain as plot_chain
+    from bayesdiff.chain_plots import plot_chain_plane as plot_chain_plane
+    from bayesdiff.chain_plots import plot_schedule as plot_schedule
     from bayesdiff.comparison import compare as compare
     from bayesdiff.compiled import CompiledPrior as CompiledPrior
     from bayesdiff.compiled import compile_prior as compile_prior
@@ -28,11 +34,25 @@ if TYPE_CHECKING:
     from bayesdiff.priors import tilt as tilt
     from bayesdiff.results import load as load
     from bayesdiff.results import save as save
+    from bayesdiff.schedule import Schedule as Schedule
+    from bayesdiff.schedule import bridge as bridge
+    from bayesdiff.schedule import cosine as cosine
+    from bayesdiff.schedule import diffuse as diffuse
+    from bayesdiff.schedule import geometric as geometric
+    from bayesdiff.schedule import linear as linear
+    from bayesdiff.schedule import one_step as one_step
     from bayesdiff.step import step_model as step_model
 
 __version__ = "0.1.0"
 
 _HOME = {
+    "Schedule": "schedule",
+    "one_step": "schedule",
+    "geometric": "schedule",
+    "cosine": "schedule",
+    "linear": "schedule",
+    "diffuse": "schedule",
+    "bridge": "schedule",
     "density": "priors",
     "tilt": "priors",
     "gaussian_mixture": "priors",
@@ -46,9 +66,15 @@ _HOME = {
     "from_pymc": "inverters",
     "find_map": "inversion",
     "sample_posterior": "inversion",
+    "reverse": "chain",
+    "ChainError": "chain",
     "compare": "comparison",
     "plot_step": "plots",
     "plot_compare": "plots",
+    "plot_chain": "chain_plots",
+    "plot_chain_plane": "chain_plots",
+    "plot_schedule": "chain_plots",
+    "animate_chain": "chain_plots",
     "save": "results",
     "load": "results",
 }

@@ -18,6 +18,8 @@ import numpy as np
 
 # Chunks in one call of a kernel: enough to make the call itself cheap, few enough to keep both cores busy to the end.
 CHUNKS_PER_CALL = 32
+# A smaller chunk is not worth a core of its own.
+LEAST_CHUNK = 64
 
 
 def power_of_two(number: int) -> int:
@@ -53,7 +55,8 @@ def in_chunks(
     tree of ndarray (batch, ...)
     """
     batch = len(arrays[0])
-    size = min(chunk, power_of_two(batch))
+    # At least two chunks where there is work for two cores; the size depends on the batch alone.
+    size = min(chunk, power_of_two(-(-batch // 2) if batch >= 2 * LEAST_CHUNK else batch))
     chunks = -(-batch // size)
     per_call = min(CHUNKS_PER_CALL, power_of_two(-(-chunks // (2 if chunks > 1 else 1))))
     key = jax.random.key(random_seed)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import jax
@@ -21,22 +21,26 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import ArrayLike
+from pymc.distributions.shape_utils import change_dist_size
 from pymc.initial_point import make_initial_point_fn
 from pymc.logprob.utils import local_check_parameter_to_ninf_switch
-from pymc.pytensorf import join_nonshared_inputs
+from pymc.pytensorf import compile as compile_graph
+from pymc.pytensorf import find_rng_nodes, join_nonshared_inputs, replace_rng_nodes
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Variable
 from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.replace import clone_replace
+from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.rewriting.basic import in2out
-from pytensor.graph.traversal import graph_inputs
+from pytensor.graph.traversal import ancestors, graph_inputs
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Max
 
-from bayesdiff.step import Layout, batch_of, layout, real_array, unconstrained
+from bayesdiff.checks import real_array
+from bayesdiff.schedule import Schedule
+from bayesdiff.step import LEVEL, Layout, batch_of, layout, schedule_of, unconstrained
 
 # A mode in single precision is off in the eighth digit, and PyMC's models are in double. Networks name their own dtype.
 jax.config.update("jax_enable_x64", True)
@@ -45,6 +49,9 @@ Data = tuple[np.ndarray, ...]
 Density = Callable[[jax.Array, Data], jax.Array]
 # A graph in JAX, a function of its inputs and then of its data, and where these data are kept.
 Translated = tuple[Callable[..., list[jax.Array]], tuple[SharedVariable, ...]]
+
+# A function that draws, and the generators in it.
+Drawing = tuple[Callable[..., list[np.ndarray]], list[SharedVariable]]
 
 # Drawing compiles in milliseconds this way, in up to 30 s with PyTensor's default (numba).
 _PYTHON = Mode(linker="py", optimizer="fast_compile")
@@ -66,6 +73,8 @@ class CompiledPrior:
         Where each free variable lies in a flat state of `n` numbers: names sorted.
     density : callable
         (x of shape (n,), data) -> log p0(x), a pure JAX function: for ``jax.vmap``, ``jax.grad`` and ``jax.jit``.
+    level : int or None
+        Of a level prior: which diffused density this is. None: the one that the model's data ``level`` say, 0 at first.
 
     Examples
     --------
@@ -81,8 +90,9 @@ class CompiledPrior:
     model: pm.Model
     layout: Layout
     density: Density
+    level: int | None
     _shared: tuple[SharedVariable, ...]
-    _constrain: Translated
+    _functions: _Functions
     _readable: Mapping[str, tuple[int, ...]]  # the shape of all that `constrain` gives
     _lengths: Mapping[str, int]  # of the dimensions, as they were compiled
 
@@ -107,6 +117,41 @@ class CompiledPrior:
         """
         return self._values(self._shared)
 
+    @property
+    def schedule(self) -> Schedule | None:
+        """The schedule that a level prior was made for; None for any other prior."""
+        return schedule_of(self.model)
+
+    def at_level(self, level: int) -> CompiledPrior:
+        """Give the same prior diffused to a level; nothing is compiled again.
+
+        p_level(o) = integral of N(o; alpha_level x, sigma_level^2 I) p0(x) dx
+
+        Parameters
+        ----------
+        level : int
+            0 (p0 itself) to K.
+
+        Returns
+        -------
+        CompiledPrior
+            All of a batch is then at that level.
+
+        Raises
+        ------
+        ValueError
+            If this is no level prior, or its schedule has no such level.
+        """
+        schedule = self.schedule
+        if schedule is None:
+            raise ValueError(
+                "the prior's density does not depend on a level; make one that does, "
+                "as gaussian_mixture(..., schedule=schedule)"
+            )
+        if not isinstance(level, int | np.integer) or not 0 <= level <= schedule.levels:
+            raise ValueError(f"level is {level!r}; the prior's schedule has the levels 0 to {schedule.levels}")
+        return replace(self, level=int(level))
+
     def logp(self, x: ArrayLike) -> np.ndarray:
         """Compute log p0 of a batch of states.
 
@@ -125,7 +170,7 @@ class CompiledPrior:
         ValueError
             If `x` has another shape.
         """
-        return np.asarray(self._batched_logp(self._check(x), self.data))
+        return np.asarray(self._functions.logp(self._check(x), self.data))
 
     def logp_and_gradient(self, x: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
         """Compute log p0 and d log p0 / dx of a batch of states.
@@ -145,7 +190,7 @@ class CompiledPrior:
         ValueError
             If `x` has another shape.
         """
-        logp, gradient = self._batched_logp_and_gradient(self._check(x), self.data)
+        logp, gradient = self._functions.logp_and_gradient(self._check(x), self.data)
         return np.asarray(logp), np.asarray(gradient)
 
     def constrain(self, x: ArrayLike) -> dict[str, np.ndarray]:
@@ -167,7 +212,8 @@ class CompiledPrior:
         """
         if not self.model.deterministics and not any(self.model.rvs_to_transforms[rv] for rv in self.model.free_RVs):
             return self.layout.split(self._check(x))
-        values = self._batched_constrain(self._check(x), self._values(self._constrain[1]))
+        function, shared = self._functions.constrain
+        values = function(self._check(x), self._values(shared))
         return dict(zip(self._readable, map(np.asarray, values), strict=True))
 
     def unconstrain(self, values: Mapping[str, ArrayLike]) -> np.ndarray:
@@ -198,7 +244,7 @@ class CompiledPrior:
         if len({len(array) for array in arrays}) > 1:
             lengths = {name: len(array) for name, array in zip(self.layout.names, arrays, strict=True)}
             raise ValueError(f"values has different batch lengths: {lengths}; give every name the same")
-        function, shared = self._batched_unconstrain
+        function, shared = self._functions.unconstrain
         return np.asarray(function(arrays, self._values(shared)))
 
     def why_not_drawable(self) -> str:
@@ -236,18 +282,19 @@ class CompiledPrior:
             raise ValueError(f"draws is {draws}; write a number > 0")
         if self.why_not_drawable():
             return None
-        names = self.layout.names
         try:
             with _quiet_blas():
-                values = pm.draw([self.model[name] for name in names], draws, random_seed=random_seed, mode=_PYTHON)
+                values = self._functions.forward(draws, np.random.default_rng(random_seed), self.level)
         except (NotImplementedError, ValueError):  # pm.Flat, or a negative scale, which NumPy refuses to draw from
             return None
-        # pm.draw gives a single draw without an axis of its own.
-        x = self.unconstrain(
-            {name: value if draws > 1 else value[None] for name, value in zip(names, values, strict=True)}
-        )
+        x = self.unconstrain(dict(zip(self.layout.names, values, strict=True)))
         x = x[np.isfinite(x).all(axis=1)]
         return x if len(x) else None
+
+    @property
+    def draws_at_once(self) -> bool:
+        """Whether `draws` makes many draws about as quickly as one."""
+        return not self.why_not_drawable() and self._functions.draws_at_once
 
     def initial_point(self) -> np.ndarray:
         """Compute PyMC's initial point of the model as a flat state (n,)."""
@@ -271,25 +318,33 @@ class CompiledPrior:
                     f"dimension {dim!r} of the prior had {length} entries when it was compiled and has {now} now; "
                     "call compile_prior again"
                 )
-        return _current(shared)
+        return _current(shared, self.model, self.level)
 
-    # One jitted function each, kept here and nowhere else: they are compiled once, and are freed with the prior.
+
+@dataclass(frozen=True, eq=False)
+class _Functions:
+    """What is compiled of a prior, on first use: kept here and nowhere else, shared by its levels, freed with it."""
+
+    model: pm.Model
+    layout: Layout
+    density: Density
+    constrained: Translated
 
     @cached_property
-    def _batched_logp(self) -> Callable[[np.ndarray, Data], jax.Array]:
+    def logp(self) -> Callable[[np.ndarray, Data], jax.Array]:
         return jax.jit(jax.vmap(self.density, in_axes=(0, None)))
 
     @cached_property
-    def _batched_logp_and_gradient(self) -> Callable[[np.ndarray, Data], tuple[jax.Array, jax.Array]]:
+    def logp_and_gradient(self) -> Callable[[np.ndarray, Data], tuple[jax.Array, jax.Array]]:
         return jax.jit(jax.vmap(jax.value_and_grad(self.density), in_axes=(0, None)))
 
     @cached_property
-    def _batched_constrain(self) -> Callable[[np.ndarray, Data], list[jax.Array]]:
-        function = self._constrain[0]
-        return jax.jit(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None)))
+    def constrain(self) -> tuple[Callable[[np.ndarray, Data], list[jax.Array]], tuple[SharedVariable, ...]]:
+        function, shared = self.constrained
+        return jax.jit(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None))), shared
 
     @cached_property
-    def _batched_unconstrain(self) -> tuple[Callable[[list[np.ndarray], Data], jax.Array], tuple[SharedVariable, ...]]:
+    def unconstrain(self) -> tuple[Callable[[list[np.ndarray], Data], jax.Array], tuple[SharedVariable, ...]]:
         inputs = {name: self.model[name].type(name) for name in self.layout.names}
         outputs = [unconstrained(self.model, name, inputs) for name in self.layout.names]
         # Bounds may depend on an observed variable: its data, then.
@@ -301,6 +356,55 @@ class CompiledPrior:
             return jnp.concatenate([jnp.ravel(part) for part in function(*arrays, *data)])
 
         return jax.jit(jax.vmap(flat, in_axes=(0, None))), shared
+
+    def forward(self, draws: int, rng: np.random.Generator, level: int | None) -> list[np.ndarray]:
+        """Draw the free variables, constrained: one array (draws, *shape) each."""
+        now = [] if schedule_of(self.model) is None else [self.model[LEVEL].get_value() if level is None else level]
+        if self.draws_at_once:
+            function, rngs = self._many
+            _reseed(rngs, rng)
+            return function(draws, *now)
+        function, rngs = self._one
+        _reseed(rngs, rng)
+        parts = [function(*now) for _ in range(draws)]
+        return [np.stack(values) for values in zip(*parts, strict=True)]
+
+    @cached_property
+    def draws_at_once(self) -> bool:
+        """Whether many draws are one call: PyTensor has no batch of some graphs (a Mixture of other variables)."""
+        try:
+            function, rngs = self._many
+            _reseed(rngs, np.random.default_rng(0))
+            values = function(3, *[0] * (schedule_of(self.model) is not None))
+        except (NotImplementedError, ValueError, TypeError):  # TypeError, ValueError: a user's `random` without a size
+            return False
+        shapes = self.model.eval_rv_shapes()
+        return [value.shape for value in values] == [(3, *shapes[name]) for name in self.layout.names]
+
+    @cached_property
+    def _many(self) -> Drawing:
+        free = [self.model[name] for name in self.layout.names]
+        count = pt.iscalar("draws")
+        # Variables that depend on no other get the new axis; it spreads from there.
+        roots = [rv for rv in free if not (set(ancestors([rv])) - {rv}) & set(free)]
+        batched = {rv: change_dist_size(rv, (count,), expand=True) for rv in roots}
+        return self._drawing([count], vectorize_graph(free, replace=batched))
+
+    @cached_property
+    def _one(self) -> Drawing:
+        return self._drawing([], [self.model[name] for name in self.layout.names])
+
+    def _drawing(self, inputs: list[Variable], outputs: list[Variable]) -> Drawing:
+        if schedule_of(self.model) is not None:
+            level = self.model[LEVEL].type()
+            outputs, inputs = clone_replace(outputs, replace={self.model[LEVEL]: level}), [*inputs, level]
+        outputs = replace_rng_nodes(outputs)  # the model keeps its own
+        return compile_graph(inputs, outputs, random_seed=False, mode=_PYTHON), find_rng_nodes(outputs)
+
+
+def _reseed(rngs: Sequence[SharedVariable], rng: np.random.Generator) -> None:
+    for shared, child in zip(rngs, rng.spawn(len(rngs)), strict=True):
+        shared.set_value(child, borrow=True)
 
 
 def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
@@ -367,15 +471,16 @@ def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
 
     with _named_failure():  # tracing finds what translation alone does not, before any computation
         state = jax.ShapeDtypeStruct((where.n,), float)
-        jax.eval_shape(density, state, _current(shared))
-        shapes = [value.shape for value in jax.eval_shape(constrain, state, *_current(constrain_shared))]
+        jax.eval_shape(density, state, _current(shared, model))
+        shapes = [value.shape for value in jax.eval_shape(constrain, state, *_current(constrain_shared, model))]
     used = set(graph_inputs([logp, *readable]))
     return CompiledPrior(
         model=model,
         layout=where,
         density=density,
+        level=None,
         _shared=shared,
-        _constrain=(constrain, constrain_shared),
+        _functions=_Functions(model, where, density, (constrain, constrain_shared)),
         _readable=dict(zip((variable.name for variable in readable), shapes, strict=True)),
         _lengths={dim: int(length.get_value()) for length, dim in lengths.items() if length in used},
     )
@@ -455,8 +560,12 @@ def _largest_jvp(
     return largest, (equal * t).sum(axis=axes) / jnp.maximum(equal.sum(axis=axes), 1.0)
 
 
-def _current(shared: Sequence[SharedVariable]) -> Data:
-    return tuple(np.asarray(variable.get_value(borrow=True)) for variable in shared)
+def _current(shared: Sequence[SharedVariable], model: pm.Model, level: int | None = None) -> Data:
+    of_level = None if level is None else model[LEVEL]
+    return tuple(
+        np.asarray(level if variable is of_level else variable.get_value(borrow=True), variable.type.dtype)
+        for variable in shared
+    )
 
 
 @contextmanager

@@ -10,25 +10,21 @@ side.
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
 from numpy.typing import ArrayLike
-from pymc.backends.arviz import find_observations
 
-from bayesdiff import __version__
 from bayesdiff.batches import progress_bar
+from bayesdiff.checks import Seed, generator, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
-from bayesdiff.inverters import Found, Seed, Steps, find_modes_of, generator, positive_int, read_steps, sample_steps
+from bayesdiff.inverters import Found, Steps, find_modes_of, read_steps, sample_steps
+from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.results import dataset, tree
 from bayesdiff.step import read_noise
 
-PRIOR_DRAWS = 1000
-SAMPLE = ("chain", "draw")
 # Above this R-hat the chains of an observation disagree; PyMC's own limit of 1.01 is met by chance in a large batch.
 R_HAT = 1.05
 ENOUGH_DRAWS = 100
@@ -123,17 +119,17 @@ def find_map(
         "evaluations": found.evaluations,
     }
     dead = steps.good & ~np.isfinite(found.logp[:, 0])
-    text = _warn([_bad_text(steps), _dead_text(dead), _climb_text(steps, found)])
-    label = _Labels(prior, batched)
+    text = warn_once([_bad_text(steps), _dead_text(dead), _climb_text(steps, found)])
+    label = Labels(prior, batched)
     groups = {
         **label.states(x[:, None, None]),
         "sample_stats": label.stats({name: values[:, None, None] for name, values in stats.items()}),
         "modes": _mode_group(label, steps, found),
         "laplace": label.laplace(steps.blank(found.sd)),
-        **label.step(steps),
+        **label.step(steps.blank(steps.o), steps.alpha, steps.sigma),
         **label.prior(rng),
     }
-    return tree(groups, _attrs(prior, "map", random_seed, begun, text) | {"jacobian": int(jacobian)})
+    return tree(groups, describe(prior, "map", random_seed, begun, text) | {"jacobian": int(jacobian)})
 
 
 def sample_posterior(
@@ -227,8 +223,8 @@ def sample_posterior(
     steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
     r_hat, ess = steps.blank(drawn.r_hat), steps.blank(drawn.ess)
     dead = _dead_text(given.good & ~drawn.alive)
-    text = _warn([_bad_text(given), dead, _doubt_text(steps, drawn.diverging, r_hat, ess, draws * chains)])
-    label = _Labels(prior, batched)
+    text = warn_once([_bad_text(given), dead, _doubt_text(steps, drawn.diverging, r_hat, ess, draws * chains)])
+    label = Labels(prior, batched)
     by_draw = {"lp": drawn.lp, "acceptance_rate": drawn.acceptance, "diverging": drawn.diverging}
     once = {"step_size": drawn.step_size, "n_steps": drawn.leaps, "evaluations": drawn.evaluations}
     stats = label.stats({name: steps.blank(values) for name, values in by_draw.items()})
@@ -239,10 +235,10 @@ def sample_posterior(
         **label.states(steps.blank(drawn.x)),
         "sample_stats": stats,
         "diagnostics": label.diagnostics(r_hat, ess),
-        **label.step(given),
+        **label.step(given.blank(given.o), given.alpha, given.sigma),
         **label.prior(rng),
     }
-    attrs = _attrs(prior, "posterior", random_seed, begun, text)
+    attrs = describe(prior, "posterior", random_seed, begun, text)
     return tree(groups, attrs | {"draws": draws, "tune": tune, "chains": chains})
 
 
@@ -262,106 +258,7 @@ def _log_posterior(prior: CompiledPrior, x: np.ndarray, steps: Steps) -> np.ndar
     return prior.logp(x) - 0.5 * (z**2).sum(axis=1) - prior.n * np.log(steps.sigma * np.sqrt(2 * np.pi))
 
 
-# ------------------------------------------------------------------------------------------------------------- labels
-
-
-class _Labels:
-    """Puts the model's names, dims and coords on flat arrays (observation, ...)."""
-
-    def __init__(self, prior: CompiledPrior, batched: bool) -> None:
-        self.compiled = prior
-        self.batched = batched
-        self.observation = ("observation",) * batched
-        model = prior.model
-        self.coords = {name: values for name, values in model.coords.items() if values is not None}
-        self.dims = {name: list(dims) for name, dims in model.named_vars_to_dims.items()}
-        readable = prior.constrain(np.zeros((1, prior.n)))
-        self.unconstrained_dims = {
-            name: self.dims.get(name, [f"{name}_dim_{i}" for i in range(len(shape))])
-            if readable[name].shape[1:] == shape
-            else [f"{name}_unconstrained_dim_{i}" for i in range(len(shape))]
-            for name, shape in zip(prior.layout.names, prior.layout.shapes, strict=True)
-        }
-
-    def pick(self, values: np.ndarray) -> np.ndarray:
-        """The batch axis, or none."""
-        return values if self.batched else values[0]
-
-    def states(self, x: np.ndarray) -> dict[str, xr.Dataset]:
-        """States (observation, chain, draw, n) as ``posterior`` and ``unconstrained_posterior``."""
-        x = np.moveaxis(x, 0, 2)  # (chain, draw, observation, n)
-        x = x if self.batched else x[:, :, 0]
-        return self._both("posterior", x, (*SAMPLE, *self.observation))
-
-    def prior(self, rng: np.random.Generator) -> dict[str, xr.Dataset]:
-        """Draws of p0 as ``prior`` and ``unconstrained_prior``, where it can be drawn."""
-        x = self.compiled.draws(PRIOR_DRAWS, rng)
-        return {} if x is None else self._both("prior", x[None], SAMPLE)
-
-    def _both(self, group: str, x: np.ndarray, leading: tuple[str, ...]) -> dict[str, xr.Dataset]:
-        return {
-            group: dataset(
-                self._readable(x), sample_dims=SAMPLE, dims=self._lead(leading, self.dims), coords=self.coords
-            ),
-            f"unconstrained_{group}": dataset(
-                self.compiled.layout.split(x),
-                sample_dims=SAMPLE,
-                dims=self._lead(leading, self.unconstrained_dims),
-                coords=self.coords,
-            ),
-        }
-
-    def _readable(self, x: np.ndarray) -> dict[str, np.ndarray]:
-        values = self.compiled.constrain(x.reshape(-1, x.shape[-1]))
-        return {name: value.reshape(*x.shape[:-1], *value.shape[1:]) for name, value in values.items()}
-
-    def _lead(self, leading: tuple[str, ...], dims: Mapping[str, list[str]]) -> dict[str, list[str]]:
-        """`dims` behind those of `leading` that are not sample dims, for every variable."""
-        extra = [dim for dim in leading if dim not in SAMPLE]
-        return {name: [*extra, *dims.get(name, [])] for name in self.compiled.readable_names}
-
-    def stats(self, values: Mapping[str, np.ndarray]) -> xr.Dataset:
-        """Statistics (observation, chain, draw) as ``sample_stats``."""
-        moved = {name: np.moveaxis(value, 0, 2) for name, value in values.items()}
-        moved = {name: value if self.batched else value[:, :, 0] for name, value in moved.items()}
-        return dataset(moved, sample_dims=SAMPLE, dims=dict.fromkeys(moved, self.observation))
-
-    def flat(self, values: np.ndarray) -> dict[str, np.ndarray]:
-        """Unconstrained numbers (observation, n) by variable."""
-        return self.compiled.layout.split(self.pick(values))
-
-    def laplace(self, sd: np.ndarray) -> xr.Dataset:
-        """Laplace sd (observation, n)."""
-        return dataset(self.flat(sd), dims=self._lead(self.observation, self.unconstrained_dims), coords=self.coords)
-
-    def diagnostics(self, r_hat: np.ndarray, ess: np.ndarray) -> xr.Dataset:
-        """R-hat and effective draws (observation, n)."""
-        first, second = self.flat(r_hat), self.flat(ess)
-        values = {name: np.stack([first[name], second[name]], axis=-1) for name in first}
-        dims = self._lead(self.observation, {name: [*d, "diagnostic"] for name, d in self.unconstrained_dims.items()})
-        return dataset(values, dims=dims, coords=self.coords | {"diagnostic": ["r_hat", "ess_bulk"]})
-
-    def modes(self, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-        """Modes (observation, mode, n), constrained, and their dims."""
-        return self._readable(self.pick(x)), self._lead((*self.observation, "mode"), self.dims)
-
-    def step(self, steps: Steps) -> dict[str, xr.Dataset]:
-        """``observed_data`` and ``constant_data``."""
-        o = np.where(steps.good[:, None], steps.o, np.nan)
-        dims = self._lead(self.observation, self.unconstrained_dims)
-        own = {name: np.asarray(value) for name, value in find_observations(self.compiled.model).items()}
-        observed = dataset(self.flat(o), dims=dims, coords=self.coords)
-        observed = observed.merge(
-            dataset(own, dims={name: self.dims.get(name, []) for name in own}, coords=self.coords)
-        )
-        noise = {"alpha": self.pick(steps.alpha), "sigma": self.pick(steps.sigma)}
-        return {
-            "observed_data": observed,
-            "constant_data": dataset(noise, dims=dict.fromkeys(noise, self.observation)),
-        }
-
-
-def _mode_group(label: _Labels, steps: Steps, found: Found) -> xr.Dataset:
+def _mode_group(label: Labels, steps: Steps, found: Found) -> xr.Dataset:
     most = max(1, int(np.isfinite(found.logp).sum(axis=1).max()))
     x, lp, agreed = (steps.blank(values[:, :most]) for values in (found.x, found.logp, found.agreed))
     lp = np.where(np.isfinite(lp), lp, np.nan)
@@ -371,36 +268,7 @@ def _mode_group(label: _Labels, steps: Steps, found: Found) -> xr.Dataset:
     return dataset(values, dims=dims, coords=label.coords)
 
 
-def _attrs(prior: CompiledPrior, inversion: str, random_seed: Seed, begun: float, text: str) -> dict[str, Any]:
-    return {
-        "inference_library": "bayesdiff",
-        "inference_library_version": __version__,
-        "inversion": inversion,
-        "random_seed": int(random_seed) if isinstance(random_seed, int | np.integer) else str(random_seed),
-        "sampling_time": time.perf_counter() - begun,
-        "model_graph": _graph(prior.model),
-        "model_equations": prior.model.str_repr(),
-        "warning": text,
-    }
-
-
-def _graph(model: pm.Model) -> str:
-    """The model's graph as Mermaid text, or nothing: PyMC draws variables to learn shapes; pm.Flat has no draws."""
-    try:
-        return pm.model_to_mermaid(model)
-    except NotImplementedError:
-        return ""
-
-
 # ----------------------------------------------------------------------------------------------------------- warnings
-
-
-def _warn(texts: list[str]) -> str:
-    """Warn once with all that is to be said, and return it."""
-    text = " ".join(part for part in texts if part)
-    if text:
-        warnings.warn(text, UserWarning, stacklevel=3)
-    return text
 
 
 def _some(indices: np.ndarray) -> str:
@@ -440,7 +308,8 @@ def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.
         return ""  # too few draws for any judgement, as asked for
     draws = total // diverging.shape[1]
     limit = max(R_HAT, 1 + 4 / draws)  # by chance alone, R-hat of few draws is that large
-    worst_r, worst_ess = np.nan_to_num(r_hat, nan=1.0).max(axis=1), np.nan_to_num(ess, nan=np.inf).min(axis=1)
+    # NaN: a coordinate never moved, in any chain.
+    worst_r, worst_ess = np.nan_to_num(r_hat, nan=np.inf).max(axis=1), np.nan_to_num(ess, nan=0.0).min(axis=1)
     diverged = diverging.mean(axis=(1, 2))
     doubtful = steps.good & ((worst_r > limit) | (worst_ess < min(ENOUGH_DRAWS, total / 10)) | (diverged > DIVERGING))
     if not doubtful.any():

@@ -22,20 +22,33 @@ import pymc as pm
 from blackjax.diagnostics import effective_sample_size, potential_scale_reduction
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import in_chunks
+from bayesdiff.batches import in_chunks, power_of_two
+from bayesdiff.checks import Seed, generator, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, Data, Density, compile_prior
 from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
-from bayesdiff.newton import DENSE, MAX_STEPS, Modes, eigenvalues, find_modes, floored, matrix_function, times
-from bayesdiff.step import read_noise, real_array, step_model
+from bayesdiff.newton import (
+    DENSE,
+    MAX_STEPS,
+    SAME_MODE,
+    Climb,
+    Modes,
+    climb,
+    eigenvalues,
+    find_modes,
+    floored,
+    matrix_function,
+    times,
+)
+from bayesdiff.step import read_noise, step_model
 
 Stats = dict[str, np.ndarray]
-Seed = int | np.integer | np.random.Generator | None
 
-# Where climbs start: o / alpha and points around it, and the best of each of a few groups of prior draws. In a few
-# dimensions the draws alone miss the highest of four far modes in .6% of the steps at sigma = 8, and points around
-# o / alpha add nothing; in many dimensions no draw is near anything.
+# Where climbs start: o / alpha and points around it, and the best of each of a few groups of modes and draws of p0. The
+# modes make a wide step sure of its highest: draws of a narrow one are seldom near its top. In many dimensions climbing
+# p0 first costs more than it finds, and in a few, points around o / alpha add nothing.
 NEAR_STARTS = 3
 FEW_DIMENSIONS = 3
+CLIMB_PRIOR = 16
 GROUPS = 3
 GROUP_SIZE = 8
 # Draws need every mode of weight, a MAP only the best, so draws search longer. Of what is found the best few are kept.
@@ -49,7 +62,11 @@ FEW_STEPS = 4
 DRAW_NUMBERS = 2**23
 DRAW_LANES = 1024
 PRIOR_JUMPS = 2
-BANK = 2**16
+# Numbers in the bank of prior draws (16 MB), and draws in it where each is made alone, at a tenth of a millisecond.
+BANK_NUMBERS = 2**21
+SLOW_BANK = 2**13
+LEAST_BANK = 2**10
+BANK_PER_DRAW = 64
 # A lane that jumps this often needs few local moves; they are then made in every LOCAL_EVERY-th sweep.
 JUMPS_SUFFICE = 0.5
 LOCAL_EVERY = 8
@@ -133,15 +150,6 @@ def read_steps(
     return Steps(np.where(good[:, None], array, 0.0), alpha_, sigma_, starts, good)
 
 
-def generator(random_seed: Seed) -> np.random.Generator:
-    """Make a Generator of an int, a Generator or None; anything else is a TypeError."""
-    if random_seed is not None and not isinstance(random_seed, int | np.integer | np.random.Generator):
-        raise TypeError(f"random_seed is {random_seed!r}; write an int, a numpy Generator or None")
-    if isinstance(random_seed, int | np.integer) and random_seed < 0:
-        raise ValueError(f"random_seed is {random_seed}; write an int >= 0")
-    return np.random.default_rng(random_seed)
-
-
 def _key(rng: np.random.Generator) -> int:
     return int(rng.integers(2**31))
 
@@ -152,9 +160,10 @@ def _key(rng: np.random.Generator) -> int:
 class Shared(NamedTuple):
     """Points that a whole batch shares, made once a call.
 
-    ``near`` (near, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (groups, GROUP_SIZE, n):
-    draws of p0, or points around the initial point where there are none, with ``far_prior`` (groups, GROUP_SIZE), their
-    log p0; ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly none.
+    ``near`` (near, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (groups, GROUP_SIZE, n): modes
+    of p0, and draws of it, or points around the initial point where there are none, with ``far_prior`` (groups,
+    GROUP_SIZE), their log p0; ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly
+    none.
     """
 
     near: np.ndarray
@@ -177,7 +186,7 @@ def shared_points(prior: CompiledPrior, rng: np.random.Generator, groups: int, b
         near = near[:1]
     count = groups * GROUP_SIZE
     drawn = prior.draws(count + bank, rng)
-    if drawn is None or len(drawn) < count:
+    if drawn is None or len(drawn) < count + min(bank, 1):
         # Scales from a half to eight, so that some start is near whatever the prior's own scale is.
         scales = np.geomspace(0.5, 8.0, count - 1)[:, None]
         start = prior.initial_point()
@@ -190,14 +199,43 @@ def shared_points(prior: CompiledPrior, rng: np.random.Generator, groups: int, b
             f"the prior's log density is not finite at any of {len(drawn)} starts, the first {drawn[0].tolist()} "
             f"(unconstrained {prior.layout.labels[:6]}); give its variables an initval inside their support"
         )
-    good = usable[count:]
+    # Always the same size, whatever was rejected: another one would be compiled anew.
+    good = np.resize(np.flatnonzero(usable[count:]), bank if usable[count:].any() else 0) + count
+    far, far_prior = drawn[:count], np.where(usable, logp, -np.inf)[:count]
+    if prior.n <= CLIMB_PRIOR:
+        tops, heights = _prior_modes(prior, far[usable[:count]])
+        tops, heights = tops[: count // 2], heights[: count // 2]
+        far, far_prior = np.concatenate([tops, far])[:count], np.concatenate([heights, far_prior])[:count]
+
+    def dealt(values: np.ndarray) -> np.ndarray:
+        """To the groups in turn: the highest modes stand in different ones."""
+        return np.swapaxes(values.reshape(GROUP_SIZE, groups, *values.shape[1:]), 0, 1)
+
     return Shared(
         near=near,
-        far=drawn[:count].reshape(groups, GROUP_SIZE, prior.n),
-        far_prior=np.where(usable, logp, -np.inf)[:count].reshape(groups, GROUP_SIZE),
-        bank=drawn[count:][good],
-        bank_prior=logp[count:][good],
+        far=dealt(far),
+        far_prior=dealt(far_prior),
+        bank=drawn[good],
+        bank_prior=logp[good],
     )
+
+
+@partial(jax.jit, static_argnums=0)
+def _climb_prior(density: Density, data: Data, starts: jax.Array) -> Climb:
+    return jax.vmap(lambda start: climb(lambda x: density(x, data), start, jnp.ones(())))(starts)
+
+
+def _prior_modes(prior: CompiledPrior, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The distinct modes of p0 above `starts`, highest first (modes, n), and their log p0 (modes,)."""
+    padded = np.resize(starts, (power_of_two(len(starts)), prior.n))  # few sizes, few compilations
+    ends = jax.tree.map(np.asarray, _climb_prior(prior.density, prior.data, padded))
+    kept: list[int] = []
+    for i in np.argsort(-ends.logp):
+        gaps = ends.x[i] - ends.x[kept]
+        apart = np.einsum("ki,ij,kj->k", gaps, ends.precision[i], gaps)
+        if ends.converged[i] and (apart > SAME_MODE).all():
+            kept.append(int(i))
+    return ends.x[kept], ends.logp[kept]
 
 
 def _starts(o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array, shared: Shared) -> jax.Array:
@@ -301,7 +339,7 @@ def find_modes_of(
     shared, data, seed = shared_points(prior, rng, GROUPS), prior.data, _key(rng)
     chunk = max(1, min(CLIMB_CHUNK, CLIMB_NUMBERS // prior.n**2))
 
-    def climb(rows: slice | np.ndarray, limit: int, progress: Callable[[int], None] | None) -> Found:
+    def search(rows: slice | np.ndarray, limit: int, progress: Callable[[int], None] | None) -> Found:
         return in_chunks(
             lambda keys, *arrays: _find(prior.density, with_root, data, shared, limit, *arrays),
             [array[rows] for array in steps.arrays],
@@ -310,10 +348,10 @@ def find_modes_of(
             progress=progress,
         )
 
-    found = climb(slice(None), FEW_STEPS if len(steps.o) > chunk else MAX_STEPS, progress)
+    found = search(slice(None), FEW_STEPS if len(steps.o) > chunk else MAX_STEPS, progress)
     rest = np.flatnonzero(found.unfinished)
     if len(rest) and len(steps.o) > chunk:
-        for values, again in zip(found, climb(rest, MAX_STEPS, None), strict=True):
+        for values, again in zip(found, search(rest, MAX_STEPS, None), strict=True):
             values[rest] = again
     return found
 
@@ -639,7 +677,7 @@ def _sample_chunk(
 
         def one(_: jax.Array, state: Any) -> Any:
             time, since, lanes, metric, tuning, jumps, enough, acceptance, _, evaluations = state
-            local = ~jnp.where(index < 3, often(since, jumps), enough) | (time % LOCAL_EVERY == 0)
+            local = ~jnp.where(index < 2, often(since, jumps), enough) | (time % LOCAL_EVERY == 0)
             log_step = jnp.where(index < 3, tuning.log_step, tuning.average)
             lanes, did = sweep(jax.random.fold_in(run, time), lanes, time, metric, log_step, local)
             acceptance = jnp.where(local, did.acceptance, acceptance)
@@ -653,8 +691,9 @@ def _sample_chunk(
         tuning = jax.lax.cond(
             index < 2, lambda _: fresh()._replace(log_step=tuning.average, average=tuning.average), lambda t: t, tuning
         )
-        # What the draws are made with is settled here, once: a choice that follows the draws would bend them.
-        enough = jnp.where(index == 2, often(since, jumps), enough)
+        # What the draws are made with is settled here, once, and the third block forgets what it was settled by: a
+        # choice that follows the draws would bend them.
+        enough = jnp.where(index == 1, often(since, jumps), enough)
         new = (index == 0) | (index == 2)
         since, jumps = jnp.where(new, 0, since), jnp.where(new, 0, jumps)
         state = (time, since, lanes, metric, tuning, jumps, enough, *rest)
@@ -805,8 +844,13 @@ def sample_steps(
     progress: Callable[[int], None] | None = None,
 ) -> Drawn:
     """Draw from p(x | o) for a batch of steps: arrays (batch, chains, draws, ...)."""
-    fresh = (draws + tune) * PRIOR_JUMPS * chains
-    shared = shared_points(prior, rng, SAMPLE_GROUPS, bank=min(BANK, max(1024, fresh)))
+    # A fresh draw of p0 for each prior jump of each lane, as far as memory goes: what lanes share, an average over a
+    # batch cannot average out. Where few draws are kept, a bank of many times their number is as good.
+    kept = len(steps.o) * chains * draws
+    proposals = min(kept * BANK_PER_DRAW, len(steps.o) * chains * (draws + tune) * PRIOR_JUMPS)
+    most = BANK_NUMBERS // prior.n if prior.draws_at_once else SLOW_BANK
+    bank = power_of_two(max(LEAST_BANK, min(proposals, most)))
+    shared = shared_points(prior, rng, SAMPLE_GROUPS, bank=bank)
     data = prior.data
     lanes = min(DRAW_LANES, max(1, DRAW_NUMBERS // (max(draws, prior.n if prior.n <= DENSE else 1) * prior.n)))
     return in_chunks(
@@ -826,7 +870,7 @@ def draw(
     *,
     start: ArrayLike | None = None,
     random_seed: Seed = None,
-    tune: int = 200,
+    tune: int = 100,
 ) -> tuple[np.ndarray, Stats]:
     """Draw once from p(x | o), for each observation of a batch.
 
@@ -961,14 +1005,6 @@ def mean(
         r_hat, ess = np.nanmax(drawn.r_hat, axis=1), np.nanmin(drawn.ess, axis=1)
     stats = {"sd": sd, "mcse": sd / np.sqrt(drawn.ess), "r_hat": r_hat, "ess": ess, "evaluations": drawn.evaluations}
     return steps.blank(x), {name: steps.blank(values) for name, values in stats.items()}
-
-
-def positive_int(value: object, name: str) -> None:
-    """Raise unless `value` is an int of at least 1."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; write an int >= 1")
-    if value < 1:
-        raise ValueError(f"{name} is {value}; write an int >= 1")
 
 
 # ----------------------------------------------------------------------------------------------------------------- PyMC

@@ -106,8 +106,8 @@ def plot_step(
         check_pair(map_tree, posterior_tree)
     batch = posterior_tree["posterior"].sizes.get("observation")
     draws = _select(posterior_tree, "posterior", observation, coords)
-    names = _names(var_names, draws)
-    _check_panels(_count(draws[names]), "plot_step")
+    names = names_of(var_names, draws)
+    check_panels(_count(draws[names]), "plot_step")
 
     data = _step_data(posterior_tree, map_tree, draws[names], observation, coords, prior, likelihood)
     shown = [key for key in _STYLE if any(value.notnull().any() for value in data[key].values())]
@@ -120,10 +120,10 @@ def plot_step(
     for key, visual, width in (("MAP", "map", 3), ("o / alpha", "observed", 2)):
         if key in shown:
             collection.map(azv.vline, visual, data=data[key], coords={"curve": key}, width=width)
-    _decorate(collection, lambda da, target: azv.set_xlim(da, target, limits=tuple(da.values)), data["view"])
-    _decorate(collection, lambda da, target: azv.remove_axis(da, target, axis="y"), data["view"])
-    _decorate(collection, azv.labelled_title, data["view"], subset_info=True, labeller=BaseLabeller())
-    _legend(collection)
+    decorate(collection, lambda da, target: azv.set_xlim(da, target, limits=tuple(da.values)), data["view"])
+    decorate(collection, lambda da, target: azv.remove_axis(da, target, axis="y"), data["view"])
+    decorate(collection, azv.labelled_title, data["view"], subset_info=True, labeller=BaseLabeller())
+    legend(collection)
     if batch is not None:
         collection.add_title(f"observation {draws['observation'].item()} of a batch of {batch}")
     return collection
@@ -154,11 +154,11 @@ def _step_data(
             step = _select(posterior_tree, "constant_data", observation, coords)
             center = _select(posterior_tree, "observed_data", observation, coords)[name] / step["alpha"]
             spread = nothing.fillna(0) + step["sigma"] / abs(step["alpha"])
-        view = _per_number(_range, x, p0, mode, center, core=[sample, ["prior_draw"], [], []], out=["side"])
+        view = per_number(view_of, x, p0, mode, center, core=[sample, ["prior_draw"], [], []], out=["side"])
         drawn["view"][name], drawn["MAP"][name], drawn["o / alpha"][name] = view, mode, center
-        drawn["posterior"][name] = _per_number(_density, x, view, core=[sample, ["side"]], out=curve)
-        drawn["prior"][name] = _per_number(_density, p0, view, core=[["prior_draw"], ["side"]], out=curve)
-        drawn["likelihood"][name] = _per_number(_gaussian, center, spread, view, core=[[], [], ["side"]], out=curve)
+        drawn["posterior"][name] = per_number(density, x, view, core=[sample, ["side"]], out=curve)
+        drawn["prior"][name] = per_number(density, p0, view, core=[["prior_draw"], ["side"]], out=curve)
+        drawn["likelihood"][name] = per_number(_gaussian, center, spread, view, core=[[], [], ["side"]], out=curve)
     return {key: xr.Dataset(values) for key, values in drawn.items()}
 
 
@@ -227,7 +227,7 @@ def plot_compare(
     if max_observations < 1:
         raise ValueError(f"max_observations is {max_observations}. Show at least 1.")
     draws, modes = (_select(tree, "posterior", None, coords, batch=True) for tree in (posterior_tree, map_tree))
-    names = _names(var_names, draws)
+    names = names_of(var_names, draws)
     total = draws.sizes.get("observation")
     if total is not None:
         rows = np.unique(np.linspace(0, total - 1, min(total, max_observations)).round().astype(int))
@@ -235,7 +235,7 @@ def plot_compare(
 
     numbers = _count(draws[names], ("chain", "draw", "observation"))
     if total is not None:
-        _check_panels(numbers, "plot_compare")
+        check_panels(numbers, "plot_compare")
     elif numbers > _MOST_ROWS:
         raise ValueError(f"plot_compare would draw {numbers} rows, at most {_MOST_ROWS} fit. {_FEWER}")
 
@@ -246,7 +246,7 @@ def plot_compare(
     for name in names:
         x, labels[name] = _rows(draws[name], total is not None)
         mode, _ = _rows(modes[name], total is not None)
-        quantiles = _per_number(_quantiles, x, core=[["chain", "draw"]], out=["level"], levels=levels)
+        quantiles = per_number(_quantiles, x, core=[["chain", "draw"]], out=["level"], levels=levels)
         drawn["wide"][name] = _segments(quantiles.isel(level=0), quantiles.isel(level=3))
         drawn["narrow"][name] = _segments(quantiles.isel(level=1), quantiles.isel(level=2))
         drawn["mean"][name] = _markers(x.mean(("chain", "draw")))
@@ -259,7 +259,7 @@ def plot_compare(
         collection.map(azv.line_xy, visual, data=data[visual], coords={"curve": keys[0]}, width=width)
     for visual, key, marker, size in (("mean", keys[0], "C0", 30), ("map", keys[1], "C4", 50)):
         collection.map(azv.scatter_xy, visual, data=data[visual], coords={"curve": key}, marker=marker, size=size)
-    _legend(collection)
+    legend(collection)
     if total is not None:
         shown = draws.sizes["observation"]
         part = f" of {total:,}" if shown < total else ""
@@ -328,22 +328,22 @@ def plot_population(
         )
     if var_name is None and len(modes) != 1:
         raise ValueError(f"There are several variables: name one of {list(modes)} in var_name=.")
-    name = _names(var_name, modes)[0]
+    name = names_of(var_name, modes)[0]
     found = {"map": modes[name].isel(chain=0, draw=0, drop=True)}
     if posterior_tree is not None:
         draws = _select(posterior_tree, "posterior", None, coords, batch=True)[name]
         found["posterior"] = draws.isel(chain=0, draw=-1, drop=True)
     values = xr.concat(list(found.values()), "inversion").assign_coords(inversion=list(found))
     dims = [dim for dim in values.dims if dim not in ("inversion", "observation")]
-    _check_panels(values.isel(observation=0).size, "plot_population")
+    check_panels(values.isel(observation=0).size, "plot_population")
     p0 = values.isel(observation=slice(0, 0)).isel(inversion=0, drop=True).rename(observation="prior_draw")
     if "prior" in map_tree.children and name in map_tree["prior"]:
         p0 = _prior(map_tree, name, coords)
 
     both = ["inversion", "observation"]
-    view = _per_number(_range, values, p0, core=[both, ["prior_draw"]], out=["side"], reach=np.inf)
-    prior = _per_number(_density, p0, view, core=[["prior_draw"], ["side"]], out=["plot_axis", "point"])
-    bars = _per_number(_histogram, values, core=[["observation"]], out=["plot_axis", "bin"])
+    view = per_number(view_of, values, p0, core=[both, ["prior_draw"]], out=["side"], reach=np.inf)
+    prior = per_number(density, p0, view, core=[["prior_draw"], ["side"]], out=["plot_axis", "point"])
+    bars = per_number(_histogram, values, core=[["observation"]], out=["plot_axis", "bin"])
     sd, prior_sd = values.std("observation"), p0.std("prior_draw")
     said = {"map": "mode of each posterior", "posterior": "one draw of each posterior"}
     titles = xr.full_like(sd, "", dtype=object)
@@ -364,7 +364,7 @@ def plot_population(
         backend=(backend := backend or rcParams["plot.backend"]),
         aes={"color": ["curve"]},
         color=[_POSTERIOR, _PRIOR],
-        figure_kwargs=_figure(backend, max(3.6 * len(found), 4.5), 2.8 * rows + 0.4),
+        figure_kwargs=figure_size(backend, max(3.6 * len(found), 4.5), 2.8 * rows + 0.4),
     )
     bars = bars.assign_coords(plot_axis=["histogram", "left_edges", "right_edges"])
     collection.map(azv.hist, "histogram", data=bars.to_dataset(name=name), coords={"curve": keys[0]}, alpha=0.5)
@@ -373,12 +373,12 @@ def plot_population(
         curve = (prior * every).assign_coords(plot_axis=["x", "y"]).to_dataset(name=name)
         collection.map(azv.line_xy, "prior", data=curve, coords={"curve": "prior"}, width=2)
     limits = (view * every).to_dataset(name=name)
-    _decorate(collection, lambda da, target: azv.set_xlim(da, target, limits=tuple(da.values)), limits)
-    _decorate(collection, lambda da, target: azv.remove_axis(da, target, axis="y"), limits)
-    _decorate(
+    decorate(collection, lambda da, target: azv.set_xlim(da, target, limits=tuple(da.values)), limits)
+    decorate(collection, lambda da, target: azv.remove_axis(da, target, axis="y"), limits)
+    decorate(
         collection, lambda da, target: azv.labelled_title(da, target, text=da.item()), titles.to_dataset(name=name)
     )
-    _legend(collection)
+    legend(collection)
     return collection
 
 
@@ -406,11 +406,11 @@ def _select(
     for dim, label in chosen.items():
         unknown = [item for item in np.atleast_1d(label).tolist() if item not in ds[dim].values.tolist()]
         if unknown:
-            raise ValueError(f"{dim!r} has no label {unknown[0]!r}. It has {_some(ds[dim].values.tolist())}.")
+            raise ValueError(f"{dim!r} has no label {unknown[0]!r}. It has {some(ds[dim].values.tolist())}.")
     if group == "posterior":
         for dim in {**(coords or {}), **({} if observation is None else {"observation": observation})}:
             if dim not in ds.dims:
-                raise ValueError(f"There is no dimension {dim!r}. There are {_some(sorted(map(str, ds.dims)))}.")
+                raise ValueError(f"There is no dimension {dim!r}. There are {some(sorted(map(str, ds.dims)))}.")
     return ds.sel(chosen)
 
 
@@ -419,16 +419,18 @@ def _prior(tree: xr.DataTree, name: str, coords: Mapping[str, Any] | None) -> xr
     return draws.stack(prior_draw=("chain", "draw"), create_index=False)
 
 
-def _names(var_names: str | Sequence[str] | None, ds: xr.Dataset) -> list[str]:
+def names_of(var_names: str | Sequence[str] | None, ds: xr.Dataset) -> list[str]:
+    """List the variables that were asked for, all unless any were."""
     known = [str(name) for name in ds.data_vars]
     names = known if var_names is None else [var_names] if isinstance(var_names, str) else list(var_names)
     for name in names:
         if name not in known:
-            raise ValueError(f"There is no variable {name!r}. There are {_some(known)}.")
+            raise ValueError(f"There is no variable {name!r}. There are {some(known)}.")
     return names
 
 
-def _some(items: Sequence[Any]) -> str:
+def some(items: Sequence[Any]) -> str:
+    """Name things in an error, the first ten at most."""
     return ", ".join(map(repr, items[:10])) + (f", ... ({len(items)} in all)" if len(items) > 10 else "")
 
 
@@ -448,7 +450,8 @@ def _count(ds: xr.Dataset, without: Sequence[str] = ("chain", "draw")) -> int:
     return sum(math.prod(size for dim, size in x.sizes.items() if dim not in without) for x in ds.values())
 
 
-def _check_panels(count: int, function: str) -> None:
+def check_panels(count: int, function: str) -> None:
+    """Raise an error where there are more panels than ArviZ is set to draw."""
     most = rcParams["plot.max_subplots"]
     if most is not None and count > most:
         raise ValueError(f"{function} would draw {count} panels, at most {most} fit. {_FEWER}")
@@ -457,9 +460,10 @@ def _check_panels(count: int, function: str) -> None:
 # Numbers to draw. What is unknown is NaN, and stays so.
 
 
-def _per_number(
+def per_number(
     function: Callable[..., np.ndarray], *arrays: xr.DataArray, core: list[list[str]], out: list[str], **options: Any
 ) -> xr.DataArray:
+    """Apply a function of the ``core`` dimensions to each number of x by itself."""
     return xr.apply_ufunc(
         function,
         *arrays,
@@ -471,7 +475,7 @@ def _per_number(
     )
 
 
-def _range(x: np.ndarray, p0: np.ndarray, *points: float, reach: float = 1.0) -> np.ndarray:
+def view_of(x: np.ndarray, p0: np.ndarray, *points: float, reach: float = 1.0) -> np.ndarray:
     """Limits of a panel: the points, x but for its last thousandths, and the prior as far as ``reach`` times that."""
     known = x[np.isfinite(x)]
     ends = np.r_[np.quantile(known, [0.001, 0.999]) if known.size else [], [p for p in points if np.isfinite(p)]]
@@ -486,7 +490,7 @@ def _range(x: np.ndarray, p0: np.ndarray, *points: float, reach: float = 1.0) ->
     return np.array([low - margin, high + margin])
 
 
-def _density(x: np.ndarray, view: np.ndarray) -> np.ndarray:
+def density(x: np.ndarray, view: np.ndarray) -> np.ndarray:
     """Estimate the density of x within a panel; draws beyond it count. A constant becomes a spike."""
     known = x[np.isfinite(x)]
     inside = known[(known >= view[0]) & (known <= view[1])]
@@ -570,7 +574,7 @@ def _panels(ds: xr.Dataset, keys: Sequence[str], backend: str | None) -> PlotCol
         aes={"color": ["curve"], "linestyle": ["curve"]},
         color=[_STYLE[key][0] for key in keys],
         linestyle=[_STYLE[key][1] for key in keys],
-        figure_kwargs=_figure(backend, max(3.0 * columns, 5), 2.4 * -(-count // columns) + 0.7),
+        figure_kwargs=figure_size(backend, max(3.0 * columns, 5), 2.4 * -(-count // columns) + 0.7),
     )
 
 
@@ -588,12 +592,12 @@ def _forest(
         count = _count(panels)
         columns = min(count, 4)
         height = (0.23 * rows[0] + 0.9) * -(-count // columns) + 0.7
-        size = _figure(backend, max(2.8 * columns, 5), height, sharey=True)
+        size = figure_size(backend, max(2.8 * columns, 5), height, sharey=True)
         cols = ["__variable__", *panels.dims]
         collection = PlotCollection.wrap(data, cols=cols, col_wrap=columns, figure_kwargs=size, **style)
-        _decorate(collection, azv.labelled_title, panels, subset_info=True, labeller=BaseLabeller())
+        decorate(collection, azv.labelled_title, panels, subset_info=True, labeller=BaseLabeller())
     else:
-        size = _figure(backend, 7, 0.24 * sum(rows) + 0.55 * len(rows) + 0.5, height_ratios=[n + 0.5 for n in rows])
+        size = figure_size(backend, 7, 0.24 * sum(rows) + 0.55 * len(rows) + 0.5, height_ratios=[n + 0.5 for n in rows])
         collection = PlotCollection.grid(data, rows=["__variable__"], figure_kwargs=size, **style)
 
     def rows_of(da: xr.DataArray, target: Any, var_name: str, sel: Any, isel: Any) -> None:
@@ -602,25 +606,26 @@ def _forest(
         draw.yticks(np.arange(len(said))[::-1], said, target)
         draw.ylim((-0.7, len(said) - 0.3), target)
 
-    _decorate(collection, rows_of, panels, subset_info=True)
+    decorate(collection, rows_of, panels, subset_info=True)
     return collection
 
 
-def _figure(backend: str, width: float, height: float, **more: Any) -> dict[str, Any]:
+def figure_size(backend: str, width: float, height: float, **more: Any) -> dict[str, Any]:
     """Size of a figure in inches; matplotlib's legend beside the panels needs its constrained layout."""
     if backend == "matplotlib":
         return {"figsize": (width, height), "figsize_units": "inches", "layout": "constrained", **more}
     return {"figsize": (100 * width, 100 * height), "figsize_units": "dots", **more}
 
 
-def _decorate(collection: PlotCollection, function: Callable[..., Any], data: xr.Dataset, **options: Any) -> None:
+def decorate(collection: PlotCollection, function: Callable[..., Any], data: xr.Dataset, **options: Any) -> None:
+    """Call a function for each panel that is not itself an artist: axes, titles."""
     collection.map(function, data=data, ignore_aes="all", store_artist=False, **options)
 
 
-def _legend(collection: PlotCollection) -> None:
+def legend(collection: PlotCollection, dim: str = "curve") -> None:
     """Say which curve is which. In matplotlib below the panels, where it is in the way of no title."""
     if collection.backend != "matplotlib":
-        collection.add_legend("curve", title="")
+        collection.add_legend(dim, title="")
         return
     columns = 5 if collection.get_viz("figure").get_figwidth() >= 6 else 3
-    collection.add_legend("curve", title="", loc="outside lower center", ncols=columns, frameon=False)
+    collection.add_legend(dim, title="", loc="outside lower center", ncols=columns, frameon=False)

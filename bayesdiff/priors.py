@@ -2,7 +2,7 @@
 
 density             p0(x) ∝ exp(logp(x))                   known up to a constant, cannot be drawn from
 tilt                p(x)  ∝ p0(x) exp(log_weight(x))       a classifier's log f on top of a prior
-gaussian_mixture    p0(x) = sum_k w_k N(x; m_k, C_k)       exact density, exact draws
+gaussian_mixture    p0(x) = sum_k w_k N(x; m_k, C_k)       exact density, exact draws, and so at every level
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from pytensor.graph.traversal import ancestors
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from bayesdiff.step import clone, layout, real_array
+from bayesdiff.checks import real_array
+from bayesdiff.schedule import Schedule
+from bayesdiff.step import add_level, clone, layout
 
 
 class DensityRV(SymbolicRandomVariable):
@@ -259,10 +261,13 @@ def tilt(prior: pm.Model, log_weight: Callable[..., TensorVariable]) -> pm.Model
     return model
 
 
-def gaussian_mixture(weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> pm.Model:
+def gaussian_mixture(
+    weights: ArrayLike, means: ArrayLike, covariances: ArrayLike, schedule: Schedule | None = None
+) -> pm.Model:
     """Write a mixture of Gaussians as a prior, with its exact density and exact draws.
 
     p0(x) = sum_k w_k N(x; m_k, C_k),   k = 1..m
+    p_j(x) = sum_k w_k N(x; alpha_j m_k, alpha_j^2 C_k + sigma_j^2 I)    with a schedule: the same, diffused to level j
 
     Parameters
     ----------
@@ -273,6 +278,9 @@ def gaussian_mixture(weights: ArrayLike, means: ArrayLike, covariances: ArrayLik
     covariances : array_like (), (m,) or (m, n, n)
         C_k in squared units of x. One number s^2 for all, or one per component, means s^2 I (for a number x: its
         variance); (m, n, n) gives full matrices, symmetric and positive definite.
+    schedule : Schedule, optional
+        Makes it a level prior: its density depends on the model's data ``level`` (0, p0 itself, at first), and
+        `reverse` can go from each level to the next.
 
     Returns
     -------
@@ -282,7 +290,7 @@ def gaussian_mixture(weights: ArrayLike, means: ArrayLike, covariances: ArrayLik
     Raises
     ------
     TypeError
-        If an argument holds no real numbers.
+        If an argument holds no real numbers, or `schedule` is none.
     ValueError
         If shapes do not fit, something is not finite, a weight is not positive or their sum is not 1, or a covariance
         is not symmetric positive definite.
@@ -290,7 +298,8 @@ def gaussian_mixture(weights: ArrayLike, means: ArrayLike, covariances: ArrayLik
     Notes
     -----
     With W_k the inverse Cholesky factor of C_k, log p0(x) = logsumexp_k(c_k - |W_k (x - m_k)|^2 / 2). All W_k are
-    stacked into one constant matrix: a batch of x costs one matrix product and never a factorisation.
+    stacked into one constant matrix, one for each level: a batch of x costs one matrix product and never a
+    factorisation.
 
     Examples
     --------
@@ -332,34 +341,49 @@ def gaussian_mixture(weights: ArrayLike, means: ArrayLike, covariances: ArrayLik
         if smallest <= 0:
             raise ValueError(f"covariances[{k}] has the eigenvalue {smallest:.3g}; write a positive definite matrix")
 
-    factor = np.linalg.cholesky((cov + cov.swapaxes(1, 2)) / 2)
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
+
+    # One row for each level; level 0, where nothing is added, is the mixture itself.
+    alpha, sigma = (np.ones(1), np.zeros(1)) if schedule is None else (schedule.alpha, schedule.sigma)
+    centres = alpha[:, None, None] * mean.reshape(m, n)
+    spread = (alpha**2)[:, None, None, None] * (cov + cov.swapaxes(1, 2)) / 2
+    factor = np.linalg.cholesky(spread + (sigma**2)[:, None, None, None] * np.eye(n))
     whiten = np.linalg.inv(factor)
-    stacked, shift = whiten.reshape(m * n, n), np.einsum("kij,kj->ki", whiten, mean.reshape(m, n)).ravel()
+    stacked, shift = whiten.reshape(-1, m * n, n), np.einsum("lkij,lkj->lki", whiten, centres).reshape(-1, m * n)
     # The weights' sum is 1 to 1e-9; divided by it the density is normalised exactly.
-    log_det = np.log(np.diagonal(factor, axis1=1, axis2=2)).sum(axis=1)
+    log_det = np.log(np.diagonal(factor, axis1=2, axis2=3)).sum(axis=2)
     constant = np.log(w / w.sum()) - log_det - n / 2 * np.log(2 * np.pi)
 
-    def logp(x: TensorVariable) -> TensorVariable:
-        white = stacked @ x - shift if mean.ndim == 2 else whiten.ravel() * x - shift
-        terms = constant - 0.5 * pt.sum(white.reshape((m, n)) ** 2, axis=1)
+    def at(values: np.ndarray, level: Sequence[TensorVariable]) -> Any:
+        return pt.as_tensor(values)[level[0]] if level else values[0]
+
+    def logp(x: TensorVariable, *level: TensorVariable) -> TensorVariable:
+        matrix, offset = at(stacked, level), at(shift, level)
+        white = matrix @ x - offset if mean.ndim == 2 else matrix[:, 0] * x - offset
+        terms = at(constant, level) - 0.5 * pt.sum(white.reshape((m, n)) ** 2, axis=1)
         # Written out: far away exp underflows for all components, and a gradient of log(sum(exp)) would be 0 / 0.
         top = pt.max(terms)
         return top + pt.log(pt.sum(pt.exp(terms - top)))
 
-    def draw(size: TensorVariable) -> TensorVariable:
+    def draw(*level_and_size: TensorVariable) -> TensorVariable:
+        *level, size = level_and_size
         batch = () if rv_size_is_none(size) else tuple(size)
-        k = pm.Categorical.dist(p=w / w.sum(), shape=batch)
+        # By hand: NumPy's categorical draws of a batch are a loop in Python.
+        u = pm.Uniform.dist(0, 1, shape=batch)
+        k = pt.sum(pt.as_tensor(u)[..., None] > np.cumsum(w / w.sum())[:-1], axis=-1)
         noise = pm.Normal.dist(shape=(*batch, n))
-        x = pt.as_tensor(mean.reshape(m, n))[k] + pt.sum(pt.as_tensor(factor)[k] * noise[..., None, :], axis=-1)
+        x = pt.as_tensor(at(centres, level))[k] + pt.sum(pt.as_tensor(at(factor, level))[k] * noise[..., None, :], -1)
         return x if mean.ndim == 2 else x[..., 0]
 
     heaviest = mean[int(np.argmax(w))]
     with pm.Model(model=None) as model:  # no part of a model that is being written
         pm.CustomDist(
             "x",
+            *([] if schedule is None else [add_level(model, schedule)]),
             dist=draw,
             logp=logp,
-            support_point=lambda rv, size: pt.as_tensor(heaviest),
+            support_point=lambda rv, size, *level: pt.as_tensor(heaviest),
             ndim_supp=mean.ndim - 1,
             class_name="GaussianMixture",
         )

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import math
-import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -27,10 +26,16 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
+from bayesdiff.checks import real_array
+from bayesdiff.schedule import Schedule
+
 # Dimensions of our results. A model that has one of its own would be mixed up with them.
 RESERVED_DIMS = ("chain", "draw", "observation", "level", "mode", "summary", "diagnostic")
 RESERVED_NAMES = (*RESERVED_DIMS, "lp", "starts")
 STEP_DIM = "step::x"
+# The data of a level prior: which level its density is at, and the schedule that it was made for.
+LEVEL = "level"
+SCHEDULE = ("schedule::alpha", "schedule::sigma")
 
 
 @dataclass(frozen=True)
@@ -140,19 +145,6 @@ def batch_of(shape: tuple[int, ...]) -> str:
     return str(("batch", *shape)).replace("'", "")
 
 
-def real_array(value: Any, what: str) -> np.ndarray:
-    """Turn `value` into a float64 array, or say why it is none."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        raise TypeError(f"{what} has masked entries, whose values would be used; write what stands for them")
-    try:
-        array = np.asarray(value)
-    except (TypeError, ValueError) as error:  # rows of different lengths
-        raise TypeError(f"{what} must be an array of real numbers, got {reprlib.repr(value)} ({error})") from error
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{what} must hold real numbers, got {reprlib.repr(value)} (dtype {array.dtype})")
-    return array.astype(np.float64)
-
-
 def read_noise(alpha: ArrayLike, sigma: ArrayLike, batch: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Check alpha and sigma: each a number or, for a batch, one number per observation.
 
@@ -180,6 +172,22 @@ def read_noise(alpha: ArrayLike, sigma: ArrayLike, batch: int | None) -> tuple[n
             raise ValueError(f"{name} is {array[bad].flat[0]}{where}; write {want}")
         read.append(array)
     return read[0], read[1]
+
+
+def schedule_of(model: pm.Model) -> Schedule | None:
+    """Read the schedule that a level prior was made for; None if the model's density depends on no level."""
+    if not {LEVEL, *SCHEDULE} <= set(model.named_vars):
+        return None
+    return Schedule(*(model[name].get_value() for name in SCHEDULE))
+
+
+def add_level(model: pm.Model, schedule: Schedule) -> TensorVariable:
+    """Add the data of a level prior to a model that is being written, and give its level (an integer scalar)."""
+    with model:
+        for name, values in zip(SCHEDULE, (schedule.alpha, schedule.sigma), strict=True):
+            pm.Data(name, values)
+        # Kept as a float: pm.set_data({"level": 3}) makes one of an int.
+        return pt.cast(pm.Data(LEVEL, 0.0), "int64")
 
 
 def layout(prior: pm.Model) -> Layout:
@@ -216,9 +224,17 @@ def layout(prior: pm.Model) -> Layout:
     for name in (*prior.coords, *prior.dim_lengths):
         if name in RESERVED_DIMS:
             raise ValueError(f"the prior has a dimension {name!r}, which results use themselves; give it another name")
-    for name in prior.named_vars:
+    ours = {LEVEL} if schedule_of(prior) is not None else set()
+    for name in set(prior.named_vars) - ours:
         if name in RESERVED_NAMES or name.startswith("step::"):
             raise ValueError(f"the prior has a variable {name!r}, which results use themselves; give it another name")
+    for variable in (*prior.free_RVs, *prior.deterministics):
+        own = {f"{variable.name}{kind}_dim_{axis}" for kind in ("", "_unconstrained") for axis in range(variable.ndim)}
+        for name in sorted(own & set(prior.named_vars)):
+            raise ValueError(
+                f"the prior has a variable {name!r}, which is what results call an axis of {variable.name!r}; give it "
+                "another name"
+            )
     shapes = prior.eval_rv_shapes()
     by_name = {rv.name: prior.rvs_to_values[rv].name for rv in prior.free_RVs}
     names = tuple(sorted(by_name))

@@ -108,6 +108,11 @@ def mixture_mode(mix, iterations=2000):
     return best, highest
 
 
+def diffused(mix, alpha, sigma):
+    """p(o) for o = alpha x + sigma e: the Mixture of N(alpha m_k, alpha^2 C_k + sigma^2 I), with the same weights."""
+    return Mixture(mix.weights, alpha * mix.means, alpha**2 * mix.covariances + sigma**2 * np.eye(mix.means.shape[1]))
+
+
 def linear_gaussian(design, y, noise_variance, prior_mean, prior_covariance, o=None, alpha=1.0, sigma=1.0):
     """Mean and covariance of p(x | y, o), and log p(y, o), where x ~ N(prior_mean, prior_covariance).
 
@@ -124,6 +129,37 @@ def linear_gaussian(design, y, noise_variance, prior_mean, prior_covariance, o=N
     gap = data - rows @ prior_mean
     mean = prior_mean + cross @ np.linalg.solve(total, gap)
     return mean, prior_covariance - cross @ np.linalg.solve(total, cross.T), _log_normal(gap, total)
+
+
+def gaussian_chain(variance, alpha, sigma, last, spread, next_level=False):
+    """Var(o_0), ..., Var(o_K), shape (K+1,), of a reverse chain on the line for x ~ N(0, variance), o_K ~ N(0, last).
+
+    A step carries its posterior's mean, which is its mode, plus `spread` times the posterior's own noise, e ~ N(0, 1):
+    spread = 0 is the chain of modes or of means, spread = 1 the chain of draws or of Laplace draws. `alpha` and `sigma`
+    hold K+1 levels, alpha[0] = 1 and sigma[0] = 0; a = alpha_k / alpha_{k-1}, s^2 = sigma_k^2 - a^2 sigma_{k-1}^2.
+
+    Clean form: x = m o_k + spread sd e with m, sd of p(x | o_k), and, with b = a sigma_{k-1}^2 / sigma_k^2,
+        o_{k-1} ~ N(alpha_{k-1} x + b (o_k - alpha_k x), sigma_{k-1}^2 s^2 / sigma_k^2).
+    Next-level form: o_{k-1} = m o_k + spread sd e, with m, sd of
+        p(o_{k-1} | o_k) ∝ N(o_k; a o_{k-1}, s^2) N(o_{k-1}; 0, alpha_{k-1}^2 variance + sigma_{k-1}^2).
+    """
+    alpha, sigma = np.asarray(alpha, float), np.asarray(sigma, float)
+    variances = np.empty(len(alpha))
+    variances[-1] = last
+    for k in range(len(alpha) - 1, 0, -1):
+        a = alpha[k] / alpha[k - 1]
+        s2 = sigma[k] ** 2 - a**2 * sigma[k - 1] ** 2
+        if next_level:
+            before = alpha[k - 1] ** 2 * variance + sigma[k - 1] ** 2
+            m, v, _ = gaussian_step(1.0, a, np.sqrt(s2), 0.0, before)  # linear in o: the mean at o = 1 is the slope
+            variances[k - 1] = m**2 * variances[k] + spread**2 * v
+        else:
+            m, v, _ = gaussian_step(1.0, alpha[k], sigma[k], 0.0, variance)
+            b = a * sigma[k - 1] ** 2 / sigma[k] ** 2
+            c = alpha[k - 1] - b * alpha[k]
+            bridge = sigma[k - 1] ** 2 * s2 / sigma[k] ** 2
+            variances[k - 1] = (c * m + b) ** 2 * variances[k] + (c * spread) ** 2 * v + bridge
+    return variances
 
 
 @dataclass(frozen=True)

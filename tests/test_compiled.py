@@ -196,7 +196,8 @@ def test_data_stay_live_and_nothing_is_compiled_again():
         traces.append(x)
         return plain.density(x, data)
 
-    prior, x = dataclasses.replace(plain, density=counting), np.array([[0.5], [3.0]])
+    functions = dataclasses.replace(plain._functions, density=counting)
+    prior, x = dataclasses.replace(plain, density=counting, _functions=functions), np.array([[0.5], [3.0]])
     for mean, scale in ((1.0, 2.0), (-4.0, 2.0), (-4.0, 0.3)):
         pm.set_data({"mean": mean, "scale": scale}, model=model)
         np.testing.assert_allclose(prior.logp(x), stats.norm.logpdf(x[:, 0], mean, scale), rtol=1e-12)
@@ -269,9 +270,9 @@ def test_unconstrain_compiles_once():
     prior = bd.compile_prior(made("awkward_names"))
     values = prior.constrain(states(prior.model))
     prior.unconstrain(values)
-    function, _ = prior._batched_unconstrain
+    function, _ = prior._functions.unconstrain
     prior.unconstrain(values)
-    assert prior._batched_unconstrain[0] is function
+    assert prior._functions.unconstrain[0] is function
     assert function._cache_size() == 1
 
 

@@ -15,6 +15,14 @@ MIXTURES = {
     ),
 }
 
+# Levels 0..K. The first two never shrink x, the last two do; the last is the only one with an alpha below 0.
+CHAINS = {
+    "one step": ([1.0, 1.0], [0.0, 10.0]),
+    "geometric": (np.ones(33), np.array([0.0, *np.geomspace(0.1, 10, 32)])),
+    "cosine": (np.cos(np.linspace(0, 1.5, 21)), np.sin(np.linspace(0, 1.5, 21))),
+    "uneven": ([1.0, 0.9, -0.9, 0.2], [0.0, 0.3, 2.0, 1.0]),
+}
+
 
 def weighted(values, log_weights):
     """Self-normalised importance estimate of a mean, and its Monte Carlo error."""
@@ -141,6 +149,55 @@ def test_mixture_mode_in_2d_is_no_lower_than_an_optimiser_from_many_starts():
     np.testing.assert_allclose(x, best.x, atol=1e-4)
 
 
+@pytest.mark.parametrize(("alpha", "sigma"), STEPS)
+@pytest.mark.parametrize("name", MIXTURES)
+def test_diffused_is_the_evidence_of_a_step(name, alpha, sigma):
+    prior, rng = MIXTURES[name], np.random.default_rng(6)
+    o = rng.normal(size=(20, prior.means.shape[1])) * 4
+    np.testing.assert_allclose(
+        exact.mixture_log_density(exact.diffused(prior, alpha, sigma), o),
+        [exact.mixture_posterior(prior, row, alpha, sigma)[1] for row in o],
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize(("alpha", "sigma"), STEPS)
+def test_diffused_in_1d_is_a_convolution(alpha, sigma):
+    prior, o = MIXTURES["1-d"], np.array([-5.0, -1.2, 0.0, 0.9, 4.0])
+    x = np.linspace(-14, 14, 4001)
+    p0 = 0.7 * stats.norm.pdf(x, -2, 1) + 0.3 * stats.norm.pdf(x, 2, 0.25)
+    want = np.trapezoid(p0 * stats.norm.pdf(o[:, None], alpha * x, sigma), x)
+    got = exact.mixture_log_density(exact.diffused(prior, alpha, sigma), o[:, None])
+    np.testing.assert_allclose(np.exp(got), want, rtol=1e-10)
+
+
+def test_diffused_has_the_moments_of_blurred_draws():
+    prior, alpha, sigma, size = MIXTURES["2-d"], -0.7, 1.5, 200_000
+    rng = np.random.default_rng(7)
+    o = alpha * exact.mixture_draws(prior, size, rng) + sigma * rng.standard_normal((size, 2))
+    mean, covariance = exact.mixture_moments(exact.diffused(prior, alpha, sigma))
+    gap = o - mean
+    for values, want in [
+        (o[:, 0], mean[0]),
+        (o[:, 1], mean[1]),
+        (gap[:, 0] ** 2, covariance[0, 0]),
+        (gap[:, 1] ** 2, covariance[1, 1]),
+        (gap[:, 0] * gap[:, 1], covariance[0, 1]),
+    ]:
+        assert abs(values.mean() - want) < 4 * values.std() / np.sqrt(size)
+
+
+def test_diffused_by_nothing_is_the_mixture_and_twice_is_once():
+    prior = MIXTURES["2-d"]
+    x = np.random.default_rng(8).normal(size=(20, 2)) * 3
+    same = exact.diffused(prior, 1.0, 0.0)
+    np.testing.assert_array_equal(exact.mixture_log_density(same, x), exact.mixture_log_density(prior, x))
+    # o_1 = .8 x + .5 e, o_2 = .6 o_1 + .7 e: alpha and sigma^2 as in the schedule's a_k and s_k^2.
+    twice = exact.diffused(exact.diffused(prior, 0.8, 0.5), 0.6, 0.7)
+    once = exact.diffused(prior, 0.8 * 0.6, np.hypot(0.6 * 0.5, 0.7))
+    np.testing.assert_allclose(exact.mixture_log_density(twice, x), exact.mixture_log_density(once, x), rtol=1e-12)
+
+
 def test_linear_gaussian_is_what_weighted_prior_draws_give():
     rng = np.random.default_rng(5)
     design, prior_mean = np.array([[1.0, 0.5, 0.0], [0.0, 1.0, -1.0]]), np.array([0.3, -0.2, 0.0])
@@ -192,3 +249,70 @@ def test_grid_2d_is_the_mixtures_posterior():
     assert log_evidence == pytest.approx(want, abs=1e-6)
     assert x.shape == (801**2, 2)
     assert probability.sum() == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("next_level", [False, True])
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_chain_of_draws_keeps_the_truth_at_every_level(name, next_level):
+    alpha, sigma = (np.asarray(values) for values in CHAINS[name])
+    truth = alpha**2 * 2.5 + sigma**2
+    got = exact.gaussian_chain(2.5, alpha, sigma, truth[-1], 1.0, next_level)
+    np.testing.assert_allclose(got, truth, rtol=1e-12)
+    # Any less noise and the chain is too narrow at every level below the last.
+    assert (exact.gaussian_chain(2.5, alpha, sigma, truth[-1], 0.9, next_level) < truth * (1 - 1e-6))[:-1].all()
+
+
+def test_one_step_is_the_article_in_either_form():
+    # o ~ N(0, 101): modes o / 101 have variance 1 / 101, draws 1 / 101 + 100 / 101.
+    for next_level in (False, True):
+        for spread, want in [(0.0, 1 / 101), (0.5, 26 / 101), (1.0, 1.0)]:
+            got = exact.gaussian_chain(1.0, *CHAINS["one step"], 101.0, spread, next_level)
+            np.testing.assert_allclose(got, [want, 101.0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 16, 512])
+def test_modes_from_level_to_level_are_one_step_whatever_their_number(steps):
+    # Each factor is (1 + sigma_{k-1}^2) / (1 + sigma_k^2), so all but the ends cancel.
+    sigma = np.array([0.0, *np.sort(np.random.default_rng(9).uniform(0, 10, steps - 1)), 10.0])
+    for last in (101.0, 7.0):
+        got = exact.gaussian_chain(1.0, np.ones(steps + 1), sigma, last, 0.0, next_level=True)
+        assert got[0] == pytest.approx(last / 101**2, rel=1e-12)
+
+
+@pytest.mark.parametrize(("steps", "sd"), [(1, 0.10), (16, 0.86), (128, 0.98), (512, 0.99)])
+def test_modes_in_clean_form_widen_with_the_number_of_steps(steps, sd):
+    sigma = np.array([0.0, *np.geomspace(10, 0.1, steps)[::-1]])
+    got = exact.gaussian_chain(1.0, np.ones(steps + 1), sigma, 101.0, 0.0)
+    assert np.sqrt(got[0]) == pytest.approx(sd, abs=0.01)
+
+
+@pytest.mark.parametrize("next_level", [False, True])
+@pytest.mark.parametrize("spread", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("name", ["uneven", "cosine"])
+def test_a_simulated_chain_has_the_variances(name, spread, next_level):
+    # Each step from the definitions: the bridge and both posteriors by conditioning, not by their formulas.
+    (alpha, sigma), variance, last, size = CHAINS[name], 1.7, 4.0, 50_000
+    rng = np.random.default_rng(10)
+    want = exact.gaussian_chain(variance, alpha, sigma, last, spread, next_level)
+    if spread < 1:  # the other form would not pass
+        other = exact.gaussian_chain(variance, alpha, sigma, last, spread, not next_level)
+        assert abs(other[0] / want[0] - 1) > 9 * np.sqrt(2 / size)
+    o = np.sqrt(last) * rng.standard_normal(size)
+    for k in range(len(alpha) - 1, 0, -1):
+        a = alpha[k] / alpha[k - 1]
+        s2 = sigma[k] ** 2 - a**2 * sigma[k - 1] ** 2
+        slope, noise, before = (
+            (a, s2, alpha[k - 1] ** 2 * variance + sigma[k - 1] ** 2)
+            if next_level
+            else (alpha[k], sigma[k] ** 2, variance)
+        )
+        m, v, _ = exact.linear_gaussian(np.full((1, 1), slope), [1.0], noise, np.zeros(1), np.full((1, 1), before))
+        inverted = m[0] * o + spread * np.sqrt(v[0, 0]) * rng.standard_normal(size)
+        if next_level:
+            o = inverted
+        else:
+            # o_{k-1} given x and o_k: its prior is N(alpha_{k-1} x, sigma_{k-1}^2), and o_k observes it.
+            mean, rest, _ = exact.gaussian_step(o, a, np.sqrt(s2), alpha[k - 1] * inverted, sigma[k - 1] ** 2)
+            o = mean + np.sqrt(rest) * rng.standard_normal(size)
+        error = want[k - 1] * np.sqrt(2 / size)
+        assert abs(np.mean(o**2) - want[k - 1]) < 4.5 * error

@@ -23,20 +23,22 @@ PACKAGE = Path(bayesdiff.__file__).parent
 ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PACKAGE.rglob("*.py")} - {"__init__"})
 
 # A room is a module of the package, or a folder of them. Each may import the rooms named here, and the root's version.
-STEP = {"schedule", "step", "priors"}
+STEP = {"checks", "schedule", "step", "priors"}
 KERNELS = {"newton", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
-INVERT = STEP | KERNELS | {"compiled", "inverters", "results"}
+INVERT = STEP | KERNELS | {"compiled", "inverters", "results", "labels"}
 CHAIN = INVERT | {"inversion", "chain"}
 MAY_IMPORT = {
-    "schedule": set(),
-    "step": {"schedule"},
-    "priors": {"schedule", "step"},
+    "checks": set(),
+    "schedule": {"checks"},
+    "step": {"checks", "schedule"},
+    "priors": {"checks", "schedule", "step"},
     "compiled": STEP,
     "newton": set(),
     "moves": {"newton"},
     "batches": set(),
     "inverters": STEP | KERNELS | {"compiled"},
     "results": set(),
+    "labels": STEP | {"compiled", "results"},
     "inversion": INVERT,
     "chain": INVERT,
     "calibration": CHAIN,
@@ -44,14 +46,15 @@ MAY_IMPORT = {
     "images": CHAIN,
     "comparison": set(),
     "plots": {"comparison"},
-    "report": {"comparison", "plots", "results"},
+    "chain_plots": {"plots"},
+    "report": {"comparison", "plots", "chain_plots", "results"},
     "demo": INVERT | {"inversion", "comparison", "plots"},
-    "cli": CHAIN | {"calibration", "multimodal", "images", "comparison", "plots", "report", "demo"},
+    "cli": CHAIN | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "report", "demo"},
     "__main__": {"cli"},
 }
 
 # These read what was computed and must not be able to compute it: "a report cannot sample".
-READERS = ["comparison", "plots", "report"]
+READERS = ["comparison", "plots", "chain_plots", "report"]
 COMPUTE = {
     "pymc",
     "pymc_extras",
@@ -145,7 +148,7 @@ def test_readers_cannot_reach_what_computes():
         room = todo.pop()
         reached.add(room)
         todo += MAY_IMPORT[room] - reached
-    assert reached == {"comparison", "plots", "report", "results"}
+    assert reached == {"comparison", "plots", "chain_plots", "report", "results"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

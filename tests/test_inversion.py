@@ -430,6 +430,44 @@ def test_too_few_draws_are_said_to_be_too_few():
     assert "Ask for more" in tree.attrs["warning"]
 
 
+def test_chains_that_never_move_are_flagged():
+    """A spike narrower than any move can aim at: R-hat of a constant is NaN, and that must not read as fine."""
+    spike = bd.density(lambda x: pt.switch(pt.abs(x) < 1e-40, 0.0, -np.inf))
+    with pytest.warns(UserWarning, match=r"The draws of 1 of 1 observations are not to be trusted.*R-hat inf, 0 effec"):
+        bd.sample_posterior(spike, 0.0, sigma=1.0, draws=50, tune=50, random_seed=1, **QUIET)
+
+
+def test_an_observation_without_a_start_keeps_its_o():
+    half = bd.density(lambda x: pt.switch(pt.abs(x) < 1e3, -0.5 * x**2, -np.inf))
+    for invert in (bd.find_map, bd.sample_posterior):
+        with pytest.warns(UserWarning, match=r"of 1 of 2 observations is not finite at any start.*index 1"):
+            tree = invert(half, [1.0, 1e200], sigma=1e-3, random_seed=1, **QUIET)
+        np.testing.assert_array_equal(np.isnan(tree["posterior"]["x"].mean(("chain", "draw"))), [False, True])
+        np.testing.assert_array_equal(tree["observed_data"]["x"], [1.0, 1e200])
+
+
+@pytest.mark.parametrize("flat", [lambda: pm.Flat("x"), lambda: pm.CustomDist("x", logp=lambda v: 0 * v)])
+def test_priors_that_cannot_be_drawn_or_shown_are_inverted(flat):
+    with pm.Model() as model:
+        flat()
+    tree = bd.find_map(model, 3.0, alpha=2.0, sigma=0.5, random_seed=1, **QUIET)
+    np.testing.assert_allclose(tree["posterior"]["x"].values, [[1.5]])
+    assert "prior" not in tree.children
+
+
+@pytest.mark.parametrize("sigma", [1.0, 10.0])
+def test_a_heavy_tail_has_its_share_after_a_short_warm_up(sigma):
+    """Heavy tails, known by density alone: where jumps suffice the other moves are few, and still enough."""
+    prior = bd.density(lambda x: -1.5 * pt.log1p(x**2 / 2))
+    truth = exact.grid_1d(lambda x: -1.5 * np.log1p(x**2 / 2), 0.0, 1.0, sigma, -12 * sigma, 12 * sigma)
+    beyond = truth.probability[truth.x > 2].sum()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The draws of")  # 150 are few for each one: all together are judged
+        tree = bd.sample_posterior(prior, np.zeros(1000), sigma=sigma, draws=150, tune=100, random_seed=3, **QUIET)
+    share = (tree["posterior"]["x"] > 2).mean(("chain", "draw")).values  # one independent estimate per observation
+    assert abs(share.mean() - beyond) < 4 * share.std() / np.sqrt(len(share))
+
+
 def test_a_density_without_a_maximum_is_said():
     prior = bd.density(lambda x: 0.6 * x**2)  # with sigma = 1 the posterior grows as .1 x^2
     with pytest.warns(UserWarning, match="The climb of 1 of 1 observations did not end at a maximum"):

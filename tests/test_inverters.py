@@ -6,7 +6,8 @@ import pymc as pm
 import pytest
 
 import bayesdiff as bd
-from bayesdiff.inverters import generator
+from bayesdiff import inverters
+from bayesdiff.checks import generator
 
 R = np.loadtxt(__file__.replace("test_inverters.py", "article_r.csv"), delimiter=",", skiprows=1)
 
@@ -60,6 +61,29 @@ def test_draws_bring_the_prior_back_and_modes_do_not(gaussian):
     assert abs(modes.std() / (np.sqrt(101) / 101) - 1) < 4 * spread
     # For a Gaussian prior Laplace is exact, and so it brings the prior back too.
     assert is_prior(bd.laplace(gaussian, o, sigma=10.0, random_seed=2)[0])
+
+
+def mean_square_z(o, prior, sigma):
+    """Mean of z^2 over repeats, z the mean of the draws in its own standard errors: 1 if draws share nothing."""
+    squares = []
+    for seed in range(len(o)):
+        x, _ = bd.draw(prior, o[seed], sigma=sigma, random_seed=seed, tune=140)
+        squares.append((x.mean(axis=0) / x.std(axis=0)) ** 2 * len(x))
+    return np.mean(squares)
+
+
+def test_draws_of_a_batch_share_nothing_that_bends_their_average(monkeypatch):
+    """A wide step is drawn by jumps to draws of p0. Were these few, all would share one error."""
+    with pm.Model() as model:
+        pm.StudentT("x", nu=5, shape=4)
+    prior = bd.compile_prior(model)
+    x = prior.draws(4 * 4096, 1)
+    o = (x + 20 * np.random.default_rng(2).normal(size=x.shape)).reshape(4, 4096, 4)
+    limit = 1 + 4 * np.sqrt(2 / 16)  # 16 values of z^2
+    assert mean_square_z(o, prior, 20.0) < limit
+    monkeypatch.setattr(inverters, "BANK_NUMBERS", 4 * 32)
+    monkeypatch.setattr(inverters, "LEAST_BANK", 32)
+    assert mean_square_z(o, prior, 20.0) > limit  # the negative control
 
 
 def test_one_draw_each_has_the_law_of_the_posterior(plane):

@@ -13,7 +13,8 @@ from pytensor.compile.mode import Mode
 from scipy import stats
 
 import bayesdiff as bd
-from bayesdiff.step import Layout, clone, layout, read_noise, real_array
+from bayesdiff.checks import real_array
+from bayesdiff.step import Layout, clone, layout, read_noise
 
 # PyTensor from PyPI says so once; nothing here is bound by BLAS.
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")

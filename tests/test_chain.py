@@ -1,0 +1,501 @@
+"""The reverse chain: exact answers, resumed runs, failures, bad input.
+
+Distances between samples come from reports/scores.py; what counts is their ratio to the floor, the same distance
+between two exact samples.
+"""
+
+import warnings
+from functools import cache, partial
+
+import exact
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+
+import bayesdiff as bd
+from models import linear_inverse, rings
+from reports.scores import floor, sliced_w2
+
+QUIET = {"progressbar": False}
+WIDE = bd.geometric(6, 0.3, 30.0)
+CIRCLE = np.arange(8) * np.pi / 4
+
+# name: (weights, means, variances), all seen from level K = 30 as one blob
+MIXTURES = {
+    "gaussian": ([1.0], [0.0], 1.0),
+    "line": ([0.7, 0.3], [-2.0, 2.0], [1.0, 0.1]),
+    "four": ([0.4, 0.3, 0.2, 0.1], [[-2, -2], [-2, 2], [2, -2], [2, 2]], 0.25),
+    "eight": ([1 / 8] * 8, 10 * np.stack([np.sin(CIRCLE), np.cos(CIRCLE)], 1), 0.7),
+    "ten": ([0.5, 0.3, 0.2], np.random.default_rng(7).normal(size=(3, 10)), [1.0, 0.6, 0.8]),
+}
+
+
+@cache  # a prior is compiled once for all tests
+def level_prior(name, schedule):
+    return bd.compile_prior(bd.gaussian_mixture(*MIXTURES[name], schedule))
+
+
+@cache
+def plain():
+    with pm.Model() as model:
+        pm.Normal("x", 0, 1)
+    return bd.compile_prior(model)
+
+
+def flat(run, name="x"):
+    x = run["unconstrained_posterior"][name].values
+    return x.reshape(x.shape[0] * x.shape[1], -1)
+
+
+# ----------------------------------------------------------------------------------------------------------- gaussian
+
+
+@pytest.fixture(scope="module")
+def gaussian():
+    return level_prior("gaussian", WIDE)
+
+
+@pytest.mark.parametrize("next_level", [False, True], ids=["clean", "next level"])
+@pytest.mark.parametrize(
+    ("invert", "spread"), [(bd.draw, 1.0), (bd.laplace, 1.0), (bd.mode, 0.0)], ids=["draw", "laplace", "mode"]
+)
+def test_the_variance_at_every_level_of_a_gaussian(gaussian, invert, spread, next_level):
+    run = bd.reverse(gaussian, WIDE, invert, draws=2000, next_level=next_level, path=True, random_seed=1, **QUIET)
+    last = WIDE.alpha[-1] ** 2 + WIDE.sigma[-1] ** 2
+    want = exact.gaussian_chain(1.0, WIDE.alpha, WIDE.sigma, last, spread, next_level)
+    o = run["path"]["x"]
+    assert o["level"].values.tolist() == list(range(7))
+    n = o.sizes["chain"] * o.sizes["draw"]
+    variance = (o**2).mean(("chain", "draw")).values
+    np.testing.assert_allclose(variance, want, rtol=4 * np.sqrt(2 / n))
+    exactly = exact.gaussian_chain(1.0, WIDE.alpha, WIDE.sigma, last, 1.0, next_level)
+    # The negative control: a chain of modes has not the marginals that the draws have.
+    assert np.allclose(want, exactly, rtol=4 * np.sqrt(2 / n)) == (spread == 1.0)
+
+
+def test_modes_telescope_to_one_step(gaussian):
+    """Next-level modes of a Gaussian lead from o_K to the article's o / (1 + sigma^2), whatever lies between."""
+    run = bd.reverse(gaussian, WIDE, bd.mode, draws=50, random_seed=2, **QUIET)
+    last = run["path"]["x"].sel(level=6).values
+    np.testing.assert_allclose(run["posterior"]["x"].values, last / (1 + 30.0**2), rtol=1e-8)
+
+
+def test_one_step_is_the_step():
+    o = np.random.default_rng(3).normal(0, np.sqrt(101), size=40)
+    run = bd.reverse(plain(), bd.one_step(10.0), bd.mode, draws=10, o=o, random_seed=1, **QUIET)
+    np.testing.assert_allclose(run["posterior"]["x"].values.ravel(), o / 101, rtol=1e-9)
+    np.testing.assert_array_equal(run["path"]["x"].values.ravel(), o)
+    assert run.attrs["form"] == "clean"
+    assert np.isnan(run["diagnostics"]["diffused_again_p_value"])
+
+
+def test_means_are_those_of_a_chain_of_means(gaussian):
+    """bd.mean, of 400 draws, adds their Monte Carlo error to each step: a known share of the posterior variance."""
+    schedule = WIDE
+    run = bd.reverse(
+        gaussian, schedule, partial(bd.mean, draws=100, tune=50), draws=500, next_level=False, random_seed=4, **QUIET
+    )
+    last = 1 + schedule.sigma[-1] ** 2
+    low, high = (exact.gaussian_chain(1.0, schedule.alpha, schedule.sigma, last, s, False)[0] for s in (0.0, 0.2))
+    variance = (run["posterior"]["x"] ** 2).mean().item()
+    slack = 4 * np.sqrt(2 / 2000)
+    assert low * (1 - slack) < variance < high * (1 + slack)
+
+
+# ---------------------------------------------------------------------------------------------------------- distances
+
+
+def from_nearest(centres):
+    """Sliced W2 of x less its nearest centre: the shape of the modes, whatever their shares."""
+    centres = np.asarray(centres, float).reshape(len(centres), -1)
+
+    def rest(x):
+        return x - centres[((x[:, None] - centres) ** 2).sum(axis=-1).argmin(axis=1)]
+
+    return lambda x, y: sliced_w2(rest(x), rest(y))
+
+
+def is_right(run, draw_exact, *scores):
+    """Judge the chains of a run, each a sample of its own, by their distances to exact samples.
+
+    19 of 20 below the 99.9th percentile of 1,000 pairs of exact samples, and the mean within 1.1 of theirs (or within
+    four Monte Carlo errors, where 20 samples say no more), by every score.
+    """
+    x = run["unconstrained_posterior"]["x"].values
+    x = x.reshape(*x.shape[:2], -1)
+    rng = np.random.default_rng(99)
+    others = [draw_exact(x.shape[1], rng) for _ in x]
+    for score in scores:
+        bound = floor(draw_exact, score, x.shape[1], 1000, 0)
+        distances = np.array([score(chain, other) for chain, other in zip(x, others, strict=True)])
+        error = 4 * bound.std() / np.sqrt(len(x)) / bound.mean()
+        if (distances > np.quantile(bound, 0.999)).sum() > 1 or distances.mean() > max(1.1, 1 + error) * bound.mean():
+            return False
+    return True
+
+
+def judges(name):
+    """Exact draws of a prior, and the scores that its samples are judged by."""
+    if name == "rings":
+        return ring_draws, sliced_w2, lambda x, y: sliced_w2(np.hypot(*x.T)[:, None], np.hypot(*y.T)[:, None])
+    mixture = exact.mixture(*MIXTURES[name])
+    return lambda size, rng: exact.mixture_draws(mixture, size, rng), sliced_w2, from_nearest(MIXTURES[name][1])
+
+
+@pytest.mark.parametrize("next_level", [False, True], ids=["clean", "next level"])
+@pytest.mark.parametrize("name", ["line", "eight"])
+def test_draws_reach_the_floor_and_modes_do_not(name, next_level):
+    schedule = bd.geometric(4, 0.5, 40.0)
+    prior = level_prior(name, schedule)
+    o = bd.diffuse(prior.at_level(0).draws(20 * 250, 5), 1.0, 40.0, random_seed=6)
+    o = o[:, 0] if prior.n == 1 else o
+    how = {"draws": 250, "chains": 20, "o": o, "next_level": next_level, "random_seed": 7, **QUIET}
+    assert is_right(bd.reverse(prior, schedule, bd.draw, **how), *judges(name))
+    assert not is_right(bd.reverse(prior, schedule, bd.mode, **how), *judges(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("next_level", [False, True], ids=["clean", "next level"])
+@pytest.mark.parametrize("levels", [1, 4, 16, 64])
+@pytest.mark.parametrize("name", [*MIXTURES, "rings"])
+def test_every_prior_at_every_number_of_levels(name, levels, next_level):
+    schedule = bd.geometric(levels, 0.2 if levels > 1 else 40.0, 40.0)
+    if name == "rings":
+        if next_level:
+            return  # no diffused density is known
+        prior = bd.compile_prior(rings.prior())
+    else:
+        prior = level_prior(name, schedule)
+    clean = judges(name)[0](20 * 500, np.random.default_rng(8))
+    o = bd.diffuse(clean, 1.0, 40.0, random_seed=9)
+    o = o[:, 0] if name in ("gaussian", "line") else o
+    how = {"draws": 500, "chains": 20, "o": o, "next_level": next_level, "random_seed": 10, **QUIET}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Two halves")  # of modes
+        run, collapsed = bd.reverse(prior, schedule, **how), bd.reverse(prior, schedule, bd.mode, **how)
+    assert is_right(run, *judges(name))
+    assert not is_right(collapsed, *judges(name))
+
+
+def ring_draws(size, rng):
+    """Exact draws of models/rings.py: the radius from its density r sum exp(...) on a fine grid, any angle."""
+    r = np.arange(0.5e-4, 9.0, 1e-4)
+    density = np.exp(-0.5 * ((r[:, None] - rings.RADII) / rings.WIDTH) ** 2).sum(axis=1) * r
+    cumulative = np.cumsum(density) / density.sum()
+    radius = np.interp(rng.random(size), cumulative, r)
+    angle = rng.uniform(0, 2 * np.pi, size)
+    return radius[:, None] * np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+
+def test_a_density_without_draws_starts_from_a_pilot_run():
+    """Nothing but the density of the rings is known: o_K comes from a pilot's mean and covariance."""
+    run = bd.reverse(rings.prior(), bd.geometric(3, 1.0, 40.0), draws=250, random_seed=3, **QUIET)
+    radius_share = (np.hypot(*flat(run).T) > 3.5).mean()
+    truth = 5 / 7  # the area of a ring grows with its radius
+    assert abs(radius_share - truth) < 4 * np.sqrt(truth * (1 - truth) / 1000)
+    last = run["path"]["x"].sel(level=3).values
+    variance = 40.0**2 + (2 / 7 * 4 + 5 / 7 * 25) / 2  # to the width of a ring
+    np.testing.assert_allclose(last.var(axis=(0, 1)), variance, rtol=4 * np.sqrt(2 / 1000))
+
+
+def test_a_prior_with_data_through_the_chain():
+    """linear_inverse: everything Gaussian, p0 itself a posterior."""
+    truth = linear_inverse.exact()
+    run = bd.reverse(linear_inverse.prior(), bd.geometric(2, 0.5, 20.0), draws=100, random_seed=5, **QUIET)
+    x = flat(run)
+    z = (x.mean(axis=0) - truth["mean"]) / np.sqrt(truth["covariance"].diagonal() / len(x))
+    assert np.abs(z).max() < 4.5  # of 24
+    white = np.linalg.solve(np.linalg.cholesky(truth["covariance"]), (x - truth["mean"]).T)
+    # Trace of the whitened covariance, chi-squared with 24 n degrees of freedom.
+    assert abs((white**2).sum() / white.size - 1) < 4 * np.sqrt(2 / white.size)
+    assert run["posterior"]["x"].dims == ("chain", "draw", "time")
+
+
+def test_equal_signal_to_noise_is_the_same_chain():
+    preserving = bd.Schedule([1.0, 0.8, 0.4, 0.05], [0.0, 0.6, np.sqrt(1 - 0.16), np.sqrt(1 - 0.0025)])
+    exploding = bd.Schedule(np.ones(4), preserving.sigma / preserving.alpha)
+    o = bd.diffuse(np.zeros((200, 2)), 1.0, exploding.sigma[-1], random_seed=1)
+    how = {"draws": 50, "random_seed": 2, **QUIET}
+    for next_level in (False, True):
+        a = bd.reverse(
+            level_prior("four", preserving), preserving, bd.laplace, o=0.05 * o, next_level=next_level, **how
+        )
+        b = bd.reverse(level_prior("four", exploding), exploding, bd.laplace, o=o, next_level=next_level, **how)
+        # The same random numbers in other units; a climb that ends in another mode by rounding would be one of 200.
+        same = np.isclose(flat(a), flat(b), rtol=1e-5, atol=1e-5).all(axis=1)
+        assert same.mean() > 0.98
+
+
+# ------------------------------------------------------------------------------------------------------ other tools
+
+
+def test_pymc_samplers_and_optimisers_run_a_small_chain():
+    with pm.Model() as model:
+        pm.Normal("x", 2.0, 1.0)
+    schedule, o = bd.geometric(2, 1.0, 3.0), [3.0, -1.0]
+    find_map = bd.from_pymc(pm.find_MAP, progressbar=False, return_inferencedata=True, jitter=False)
+    how = {"draws": 2, "chains": 1, "o": o, "random_seed": 3, **QUIET}
+    run, ours = bd.reverse(model, schedule, find_map, **how), bd.reverse(model, schedule, bd.mode, **how)
+    np.testing.assert_allclose(flat(run), flat(ours), atol=1e-4)
+    assert run["sample_stats"]["evaluations"].values.tolist() == [[0.0, 0.0]]
+    sample = bd.from_pymc(
+        pm.sample,
+        draws=20,
+        tune=100,
+        chains=1,
+        cores=1,
+        nuts_sampler="pymc",
+        progressbar=False,
+        compute_convergence_checks=False,
+    )
+    run = bd.reverse(model, schedule, sample, **how)
+    assert np.isfinite(flat(run)).all()
+    assert "pymc" in run.attrs["inverter"] or "from_pymc" in run.attrs["inverter"]
+
+
+def test_results_are_labelled_saved_and_read(tmp_path):
+    with pm.Model(coords={"who": ["a", "b"]}) as model:
+        s = pm.HalfNormal("s")
+        t = pm.Normal("t", 0, 1, dims="who")
+        pm.Deterministic("product", s * t, dims="who")
+    run = bd.reverse(model, bd.geometric(3, 0.3, 20.0), bd.laplace, draws=20, path=True, random_seed=1, **QUIET)
+    assert run["posterior"]["product"].dims == ("chain", "draw", "who")
+    np.testing.assert_allclose(run["posterior"]["product"], run["posterior"]["s"] * run["posterior"]["t"])
+    np.testing.assert_allclose(np.log(run["posterior"]["s"]), run["unconstrained_posterior"]["s"])
+    assert run["path"]["t"].dims == ("chain", "draw", "level", "who")
+    np.testing.assert_array_equal(run["path"]["t"].sel(level=0), run["unconstrained_posterior"]["t"])
+    assert run["level_stats"]["level"].values.tolist() == [1, 2, 3]
+    assert (run["level_stats"]["evaluations"] > 0).all()
+    total = run["level_stats"]["evaluations"].sum().item()
+    assert run["sample_stats"]["evaluations"].mean().item() == pytest.approx(total)
+    np.testing.assert_array_equal(run["schedule"]["sigma"], bd.geometric(3, 0.3, 20.0).sigma)
+    assert bd.load(bd.save(run, tmp_path / "run.zarr")).identical(run)
+
+
+# -------------------------------------------------------------------------------------------------- stopped and lost
+
+
+class Moody:
+    """An inverter that raises at the noise it dislikes."""
+
+    def __init__(self):
+        self.dislikes = None
+        self.calls = 0
+
+    def __call__(self, prior, o, alpha, sigma, *, start, random_seed):
+        self.calls += 1
+        if sigma == self.dislikes:
+            raise ArithmeticError("not this one")
+        return bd.laplace(prior, o, alpha, sigma, start=start, random_seed=random_seed)
+
+
+@pytest.mark.parametrize("path", [False, True])
+def test_a_chain_that_stopped_goes_on_with_the_same_bits(tmp_path, gaussian, path):
+    schedule, invert = WIDE, Moody()
+    how = {"draws": 50, "next_level": False, "path": path, "random_seed": 1, **QUIET}
+    unbroken = bd.reverse(gaussian, schedule, invert, **how)
+    store, invert.dislikes, invert.calls = tmp_path / "run.zarr", float(schedule.sigma[2]), 0
+    with pytest.raises(bd.ChainError, match=r"Moody failed at level 2 of 6 .*ArithmeticError: not this one.*goes on"):
+        bd.reverse(gaussian, schedule, invert, **how, store=store)
+    assert invert.calls == 2 * 4 + 1  # levels 6 to 3, two lineages each
+    assert not store.exists()
+    invert.dislikes, invert.calls = None, 0
+    run = bd.reverse(gaussian, schedule, invert, **how, store=store)
+    assert invert.calls == 2 * 2
+    for group in ("posterior", "path", "level_stats", "sample_stats", "diagnostics"):
+        assert run[group].to_dataset().identical(unbroken[group].to_dataset()), group
+    assert [file.name for file in tmp_path.iterdir()] == ["run.zarr"]
+    # Once more: it is there already.
+    invert.calls = 0
+    assert bd.reverse(gaussian, schedule, invert, **how, store=store).identical(run)
+    assert invert.calls == 0
+
+
+def test_a_store_of_another_call_is_refused(tmp_path, gaussian):
+    store = tmp_path / "run.zarr"
+    how = {"draws": 5, "random_seed": 1, **QUIET}
+    bd.reverse(gaussian, WIDE, bd.mode, **how, store=store)
+    four = level_prior("line", WIDE)
+    for call, message in (
+        (
+            lambda: bd.reverse(gaussian, WIDE, bd.laplace, **how, store=store),
+            r"invert was .*mode there and is .*laplace",
+        ),
+        (lambda: bd.reverse(gaussian, WIDE, bd.mode, **how | {"draws": 6}, store=store), "draws was 5 there and is 6"),
+        (
+            lambda: bd.reverse(gaussian, WIDE, bd.mode, **how | {"random_seed": 2}, store=store),
+            "random_seed was 1 there",
+        ),
+        (lambda: bd.reverse(four, WIDE, bd.mode, **how, store=store), "prior was .* there and is"),
+        (
+            lambda: bd.reverse(gaussian, WIDE, bd.mode, **how, o=1.0, store=store),
+            "o was None there and is",
+        ),
+        (
+            lambda: bd.reverse(gaussian, WIDE, bd.mode, **how, next_level=False, store=store),
+            "next_level was True there and is False",
+        ),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    other = bd.save(bd.find_map(gaussian, 1.0, random_seed=1, **QUIET), tmp_path / "map.zarr")
+    with pytest.raises(ValueError, match=r"map\.zarr holds a result that reverse did not write"):
+        bd.reverse(gaussian, WIDE, bd.mode, **how, store=other)
+    with pytest.raises(ValueError, match=r"must end in \.zarr"):
+        bd.reverse(gaussian, WIDE, bd.mode, **how, store=tmp_path / "run")
+
+
+def test_an_error_keeps_what_was_finished(gaussian):
+    invert = Moody()
+    invert.dislikes = float(WIDE.sigma[4])
+    with pytest.raises(bd.ChainError) as caught:
+        bd.reverse(gaussian, WIDE, invert, draws=5, next_level=False, path=True, random_seed=1, **QUIET)
+    error = caught.value
+    assert error.level == 4
+    assert isinstance(error.__cause__, ArithmeticError)
+    assert error.partial["path"]["level"].values.tolist() == [4, 5, 6]
+    assert error.partial["level_stats"]["level"].values.tolist() == [5, 6]
+    whole = bd.reverse(gaussian, WIDE, Moody(), draws=5, next_level=False, path=True, random_seed=1, **QUIET)
+    np.testing.assert_array_equal(error.partial["path"]["x"], whole["path"]["x"].sel(level=[4, 5, 6]))
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x: x, r"level 6 of 6 .* it returned ndarray; an inverter returns \(x, stats\)"),
+        (
+            lambda x: (x[:-1], {}),
+            r"level 6 of 6 .* x has shape \(9, 1\) and dtype float64; return real numbers of the s",
+        ),
+        (lambda x: (x.astype(str), {}), r"level 6 of 6 .* x has shape \(10, 1\) and dtype <U"),
+        (lambda x: (x * np.nan, {}), r"level 6 of 6 .* x is not finite for any of the trajectories"),
+        (lambda x: (x, {"a": np.zeros(3)}), r"level 6 of 6 .* stats\['a'\] has shape \(3,\); return one row per traj"),
+        (lambda x: (x, None), r"level 6 of 6 .* it returned tuple; an inverter returns"),
+    ],
+)
+def test_what_an_inverter_must_not_return(gaussian, result, message):
+    def invert(prior, o, alpha, sigma, *, start, random_seed):
+        return result(np.array(o))
+
+    with pytest.raises(bd.ChainError, match=message):
+        bd.reverse(gaussian, WIDE, invert, draws=5, random_seed=1, **QUIET)
+
+
+def test_a_lost_trajectory_disturbs_no_other(gaussian):
+    def loses(prior, o, alpha, sigma, *, start, random_seed):
+        x, stats = bd.laplace(prior, o, alpha, sigma, start=start, random_seed=random_seed)
+        if sigma == WIDE.sigma[3] and not loses.done:
+            x[2], loses.done = np.nan, True
+        return x, stats
+
+    loses.done = False
+    how = {"draws": 10, "next_level": False, "path": True, "random_seed": 1, **QUIET}
+    whole = bd.reverse(gaussian, WIDE, bd.laplace, **how)
+    with pytest.warns(UserWarning, match="1 of 40 trajectories were lost, the first at level 3"):
+        run = bd.reverse(gaussian, WIDE, loses, **how)
+    lost = np.isnan(flat(run))[:, 0]
+    assert np.flatnonzero(lost).tolist() == [2]
+    np.testing.assert_allclose(flat(run)[~lost], flat(whole)[~lost], rtol=1e-9)
+    assert run["level_stats"]["lost"].values.tolist() == [1, 1, 1, 0, 0, 0]
+    assert np.isfinite(run["path"]["x"].values.reshape(40, 7)[2, 3:]).all()
+
+
+# ----------------------------------------------------------------------------------------------------------- warnings
+
+
+def test_a_last_level_that_is_too_narrow_is_said_with_the_one_to_use():
+    prior = bd.compile_prior(bd.gaussian_mixture([0.5, 0.5], [-4.0, 4.0], 0.1))
+    with pytest.warns(
+        UserWarning, match=r"The last level is too narrow: .* sigma / alpha >= [\d.]+, or pass o="
+    ) as said:
+        run = bd.reverse(prior, bd.one_step(3.0), bd.laplace, draws=50, random_seed=1, **QUIET)
+    text = run.attrs["warning"]
+    assert len(said) == 1
+    enough = float(text.split(">= ")[1].split(",")[0])
+    # By the cumulants of two points at +-4: kappa_4 = -2 (less the width), r^4 kappa_4^2 / 48 = 1e-3.
+    share = (1e-3 * 48 / (2 * (16 / 16.1) ** 2) ** 2) ** 0.25
+    assert enough == pytest.approx(np.sqrt(16.1 * (1 - share) / share), rel=0.1)
+    again = bd.reverse(prior, bd.one_step(1.1 * enough), bd.laplace, draws=50, random_seed=1, **QUIET)
+    assert again.attrs["warning"] == ""
+    given = bd.reverse(prior, bd.one_step(3.0), bd.laplace, draws=50, o=1.0, random_seed=1, **QUIET)
+    assert given.attrs["warning"] == ""
+
+
+def test_an_inverter_that_stays_where_it_starts_is_found_out():
+    def lazy(prior, o, alpha, sigma, *, start, random_seed):
+        return start, {}
+
+    with pytest.warns(UserWarning, match=r"Two halves of the trajectories.*disagree at level \d"):
+        bd.reverse(plain(), bd.geometric(16, 0.3, 30.0), lazy, draws=2000, random_seed=1, **QUIET)
+
+
+def test_a_collapse_within_a_narrow_last_level_is_found_out():
+    with pm.Model() as model:
+        pm.Normal("x", 0, 3)
+    with pytest.warns(
+        UserWarning, match="The final x, diffused again to the last level, is not distributed as the o_K"
+    ):
+        bd.reverse(model, bd.one_step(3.0), bd.mode, draws=1000, random_seed=1, **QUIET)
+    run = bd.reverse(model, bd.one_step(3.0), bd.draw, draws=1000, random_seed=1, **QUIET)
+    assert run.attrs["warning"] == ""
+
+
+# ---------------------------------------------------------------------------------------------------------- bad input
+
+
+def schedules():
+    return bd.geometric(6, 0.3, 31.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"schedule": 10.0}, TypeError, "schedule is float; write one, as bd.geometric"),
+        ({"invert": "draw"}, TypeError, "invert is 'draw'; write a function, as bd.draw or bd.mode"),
+        ({"draws": 0}, ValueError, "draws is 0; write an int >= 1"),
+        ({"draws": 2.5}, TypeError, r"draws is 2\.5; write an int >= 1"),
+        ({"chains": -1}, ValueError, "chains is -1; write an int >= 1"),
+        ({"prior": 3}, TypeError, "prior must be a pm.Model, got int"),
+        (
+            {"schedule": schedules()},
+            ValueError,
+            r"another schedule: level 2 has alpha 1 and sigma 0\.75\d+ there and alpha 1 and sigma 0\.7\d+ here",
+        ),
+        (
+            {"o": np.zeros(7)},
+            ValueError,
+            r"o has 7 observations, and draws=5 times chains=2 are 10; write as many, or dra",
+        ),
+        ({"o": np.zeros((10, 2))}, ValueError, r"o of 'x' has shape \(10, 2\); write its unconstrained shape \(\)"),
+        ({"o": [np.nan] * 10}, ValueError, "none of the 10 observations is finite"),
+        ({"o": {"y": 1.0}}, ValueError, r"o has unknown names \['y'\] and no \['x'\]"),
+        ({"random_seed": -1}, ValueError, "random_seed is -1; write an int >= 0"),
+        ({"random_seed": "a"}, TypeError, "random_seed is 'a'; write an int"),
+    ],
+)
+def test_bad_input(gaussian, change, error, message):
+    call = {"prior": gaussian, "schedule": WIDE, "invert": bd.mode, "draws": 5, "chains": 2, "random_seed": 1, **QUIET}
+    with pytest.raises(error, match=message):
+        bd.reverse(**call | change)
+
+
+def test_next_level_needs_a_level_prior():
+    prior = bd.density(lambda x: -pt.sum(x**2))
+    with pytest.raises(ValueError, match="next_level=True needs a prior whose density depends on the level"):
+        bd.reverse(prior, WIDE, next_level=True, **QUIET)
+
+
+def test_one_trajectory_is_enough(gaussian):
+    run = bd.reverse(gaussian, WIDE, bd.mode, draws=1, chains=1, random_seed=1, **QUIET)
+    assert np.isfinite(flat(run)).all()
+    assert np.isnan(run["level_stats"]["lineages_p_value"]).all()
+
+
+def test_the_same_seed_gives_the_same_chain(gaussian):
+    a, b, c = (bd.reverse(gaussian, WIDE, bd.draw, draws=20, random_seed=seed, **QUIET) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(flat(a), flat(b))
+    assert not np.allclose(flat(a), flat(c))
+    unseeded = bd.reverse(gaussian, WIDE, bd.mode, draws=5, **QUIET)
+    again = bd.reverse(gaussian, WIDE, bd.mode, draws=5, random_seed=unseeded.attrs["seed"], **QUIET)
+    np.testing.assert_array_equal(flat(unseeded), flat(again))
