@@ -336,9 +336,9 @@ def _plan(
     rng = generator(random_seed)
     seed = int(random_seed) if isinstance(random_seed, int | np.integer) else int(rng.integers(2**63))
     plan = _Plan(prior, schedule, invert, draws, chains, form, path, seed, random_seed, None, {})
-    if store is None:
-        return plan
-    return _with_store(plan, Path(store), o)
+    if o is not None:
+        _given(plan, o)  # an o that cannot be used is said before a store is begun
+    return plan if store is None else _with_store(plan, Path(store), o)
 
 
 def _first_difference(theirs: Schedule, ours: Schedule) -> str:
@@ -457,7 +457,7 @@ def _given(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
             f"o has {len(flat)} observations, and draws={plan.draws} times chains={plan.chains} are "
             f"{plan.trajectories}; write as many, or draws={max(1, len(flat) // plan.chains)}"
         )
-    if not np.isfinite(flat).any(axis=1).any():
+    if not np.isfinite(flat).all(axis=1).any():
         raise ValueError(f"none of the {len(flat)} observations is finite: o[0] is {flat[0].tolist()}; write numbers")
     return flat
 
@@ -534,27 +534,30 @@ def _step(plan: _Plan, state: _State) -> _State:
         target = plan.clean
         alpha, sigma = float(schedule.alpha[k]), float(schedule.sigma[k])
     start = _starts(plan, state, alpha)
-    x = np.empty_like(state.o)
+    x = np.full(state.o.shape, np.nan)
+    evaluations = state.evaluations.copy()
     parts = []
-    for lineage, rows in enumerate(plan.lineages):
-        seed = int(plan.rng(k, 2, lineage).integers(2**31))
-        try:
+    try:
+        for lineage, rows in enumerate(plan.lineages):
+            if not np.isfinite(state.o[rows]).all(axis=1).any():  # all lost: nothing to invert
+                continue
+            seed = int(plan.rng(k, 2, lineage).integers(2**31))
             got = plan.invert(target, state.o[rows], alpha, sigma, start=start[rows], random_seed=seed)
             x[rows], stats = _checked(got, state.o[rows])
-        except Exception as error:
-            raise ChainError(
-                f"the inverter {_name(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "
-                f"{sigma:.6g}): {type(error).__name__}: {error}. The levels above are done: they are in the error's "
-                f"`partial`" + (f", and the same call goes on from {plan.store}" if plan.store else ""),
-                k,
-                _partial(plan, state),
-            ) from error
-        parts.append(stats)
-    lost = ~np.isfinite(x).all(axis=1)
+            evaluations[rows] += stats.get("evaluations", 0.0)
+            parts.append(stats)
+        lost = ~np.isfinite(x).all(axis=1)
+        if lost.all():
+            raise ValueError("x is not finite for any of the trajectories")
+    except Exception as error:
+        raise ChainError(
+            f"the inverter {_name(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "
+            f"{sigma:.6g}): {type(error).__name__}: {error}. The levels above are done: they are in the error's "
+            f"`partial`" + (f", and the same call goes on from {plan.store}" if plan.store else ""),
+            k,
+            _partial(plan, state),
+        ) from error
     x[lost] = np.nan
-    evaluations = state.evaluations.copy()
-    for rows, stats in zip(plan.lineages, parts, strict=True):
-        evaluations[rows] += stats.get("evaluations", np.zeros(len(x[rows])))
     below = x if plan.next_level else bridge(schedule, k, state.o, x, plan.rng(k, 3))
     summary = _summary(parts) | {
         "lost": np.array(int(lost.sum())),
@@ -579,8 +582,6 @@ def _checked(got: Any, o: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]
     x, stats = np.asarray(got[0]), {name: np.asarray(values) for name, values in got[1].items()}
     if x.shape != o.shape or x.dtype.kind not in "fiub":
         raise ValueError(f"x has shape {x.shape} and dtype {x.dtype}; return real numbers of the shape of o, {o.shape}")
-    if not np.isfinite(x).all(axis=1).any():
-        raise ValueError("x is not finite for any of the trajectories")
     for name, values in stats.items():
         if values.shape[:1] != o.shape[:1] or values.dtype.kind not in "fiub":
             raise ValueError(f"stats[{name!r}] has shape {values.shape}; return one row per trajectory, {len(o)}")

@@ -401,6 +401,16 @@ def test_a_lost_trajectory_disturbs_no_other(gaussian):
     assert np.isfinite(run["path"]["x"].values.reshape(40, 7)[2, 3:]).all()
 
 
+def test_a_half_that_is_lost_does_not_stop_the_other(gaussian):
+    """Two trajectories are two lineages; one of them starts at NaN."""
+    how = {"draws": 2, "chains": 1, "random_seed": 1, **QUIET}
+    with pytest.warns(UserWarning, match="1 of 2 trajectories were lost, the first at level 6"):
+        run = bd.reverse(gaussian, WIDE, bd.mode, o=[5.0, np.nan], **how)
+    whole = bd.reverse(gaussian, WIDE, bd.mode, o=[5.0, 7.0], **how)
+    assert np.isnan(flat(run)[1, 0])
+    np.testing.assert_allclose(flat(run)[0], flat(whole)[0], rtol=1e-12)
+
+
 # ----------------------------------------------------------------------------------------------------------- warnings
 
 
