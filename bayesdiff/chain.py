@@ -268,9 +268,14 @@ class _Plan:
             file = self._folder / f"{level:06d}.npz"
             if not file.exists():
                 break
-            with np.load(file) as arrays:
-                stats = {key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")}
-                state = state.below(arrays["o"], arrays["x"], stats, arrays["evaluations"], self.path)
+            try:
+                with open(file, "rb") as handle, np.load(handle) as arrays:
+                    stats = {key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")}
+                    state = state.below(arrays["o"], arrays["x"], stats, arrays["evaluations"], self.path)
+            except Exception as error:  # the archive raises whatever it likes on bytes that were changed
+                raise ValueError(
+                    f"{file} is damaged ({error}); remove it, and the run goes on from the level above"
+                ) from error
         return state
 
     def forget(self) -> None:
@@ -370,7 +375,10 @@ def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike]
     if finished is not None:
         before = finished.attrs.get("call")
     elif file.exists():
-        before = json.loads(file.read_text(encoding="utf-8"))
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged ({error}); remove {file.parent} to begin anew") from error
     if before is not None:
         seed = before["seed"] if plan.given is None else plan.seed
         ours = {**call, "seed": seed}

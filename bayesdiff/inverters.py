@@ -61,6 +61,8 @@ FEW_STEPS = 4
 # Numbers that the draws of one chunk may take: 64 MB.
 DRAW_NUMBERS = 2**23
 DRAW_LANES = 1024
+# Curvatures of a mode below this share of its largest are rounding.
+RESOLVED = 1e-12
 PRIOR_JUMPS = 2
 # Numbers in the bank of prior draws (16 MB), and draws in it where each is made alone, at a tenth of a millisecond.
 BANK_NUMBERS = 2**21
@@ -163,7 +165,7 @@ class Shared(NamedTuple):
     ``near`` (near, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (groups, GROUP_SIZE, n): modes
     of p0, and draws of it, or points around the initial point where there are none, with ``far_prior`` (groups,
     GROUP_SIZE), their log p0; ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly
-    none.
+    none; ``initial`` (n,): PyMC's initial point.
     """
 
     near: np.ndarray
@@ -171,6 +173,7 @@ class Shared(NamedTuple):
     far_prior: np.ndarray
     bank: np.ndarray
     bank_prior: np.ndarray
+    initial: np.ndarray
 
 
 def shared_points(prior: CompiledPrior, rng: np.random.Generator, groups: int, bank: int = 0) -> Shared:
@@ -217,6 +220,7 @@ def shared_points(prior: CompiledPrior, rng: np.random.Generator, groups: int, b
         far_prior=dealt(far_prior),
         bank=drawn[good],
         bank_prior=logp[good],
+        initial=prior.initial_point(),
     )
 
 
@@ -272,6 +276,26 @@ def _modes(
     """The modes of one observation, each climb of at most `steps`."""
     logp = _log_posterior(density, data, o, alpha, sigma)
     return find_modes(logp, _starts(o, alpha, sigma, given, shared), (alpha / sigma) ** 2, steps)
+
+
+def _outside(
+    density: Density,
+    data: Data,
+    shared: Shared,
+    o: jax.Array,
+    alpha: jax.Array,
+    sigma: jax.Array,
+    given: jax.Array,
+) -> jax.Array:
+    """Where to begin (n,) if no climb ends at a mode: the initial point, or the likeliest start if it has density 0.
+
+    Not the likeliest at once: where climbs end nowhere, likely places are the wrong ones.
+    """
+    logp = _log_posterior(density, data, o, alpha, sigma)
+    starts = _starts(o, alpha, sigma, given, shared)
+    values = jax.vmap(logp)(starts)
+    likeliest = starts[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
+    return jnp.where(jnp.isfinite(logp(jnp.asarray(shared.initial))), shared.initial, likeliest)
 
 
 class Found(NamedTuple):
@@ -593,9 +617,17 @@ def _sample_chunk(
     begin, offset, run = jax.random.split(key, 3)
 
     modes = jax.vmap(lambda *step: _modes(density, data, shared, *step).best(MODES))(o, alpha, sigma, given)
+    outside = jax.vmap(lambda *step: _outside(density, data, shared, *step))(o, alpha, sigma, given)
     alive = jnp.isfinite(modes.logp[:, 0])
+    if dense:
+        # In the neck of a funnel the density grows almost without end, and its mass is nothing: chains that begin there
+        # stay. Climbs give up there, each at a place of its own, or where the curvature is lost in rounding. (At a kink
+        # none converges either, but they meet.)
+        size = jax.vmap(jax.vmap(lambda h: jnp.abs(eigenvalues(h))))(jnp.nan_to_num(modes.precision))
+        is_mode = (modes.converged & (size.min(-1) > RESOLVED * size.max(-1))) | (modes.agreed > 1)
+        modes = modes._replace(logp=jnp.where(is_mode, modes.logp, -jnp.inf))
     gaussians, metric = _at_modes(modes, (sigma / alpha)[:, None], dense)
-    lanes = _begin(begin, modes, gaussians, prior, chains)
+    lanes = _begin(begin, modes, outside, gaussians, prior, chains)
 
     bank = shared.bank.shape[0]
     if bank:
@@ -766,20 +798,28 @@ def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, M
         log_height=log_weight + half_log_det - n * jnp.log(wider),
         log_weight=log_weight,
     )
-    return gaussians, Metric(root[:, 0])
+    best = jnp.argmax(jnp.where(found, modes.logp, -jnp.inf), axis=1)
+    return gaussians, Metric(jnp.take_along_axis(root, best[:, None, None, None], axis=1)[:, 0])
 
 
 def _begin(
-    key: jax.Array, modes: Modes, gaussians: Gaussians, prior: Callable[[jax.Array], jax.Array], chains: int
+    key: jax.Array,
+    modes: Modes,
+    outside: jax.Array,
+    gaussians: Gaussians,
+    prior: Callable[[jax.Array], jax.Array],
+    chains: int,
 ) -> Lanes:
-    """Where the lanes start: one in each mode found, the others dispersed around them."""
+    """Where the lanes start: one in each mode found, the others dispersed around them; `outside` if none is found."""
     _, most, n = modes.x.shape
-    found = jnp.isfinite(modes.logp).sum(axis=1)
+    usable_modes = jnp.isfinite(modes.logp)
+    found = usable_modes.sum(axis=1)
     chain = jnp.arange(chains)[None, :]
-    which = chain % jnp.maximum(found, 1)[:, None]
-    at = jnp.take_along_axis(modes.x, jnp.minimum(which, most - 1)[:, :, None], axis=1).reshape(-1, n)
-    best = jnp.repeat(modes.x[:, 0], chains, axis=0)
-    at = jnp.where(jnp.isfinite(at), at, best)
+    order = jnp.argsort(~usable_modes, axis=1, stable=True)  # those found, highest first, before the others
+    which = jnp.take_along_axis(order, jnp.minimum(chain % jnp.maximum(found, 1)[:, None], most - 1), axis=1)
+    at = jnp.take_along_axis(modes.x, which[:, :, None], axis=1).reshape(-1, n)
+    none = jnp.repeat(found == 0, chains)
+    at = jnp.where((none[:, None] | ~jnp.isfinite(at)), jnp.repeat(outside, chains, axis=0), at)
     if gaussians.x.size:
         # Around the centre by one sd, and by two once every mode has its lane.
         spread = jnp.where(chain < found[:, None], 1.0, 2.0).reshape(-1, 1)

