@@ -116,7 +116,7 @@ def reverse(
     schedule : Schedule
         The noise levels, in units of the unconstrained x.
     invert : inverter
-        How each step is inverted: `draw` (exact), `mode`, `mean`, `laplace`, ``from_pymc(...)``, or any function of
+        How each step is inverted: `draw`, `mode`, `mean`, `laplace`, ``from_pymc(...)``, or any function of
         their form. Options are bound by ``functools.partial(bd.draw, tune=50)``. Rows of NaN in ``o`` stand for
         trajectories that were lost; what comes back for them does not matter.
     draws, chains : int
@@ -658,7 +658,7 @@ def _partial(plan: _Plan, state: _State) -> xr.DataTree:
 
 def _level_groups(plan: _Plan, state: _State, label: Labels) -> dict[str, xr.Dataset]:
     """``path``, ``level_stats`` and ``schedule``, each by level."""
-    kept = sorted(level for level in state.history if plan.path or level > 0 or plan.schedule.levels == 0)
+    kept = sorted(level for level in state.history if plan.path or level > 0)
     o = np.stack([_by_chain(plan, state.history[level]) for level in kept], axis=2)
     groups = {"path": label.by_level(o, kept)}
     done = sorted(state.level_stats)

@@ -156,8 +156,8 @@ def _step_data(
             spread = nothing.fillna(0) + step["sigma"] / abs(step["alpha"])
         view = per_number(view_of, x, p0, mode, center, core=[sample, ["prior_draw"], [], []], out=["side"])
         drawn["view"][name], drawn["MAP"][name], drawn["o / alpha"][name] = view, mode, center
-        drawn["posterior"][name] = per_number(density, x, view, core=[sample, ["side"]], out=curve)
-        drawn["prior"][name] = per_number(density, p0, view, core=[["prior_draw"], ["side"]], out=curve)
+        drawn["posterior"][name] = per_number(_density, x, view, core=[sample, ["side"]], out=curve)
+        drawn["prior"][name] = per_number(_density, p0, view, core=[["prior_draw"], ["side"]], out=curve)
         drawn["likelihood"][name] = per_number(_gaussian, center, spread, view, core=[[], [], ["side"]], out=curve)
     return {key: xr.Dataset(values) for key, values in drawn.items()}
 
@@ -342,7 +342,7 @@ def plot_population(
 
     both = ["inversion", "observation"]
     view = per_number(view_of, values, p0, core=[both, ["prior_draw"]], out=["side"], reach=np.inf)
-    prior = per_number(density, p0, view, core=[["prior_draw"], ["side"]], out=["plot_axis", "point"])
+    prior = per_number(_density, p0, view, core=[["prior_draw"], ["side"]], out=["plot_axis", "point"])
     bars = per_number(_histogram, values, core=[["observation"]], out=["plot_axis", "bin"])
     sd, prior_sd = values.std("observation"), p0.std("prior_draw")
     said = {"map": "mode of each posterior", "posterior": "one draw of each posterior"}
@@ -490,7 +490,7 @@ def view_of(x: np.ndarray, p0: np.ndarray, *points: float, reach: float = 1.0) -
     return np.array([low - margin, high + margin])
 
 
-def density(x: np.ndarray, view: np.ndarray) -> np.ndarray:
+def _density(x: np.ndarray, view: np.ndarray) -> np.ndarray:
     """Estimate the density of x within a panel; draws beyond it count. A constant becomes a spike."""
     known = x[np.isfinite(x)]
     inside = known[(known >= view[0]) & (known <= view[1])]
