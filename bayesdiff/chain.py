@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,7 @@ import numpy as np
 import pymc as pm
 import xarray as xr
 from numpy.typing import ArrayLike
+from pytensor.graph.traversal import ancestors
 from scipy.optimize import brentq
 from scipy.stats import ks_2samp
 
@@ -41,6 +43,7 @@ from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sampl
 from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
 from bayesdiff.results import check_target, dataset, load, save, tree
 from bayesdiff.schedule import Schedule, bridge
+from bayesdiff.step import LEVEL
 
 # Draws of p0 that its mean, covariance and shape are taken from.
 PILOT = 2**14
@@ -50,6 +53,8 @@ NEARLY_NORMAL = 1e-3
 DISAGREE = 1e-3
 # Fewer trajectories say nothing of their law.
 ENOUGH = 10
+# What `level_stats` holds beside an inverter's statistics.
+RESERVED = ("level", *SAMPLE, "lost", "lineages_p_value")
 
 
 class ChainError(RuntimeError):
@@ -84,6 +89,10 @@ class ChainError(RuntimeError):
         super().__init__(message)
         self.level = level
         self.partial = partial
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make it again: an error that crosses processes must not lose what was finished."""
+        return type(self), (str(self), self.level, self.partial)
 
 
 def reverse(
@@ -125,7 +134,9 @@ def reverse(
         o_K in place of the normal law above: one for all trajectories, or ``chains * draws`` of them (a leading axis,
         chain after chain). Written as for `find_map`.
     next_level : bool, optional
-        Which form. By default the next-level form for a level prior, and the clean form for all others.
+        Which form. By default the next-level form for a level prior, and the clean form for all others. A level prior
+        to which data or a Potential were added is one of "all others", unless these depend on the level too: its
+        density at level k is not p0 diffused to it.
     path : bool
         Whether to keep every o_k.
     random_seed : int, Generator or None
@@ -134,7 +145,8 @@ def reverse(
         Whether to show one, if it takes more than half a second.
     store : path, optional
         Where the result is saved (``.zarr`` or ``.nc``). Every finished level is kept beside it, and the same call
-        again goes on from there, with the same numbers as a run that was not stopped.
+        again goes on from there, with the same numbers as a run that was not stopped. Inverters are told apart by their
+        names and bound options, not by what a class of yours or a function of the same name holds.
 
     Returns
     -------
@@ -332,18 +344,35 @@ def _plan(
             f"the prior was made for another schedule: {_first_difference(of, schedule)}; pass the prior's own, "
             "bd.compile_prior(prior).schedule, or make the prior for this one"
         )
+    if not (next_level is None or isinstance(next_level, bool | np.bool_)):
+        raise TypeError(f"next_level is {next_level!r}; write True, False or None")
+    added = [] if of is None else _same_at_all_levels(prior.model)
+    if next_level and added:
+        raise ValueError(
+            f"next_level=True needs the density of p0 diffused to every level, and {added} of this level prior are the "
+            "same at all; write next_level=False, or make them depend on the level"
+        )
     if next_level and of is None:
         raise ValueError(
             "next_level=True needs a prior whose density depends on the level, and this one's does not; make it so, as "
             "gaussian_mixture(..., schedule=schedule), or write next_level=False"
         )
-    form = of is not None if next_level is None else bool(next_level)
+    form = (of is not None and not added) if next_level is None else bool(next_level)
     rng = generator(random_seed)
     seed = int(random_seed) if isinstance(random_seed, int | np.integer) else int(rng.integers(2**63))
     plan = _Plan(prior, schedule, invert, draws, chains, form, path, seed, random_seed, None, {})
     if o is not None:
         _given(plan, o)  # an o that cannot be used is said before a store is begun
     return plan if store is None else _with_store(plan, Path(store), o)
+
+
+def _same_at_all_levels(model: pm.Model) -> list[str]:
+    """Name the data and Potentials of a level prior that do not themselves depend on the level.
+
+    The likelihood of y given x = o_k is not that of y given o_k: with it, the density is that of no diffused p0.
+    """
+    terms = [*model.observed_RVs, *model.potentials]
+    return [term.name for term in terms if model[LEVEL] not in ancestors([term], blockers=model.free_RVs)]
 
 
 def _first_difference(theirs: Schedule, ours: Schedule) -> str:
@@ -385,9 +414,10 @@ def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike]
         differs = [name for name in ours if before.get(name) != ours[name]]
         if differs:
             name = differs[0]
+            there, here = _brief(str(before.get(name)), str(ours[name]))
             raise ValueError(
-                f"{store} was written by another call: {name} was {_brief(before.get(name))} there and is "
-                f"{_brief(ours[name])} here; choose another store, or remove it"
+                f"{store} was written by another call: {name} was {there} there and is {here} here; choose another "
+                "store, or remove it"
             )
         call = ours
     elif finished is not None:
@@ -399,9 +429,13 @@ def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike]
     return replace(plan, seed=call["seed"], store=store, call=call, finished=finished)
 
 
-def _brief(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _brief(*texts: str) -> list[str]:
+    """Shorten two long texts to where they differ."""
+    same = 0
+    if max(map(len, texts)) > 60:
+        same = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), 0)
+    cut = [f"...{text[same - 20 :]}" if same > 20 else text for text in texts]
+    return [text if len(text) <= 60 else text[:57] + "..." for text in cut]
 
 
 def _digest(arrays: list[np.ndarray]) -> str:
@@ -420,10 +454,20 @@ def _fingerprint(prior: CompiledPrior) -> str:
 
 
 def _name(invert: Any) -> str:
+    """The name of an inverter and its bound options: the same in another process, whatever memory they lie in."""
     if isinstance(invert, partial):
-        options = ", ".join(f"{key}={value!r}" for key, value in sorted(invert.keywords.items()))
-        return f"{_name(invert.func)}({options})"
+        options = [_option(value) for value in invert.args]
+        options += [f"{key}={_option(value)}" for key, value in sorted(invert.keywords.items())]
+        return f"{_name(invert.func)}({', '.join(options)})"
     return f"{getattr(invert, '__module__', '')}.{getattr(invert, '__qualname__', type(invert).__qualname__)}"
+
+
+def _option(value: Any) -> str:
+    if isinstance(value, np.ndarray):  # repr leaves out the middle of a long one
+        return f"array({_digest([value])})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key!r}: {_option(value[key])}" for key in value) + "}"
+    return _name(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 @contextmanager
@@ -481,11 +525,11 @@ def _last_law(plan: _Plan) -> tuple[np.ndarray, np.ndarray, str]:
     alpha, sigma = float(schedule.alpha[-1]), float(schedule.sigma[-1])
     rng = plan.rng(schedule.levels, 1)
     x = plan.clean.draws(PILOT, rng)
-    if x is None and prior.schedule is not None:
+    if x is None and plan.next_level:
         # p_K itself is known, and is the easiest of all to draw from.
         x, alpha, sigma = _pilot(prior.at_level(schedule.levels), rng), 1.0, 0.0
     elif x is None:
-        x = _pilot(prior, rng)
+        x = _pilot(plan.clean, rng)
     mean, covariance = x.mean(axis=0), np.atleast_2d(np.cov(x.T))
     law = alpha * mean, alpha**2 * covariance + sigma**2 * np.eye(prior.n)
     values, axes = np.linalg.eigh(covariance)
@@ -524,8 +568,13 @@ def _pilot(prior: CompiledPrior, rng: np.random.Generator) -> np.ndarray:
     sd = np.nanmax(found.sd) if np.isfinite(found.sd).any() else 1.0
     for _ in range(2):  # the curvature at a mode may say little of the whole
         drawn = sample_steps(prior, step(1e3 * float(sd)), rng, draws=1000, tune=1000, chains=8)
-        x = drawn.x.reshape(-1, prior.n)
+        x, before = drawn.x.reshape(-1, prior.n), sd
         sd = x.std(axis=0).max()
+    if sd > 100 * before:  # as wide as the step, which is a thousand times wider each time
+        raise ValueError(
+            f"p0 has no finite spread, as far as its draws say (sd {sd:.1g}, and more the wider one looks), so the law "
+            "of o_K is not known; pass o=, or write a proper prior"
+        )
     return x
 
 
@@ -545,13 +594,16 @@ def _step(plan: _Plan, state: _State) -> _State:
     x = np.full(state.o.shape, np.nan)
     evaluations = state.evaluations.copy()
     parts = []
+    shapes = {name: np.shape(values) for name, values in state.stats.items()}
     try:
         for lineage, rows in enumerate(plan.lineages):
             if not np.isfinite(state.o[rows]).all(axis=1).any():  # all lost: nothing to invert
                 continue
             seed = int(plan.rng(k, 2, lineage).integers(2**31))
-            got = plan.invert(target, state.o[rows], alpha, sigma, start=start[rows], random_seed=seed)
-            x[rows], stats = _checked(got, state.o[rows])
+            # A copy: an inverter that writes into its o must not change the chain's.
+            got = plan.invert(target, state.o[rows].copy(), alpha, sigma, start=start[rows], random_seed=seed)
+            x[rows], stats = _checked(got, state.o[rows], shapes)
+            shapes |= {name: values.shape[1:] for name, values in stats.items()}
             evaluations[rows] += stats.get("evaluations", 0.0)
             parts.append(stats)
         lost = ~np.isfinite(x).all(axis=1)
@@ -584,7 +636,10 @@ def _starts(plan: _Plan, state: _State, alpha: float) -> np.ndarray:
     return np.where(np.isfinite(start), start, own)
 
 
-def _checked(got: Any, o: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _checked(
+    got: Any, o: np.ndarray, shapes: Mapping[str, tuple[int, ...]]
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """What an inverter returned, if it is of use. ``shapes``: of one row of the statistics that came before."""
     if not (isinstance(got, tuple) and len(got) == 2 and isinstance(got[1], Mapping)):
         raise TypeError(f"it returned {type(got).__name__}; an inverter returns (x, stats), an array and a mapping")
     x, stats = np.asarray(got[0]), {name: np.asarray(values) for name, values in got[1].items()}
@@ -593,6 +648,13 @@ def _checked(got: Any, o: np.ndarray) -> tuple[np.ndarray, dict[str, np.ndarray]
     for name, values in stats.items():
         if values.shape[:1] != o.shape[:1] or values.dtype.kind not in "fiub":
             raise ValueError(f"stats[{name!r}] has shape {values.shape}; return one row per trajectory, {len(o)}")
+        if not isinstance(name, str) or "/" in name or name in RESERVED:
+            raise ValueError(f"stats has the name {name!r}, which the result needs or cannot hold; choose another")
+        if values.shape[1:] != shapes.get(name, values.shape[1:]):
+            raise ValueError(
+                f"a row of stats[{name!r}] has shape {values.shape[1:]}, and had {shapes[name]} before; return one "
+                "shape at all levels"
+            )
     return x, stats
 
 

@@ -24,12 +24,7 @@ from bayesdiff.inverters import Found, Steps, find_modes_of, read_steps, sample_
 from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.results import dataset, tree
 from bayesdiff.step import read_noise
-
-# Above this R-hat the chains of an observation disagree; PyMC's own limit of 1.01 is met by chance in a large batch.
-R_HAT = 1.05
-ENOUGH_DRAWS = 100
-# Trajectories fail at sharp bends; the other moves make up for some of it, not for most of it.
-DIVERGING = 0.25
+from bayesdiff.trust import trusted, worst_of
 
 
 def find_map(
@@ -306,12 +301,8 @@ def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.
     """Sum up in one sentence which observations' draws are not to be trusted."""
     if np.isnan(ess).all():
         return ""  # too few draws for any judgement, as asked for
-    draws = total // diverging.shape[1]
-    limit = max(R_HAT, 1 + 4 / draws)  # by chance alone, R-hat of few draws is that large
-    # NaN: a coordinate never moved, in any chain.
-    worst_r, worst_ess = np.nan_to_num(r_hat, nan=np.inf).max(axis=1), np.nan_to_num(ess, nan=0.0).min(axis=1)
-    diverged = diverging.mean(axis=(1, 2))
-    doubtful = steps.good & ((worst_r > limit) | (worst_ess < min(ENOUGH_DRAWS, total / 10)) | (diverged > DIVERGING))
+    worst_r, worst_ess, diverged = worst_of(r_hat, ess, diverging)
+    doubtful = steps.good & ~trusted(worst_r, worst_ess, diverged, chains=diverging.shape[1], total=total)
     if not doubtful.any():
         return ""
     worst = int(np.argmax(np.where(doubtful, worst_r, 0.0)))

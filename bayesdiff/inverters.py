@@ -1087,36 +1087,39 @@ def from_pymc(function: Callable[..., Any], **kwargs: Any) -> Inverter:
     """
     if not callable(function):
         raise TypeError(f"function is {function!r}; write one that takes a model, as pm.sample")
+    return partial(_by_pymc, function, kwargs)  # a partial shows what is bound: a stored chain tells them apart by it
 
-    def inverter(
-        prior: CompiledPrior | pm.Model,
-        o: ArrayLike,
-        alpha: ArrayLike = 1.0,
-        sigma: ArrayLike = 1.0,
-        *,
-        start: ArrayLike | None = None,
-        random_seed: Seed = None,
-    ) -> tuple[np.ndarray, Stats]:
-        prior = compile_prior(prior)
-        steps = read_steps(prior, o, alpha, sigma, start)
-        rng = generator(random_seed)
-        first = int(np.flatnonzero(steps.good)[0])
-        model = step_model(prior.model, prior.layout.split(steps.o[first]), steps.alpha[first], steps.sigma[first])
-        single = len(prior.layout.names) == 1
-        x = np.full(steps.o.shape, np.nan)
-        for row in np.flatnonzero(steps.good):
-            with model:
-                shape = prior.layout.shapes[0] if single else (prior.n,)
-                now = {
-                    "step::o": steps.o[row].reshape(shape),
-                    "step::alpha": steps.alpha[row],
-                    "step::sigma": steps.sigma[row],
-                }
-                pm.set_data(now)
-            x[row] = _point(function(model=model, random_seed=_key(rng), **kwargs), prior)
-        return x, {}
 
-    return inverter
+def _by_pymc(
+    function: Callable[..., Any],
+    kwargs: Mapping[str, Any],
+    prior: CompiledPrior | pm.Model,
+    o: ArrayLike,
+    alpha: ArrayLike = 1.0,
+    sigma: ArrayLike = 1.0,
+    *,
+    start: ArrayLike | None = None,
+    random_seed: Seed = None,
+) -> tuple[np.ndarray, Stats]:
+    """Invert each observation by a PyMC function: see `from_pymc`."""
+    prior = compile_prior(prior)
+    steps = read_steps(prior, o, alpha, sigma, start)
+    rng = generator(random_seed)
+    first = int(np.flatnonzero(steps.good)[0])
+    model = step_model(prior.model, prior.layout.split(steps.o[first]), steps.alpha[first], steps.sigma[first])
+    single = len(prior.layout.names) == 1
+    x = np.full(steps.o.shape, np.nan)
+    for row in np.flatnonzero(steps.good):
+        with model:
+            shape = prior.layout.shapes[0] if single else (prior.n,)
+            now = {
+                "step::o": steps.o[row].reshape(shape),
+                "step::alpha": steps.alpha[row],
+                "step::sigma": steps.sigma[row],
+            }
+            pm.set_data(now)
+        x[row] = _point(function(model=model, random_seed=_key(rng), **kwargs), prior)
+    return x, {}
 
 
 def _point(result: Any, prior: CompiledPrior) -> np.ndarray:

@@ -4,6 +4,7 @@ Distances between samples come from reports/scores.py; what counts is their rati
 between two exact samples.
 """
 
+import pickle
 import warnings
 from functools import cache, partial
 
@@ -551,3 +552,119 @@ def test_the_same_seed_gives_the_same_chain(gaussian):
     unseeded = bd.reverse(gaussian, WIDE, bd.mode, draws=5, **QUIET)
     again = bd.reverse(gaussian, WIDE, bd.mode, draws=5, random_seed=unseeded.attrs["seed"], **QUIET)
     np.testing.assert_array_equal(flat(unseeded), flat(again))
+
+
+# ------------------------------------------------------------------------------------- level priors with something more
+
+
+def with_data():
+    """N(0, 1) as a level prior, and y = 3 seen of it with noise 1: x | y ~ N(1.5, .5)."""
+    with bd.gaussian_mixture([1.0], [0.0], 1.0, WIDE) as model:
+        pm.Normal("y", model["x"], 1.0, observed=3.0)
+    return model
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["o_K of its own", "o_K given"])
+def test_data_on_a_level_prior_leave_the_clean_form(given):
+    # o_K is x | y, diffused. p_K times the likelihood of y given x = o_K would be another law.
+    o = 1.5 + np.sqrt(0.5 + 30.0**2) * np.random.default_rng(3).normal(size=4000) if given else None
+    run = bd.reverse(with_data(), WIDE, draws=1000, o=o, random_seed=1, **QUIET)
+    x = flat(run)
+    assert run.attrs["form"] == "clean"
+    assert run.attrs["warning"] == ""
+    assert abs(x.mean() - 1.5) < 4 * np.sqrt(0.5 / len(x))
+    assert abs(x.var() - 0.5) < 4 * 0.5 * np.sqrt(2 / len(x))
+
+
+def test_data_that_know_no_level_refuse_the_next_level():
+    with pytest.raises(ValueError, match=r"of p0 diffused to every level, and \['y'\] .*are the same"):
+        bd.reverse(with_data(), WIDE, draws=5, next_level=True, random_seed=1, **QUIET)
+    tilted = bd.tilt(bd.gaussian_mixture([1.0], [0.0], 1.0, WIDE), lambda x: -pt.softplus(-x))
+    with pytest.raises(ValueError, match=r"\['tilt'\]"):
+        bd.reverse(tilted, WIDE, draws=5, next_level=True, random_seed=1, **QUIET)
+
+
+def test_data_that_know_the_level_may_take_the_next_level():
+    """Given o_k of x ~ N(0, 1), y = x + e is N(m_k, v_k): with that likelihood every p_k is x | y, diffused."""
+    with bd.gaussian_mixture([1.0], [0.0], 1.0, WIDE) as model:
+        level = pt.cast(model["level"], "int64")
+        alpha, sigma = (model[name][level] for name in ("schedule::alpha", "schedule::sigma"))
+        total = alpha**2 + sigma**2
+        pm.Normal("y", alpha * model["x"] / total, pt.sqrt(1.0 + sigma**2 / total), observed=3.0)
+    run = bd.reverse(model, WIDE, draws=1000, random_seed=1, **QUIET)
+    x = flat(run)
+    assert run.attrs["form"] == "next level"
+    assert abs(x.mean() - 1.5) < 4 * np.sqrt(0.5 / len(x))
+    assert abs(x.var() - 0.5) < 4 * 0.5 * np.sqrt(2 / len(x))
+
+
+def test_the_form_is_true_false_or_none(gaussian):
+    with pytest.raises(TypeError, match="next_level is 'clean'; write True, False or None"):
+        bd.reverse(gaussian, WIDE, next_level="clean", **QUIET)
+
+
+def test_a_prior_without_a_spread_is_refused():
+    with pm.Model() as model:
+        pm.Flat("x")
+    with pytest.raises(ValueError, match=r"p0 has no finite spread.*pass o=, or write a proper prior"):
+        bd.reverse(model, WIDE, draws=5, random_seed=1, **QUIET)
+    run = bd.reverse(model, WIDE, draws=500, o=0.0, random_seed=1, **QUIET)  # x | o is proper: N(o, 30^2)
+    assert abs(flat(run).std() - 30) < 4 * 30 / np.sqrt(2 * 2000)
+
+
+# ------------------------------------------------------------------------------------------- inverters that misbehave
+
+
+def test_an_inverter_may_write_into_what_it_was_given(gaussian):
+    def careless(prior, o, alpha, sigma, *, start, random_seed):
+        got = bd.laplace(prior, o, alpha, sigma, start=start, random_seed=random_seed)
+        o *= 0
+        start *= 0
+        return got
+
+    how = {"draws": 20, "next_level": False, "path": True, "random_seed": 1, **QUIET}
+    run, clean = (bd.reverse(gaussian, WIDE, invert, **how) for invert in (careless, bd.laplace))
+    np.testing.assert_array_equal(run["path"]["x"], clean["path"]["x"])
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "message"),
+    [
+        ("level", lambda k: (), r"the name 'level', which the result needs"),
+        ("a/b", lambda k: (), r"the name 'a/b', which the result needs or cannot hold"),
+        ("lost", lambda k: (), r"the name 'lost'"),
+        ("grows", lambda k: (k,), r"a row of stats\['grows'\] has shape \(2,\), and had \(1,\) before"),
+    ],
+)
+def test_statistics_that_the_result_cannot_hold_are_refused_at_once(gaussian, name, shape, message):
+    calls = []
+
+    def odd(prior, o, alpha, sigma, *, start, random_seed):
+        calls.append(sigma)
+        x, _ = bd.laplace(prior, o, alpha, sigma, start=start, random_seed=random_seed)
+        return x, {name: np.zeros((len(o), *shape(len(calls))))}
+
+    with pytest.raises(bd.ChainError, match=f"failed at level 6 of 6 .*{message}") as caught:
+        bd.reverse(gaussian, WIDE, odd, draws=5, next_level=False, random_seed=1, **QUIET)
+    assert caught.value.level == 6
+
+
+def test_a_chain_error_crosses_processes(gaussian):
+    moody = Moody()
+    moody.dislikes = float(WIDE.sigma[2])
+    with pytest.raises(bd.ChainError) as caught:
+        bd.reverse(gaussian, WIDE, moody, draws=5, next_level=False, random_seed=1, **QUIET)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (str(copy), copy.level) == (str(caught.value), 2)
+    assert copy.partial.identical(caught.value.partial)
+
+
+def test_stores_tell_bound_options_apart(tmp_path, gaussian):
+    def point(model, random_seed, scale):
+        return {"x": scale}
+
+    how = {"draws": 2, "chains": 1, "random_seed": 1, "store": tmp_path / "run.zarr", **QUIET}
+    one = bd.reverse(gaussian, WIDE, bd.from_pymc(point, scale=1.0), **how)
+    assert bd.reverse(gaussian, WIDE, bd.from_pymc(point, scale=1.0), **how).identical(one)
+    with pytest.raises(ValueError, match=r"invert was .*1\.0.* there and is .*5\.0"):
+        bd.reverse(gaussian, WIDE, bd.from_pymc(point, scale=5.0), **how)

@@ -164,3 +164,15 @@ def test_schedules_are_values():
 def test_bad_input(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize("make", [bd.cosine, bd.linear])
+def test_no_noise_is_not_minus_no_noise(make):
+    assert not np.signbit(make(5).sigma).any()
+
+
+def test_linear_ends_about_alike_from_thirty_steps_on():
+    """alpha_K^2 is about exp(-10.05) for small betas; with fewer steps the betas are cut, and it is far below."""
+    for steps in (30, 64, 200, 1000):
+        assert 0.001 < bd.linear(steps).alpha[-1] < np.exp(-10.05 / 2)
+    assert bd.linear(16).alpha[-1] < 1e-6
