@@ -100,7 +100,7 @@ class Ring:
 
 
 def ring() -> Ring:
-    """Eight modes on a circle of radius 4, sd .3, 10 sd apart; the heaviest has four times the share of the lightest."""
+    """Eight modes on a circle of radius 4, sd .3, 10 sd apart; the heaviest has four times the lightest's share."""
     angle = np.arange(8) * np.pi / 4
     weights = np.array([8, 3, 6, 2, 7, 4, 5, 5]) / 40
     return Ring(weights, 4 * np.stack([np.cos(angle), np.sin(angle)], axis=1), 0.3)
@@ -278,7 +278,7 @@ def vae_loss(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
 
 @partial(jax.jit, static_argnames="draws")
 def importance(params: Params, x: jax.Array, key: jax.Array, draws: int = IMPORTANCE) -> jax.Array:
-    """log of the mean of p(x, z) / q(z | x) over draws of q: from below to log p(x) (Burda, Grosse, Salakhutdinov 2016)."""
+    """log of the mean of p(x, z) / q(z | x) over draws of q: a bound (Burda, Grosse, Salakhutdinov 2016)."""
     mean, log_sd = encode(params, x)
 
     def one(k):
