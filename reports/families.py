@@ -60,6 +60,9 @@ FAMILIES = (
 SCORES = ("sliced W2", "mode shares", "between", "width", "log likelihood", "gap", "gap_se")
 COSTS = ("parameters", "training", "sampling", "evaluations")
 
+# Plain floats: a numpy number would make single precision double.
+LOG_2PI, NO_BEND = float(np.log(2 * np.pi)), float(np.log(np.e - 1))
+
 Params = Any  # a nest of lists, tuples and dicts of arrays
 Sample = tuple[np.ndarray, np.ndarray, float]  # x (size, 2), where each came from (size, 2), evaluations of each
 
@@ -255,7 +258,7 @@ def encode(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def decoder_logp(params: Params, x: jax.Array, z: jax.Array) -> jax.Array:
     """log N(x; g(z), s^2 I)."""
     gap = (x - apply(params["decoder"], z)) * jnp.exp(-params["log s"])
-    return -0.5 * (gap**2).sum(-1) - x.shape[-1] * (params["log s"] + 0.5 * np.log(2 * np.pi))
+    return -0.5 * (gap**2).sum(-1) - x.shape[-1] * (params["log s"] + 0.5 * LOG_2PI)
 
 
 def elbo(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
@@ -286,7 +289,7 @@ def importance(params: Params, x: jax.Array, key: jax.Array, draws: int = IMPORT
         z = mean + jnp.exp(log_sd) * e
         return decoder_logp(params, x, z) + (0.5 * e**2 - 0.5 * z**2 + log_sd).sum(-1)
 
-    return jax.nn.logsumexp(jax.lax.map(one, jax.random.split(key, draws)), axis=0) - np.log(draws)
+    return jax.nn.logsumexp(jax.lax.map(one, jax.random.split(key, draws)), axis=0) - float(np.log(draws))
 
 
 @jax.jit
@@ -319,7 +322,7 @@ def spline(raw: jax.Array, value: jax.Array, inverse: bool = False) -> tuple[jax
     knot_y = jnp.concatenate([start, -EDGE + jnp.cumsum(height, -1)], -1)
     one = jnp.ones((*value.shape, 1), value.dtype)
     # softplus(x + log(e - 1)) is 1 at 0: no bend before there is training.
-    slope = jnp.concatenate([one, LEAST + jax.nn.softplus(raw[..., 2 * BINS :] + np.log(np.e - 1)), one], -1)
+    slope = jnp.concatenate([one, LEAST + jax.nn.softplus(raw[..., 2 * BINS :] + NO_BEND), one], -1)
     inside = jnp.abs(value) < EDGE
     v = jnp.where(inside, value, 0.0)
     k = ((knot_y if inverse else knot_x)[..., 1:-1] <= v[..., None]).sum(-1)[..., None]
@@ -371,7 +374,7 @@ def from_latent(params: Params, z: jax.Array) -> jax.Array:
 def flow_logp(params: Params, x: jax.Array) -> jax.Array:
     """log p(x) = log N(z; 0, I) + log |det dz/dx|, exactly."""
     z, log_det = to_latent(params, x)
-    return -0.5 * (z**2).sum(-1) - np.log(2 * np.pi) + log_det
+    return -0.5 * (z**2).sum(-1) - LOG_2PI + log_det
 
 
 def flow_loss(params: Params, x: jax.Array, key: jax.Array) -> jax.Array:
@@ -403,7 +406,7 @@ def denoiser_loss(params: Params, x: jax.Array, key: jax.Array, low: float = 0.0
     """The mean square error of x from o, at noise of every width; in units of the posterior variance as above."""
     keys = jax.random.split(key)
     t = jax.random.uniform(keys[0], x.shape[:1], jnp.float32)
-    sigma = jnp.exp(np.log(low) + t * np.log(high / low))
+    sigma = jnp.exp(float(np.log(low)) + t * float(np.log(high / low)))
     o = x + sigma[:, None] * jax.random.normal(keys[1], x.shape, jnp.float32)
     square = ((x - denoised(params, o, sigma)) ** 2).sum(-1)
     return (square * (1 + 1 / sigma**2)).mean()
