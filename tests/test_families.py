@@ -214,6 +214,7 @@ def test_the_page_has_what_a_page_needs():
     assert set(re.findall(r"(?<![\w.])@((?:fig|tbl|eq|sec)-[\w-]+)", text)) <= known
 
 
+@pytest.mark.slow
 def test_a_quick_run_and_its_page(tmp_path, monkeypatch):
     said = []
     few = dict.fromkeys(families.STEPS, 60)
@@ -233,7 +234,9 @@ def test_a_quick_run_and_its_page(tmp_path, monkeypatch):
 
     # A kernel has IPython, this environment need not.
     display = types.SimpleNamespace(Markdown=str)
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=display))
+    monkeypatch.setitem(
+        sys.modules, "IPython", types.SimpleNamespace(display=display, get_ipython=lambda: None, version_info=(9, 0))
+    )
     monkeypatch.setitem(sys.modules, "IPython.display", display)
     monkeypatch.chdir(tmp_path)
     blocks, expressions = cells(PAGE)
