@@ -49,7 +49,9 @@ MAY_IMPORT = {
     "chain_plots": {"plots"},
     "report": {"comparison", "plots", "chain_plots", "results"},
     "demo": INVERT | {"inversion", "comparison", "plots"},
-    "cli": CHAIN | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "report", "demo"},
+    "explorer": INVERT | {"chain"},
+    "cli": CHAIN
+    | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "report", "demo", "explorer"},
     "__main__": {"cli"},
 }
 
