@@ -47,7 +47,8 @@ def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressba
         ``name`` of the number; ``start`` and ``step`` of an even grid, and ``logp`` there, normalised; ``mean`` and
         ``sd`` of p0; ``narrowest``, the width of its narrowest mode; ``values``, the constrained value at each grid
         point, or None where it is the same; ``smallest`` and ``largest``, the noise levels that the grid can bear;
-        ``sigma`` (levels + 1,) of the chains, and their o_k: ``draws`` and ``modes``, each (levels + 1, trajectories).
+        ``sigma`` (levels + 1,) of the chains, and their o_k: ``path_of_draws`` and ``path_of_modes``, each
+        (levels + 1, trajectories).
 
     Raises
     ------
@@ -68,7 +69,7 @@ def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressba
     >>> seen = explore(model, progressbar=False)
     >>> seen["name"], round(seen["mean"], 6), round(seen["sd"], 6)
     ('x', 0.0, 1.0)
-    >>> seen["draws"].shape
+    >>> seen["path_of_draws"].shape
     (15, 200)
     """
     positive_int(random_seed + 1, "random_seed + 1")
@@ -93,7 +94,7 @@ def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressba
     schedule = geometric(LEVELS, max(narrowest / 5, 3 * step), 10 * sd)
     options: dict[str, Any] = {"draws": DRAWS, "chains": CHAINS, "path": True, "progressbar": progressbar}
     paths = {}
-    for key, invert in (("draws", draw), ("modes", mode)):
+    for key, invert in (("path_of_draws", draw), ("path_of_modes", mode)):
         with warnings.catch_warnings():
             if invert is mode:  # that a chain of modes goes wrong is what the page shows
                 warnings.simplefilter("ignore", UserWarning)
