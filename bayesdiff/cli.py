@@ -2,6 +2,7 @@
 
     bayesdiff demo                          the article, step by step, with a page that shows it
     bayesdiff run FILE.py --o 5 --sigma 10  p(x | o) of a prior of your own, by its mode and by its posterior
+    bayesdiff explore [FILE.py ...]         a page on which o and sigma are dragged, and p(x | o) moves
 
 PyMC, JAX and ArviZ cost seconds to import: only a command that computes does so.
 """
@@ -48,6 +49,11 @@ Invert one diffusion step, o | x ~ N(alpha x, sigma^2 I), for the prior that FIL
         with pm.Model() as model:
             pm.Normal("x")
         return model
+"""
+EXPLORE = """\
+Write a page on which o and sigma are dragged, and prior, likelihood, posterior, its mode and its draws move; and on
+which a chain is followed level by level. One HTML file, which any browser opens: it needs no server and no network.
+Each FILE.py defines a prior() of one unconstrained number, as for `bayesdiff run`.
 """
 O_RULE = """\
 the observation, --o:
@@ -156,6 +162,24 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         run.add_argument(f"--{name}", type=_count(least), metavar="N", help=what)
     run.add_argument("--no-progress", action="store_true", help="show no progress bar")
+
+    explore = commands.add_parser(
+        "explore",
+        help="a page on which o and sigma are dragged",
+        description=EXPLORE,
+        formatter_class=style,
+        allow_abbrev=False,
+    )
+    explore.set_defaults(command=explore_command)
+    explore.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE.py",
+        help="defines prior() -> pm.Model (default: models/gaussian.py models/mixture.py, in a clone)",
+    )  # fmt: skip
+    explore.add_argument(
+        "-o", "--out", type=Path, default=Path("explore.html"), metavar="PAGE.html", help="default: explore.html"
+    )
+    explore.add_argument("--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same page")
+    explore.add_argument("--no-progress", action="store_true", help="show no progress bar")
     return parser
 
 
@@ -209,15 +233,15 @@ def _short_warnings() -> Iterator[None]:
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
+def _refusals(where: str = "") -> Iterator[None]:
     """Report what this package refuses in one line. An error from anywhere else keeps its traceback: it is a bug."""
     try:
         yield
     except (TypeError, ValueError, NotImplementedError, ImportError, OSError) as error:
         *_, innermost = traceback.extract_tb(error.__traceback__)
-        if Path(innermost.filename).parent != Path(__file__).parent and not isinstance(error, OSError):
+        if Path(__file__).parent not in Path(innermost.filename).parents and not isinstance(error, OSError):
             raise
-        raise Failure(str(error)) from error
+        raise Failure(f"{where}: {error}" if where else str(error)) from error
 
 
 # ---------------------------------------------------------------------------------------------------------------- demo
@@ -300,6 +324,37 @@ def _check_out(path: Path, overwrite: bool) -> None:
 
     with _refusals():
         check_target(path, overwrite)
+
+
+# ------------------------------------------------------------------------------------------------------------- explore
+
+
+def explore_command(args: argparse.Namespace) -> None:
+    """Write the interactive page of one or more priors."""
+    files = args.files or [Path("models", f"{name}.py") for name in ("gaussian", "mixture")]
+    for path in files:
+        if not path.is_file():
+            hint = "" if args.files else ": name a prior of yours, as bayesdiff explore FILE.py, or run this in a clone"
+            raise Failure(f"there is no file {path}{hint}")
+    from bayesdiff.report.explore import check_page, page, write_page
+
+    with _refusals():
+        check_page(args.out)
+    from bayesdiff.explorer import explore
+
+    seen = []
+    for path in files:
+        with user_module(path) as module:
+            model = call_prior(module, path)
+            about = (module.__doc__ or "").strip().partition("\n")[0]
+        with _refusals(str(path)):
+            found = explore(
+                model, random_seed=args.seed, progressbar=not args.no_progress and sys.stderr.isatty()
+            )
+        seen.append({"title": path.stem, "about": about, **found})
+    with _refusals():
+        write_page(args.out, page(seen, seed=args.seed))
+    print(f"Open {args.out} in a browser.")
 
 
 @contextmanager

@@ -50,7 +50,9 @@ MAY_IMPORT = {
     "chain_plots": {"plots"},
     "report": {"comparison", "plots", "chain_plots", "results", "trust"},
     "demo": INVERT | {"inversion", "comparison", "plots"},
-    "cli": CHAIN | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "report", "demo"},
+    "explorer": INVERT | {"chain"},
+    "cli": CHAIN
+    | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "report", "demo", "explorer"},
     "__main__": {"cli"},
 }
 

@@ -1,0 +1,135 @@
+"""The interactive page: what was computed of some priors becomes one HTML file that needs nothing else.
+
+The page's own arithmetic (posterior, mode, draws) is in explore.html, in plain JavaScript. Nothing here can sample.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bayesdiff import __version__
+
+_TEMPLATE = Path(__file__).with_name("explore.html")
+# The first words of every such page: only a file that begins with them is replaced.
+_MARK = "<!doctype html>\n<!-- made by bayesdiff explore -->\n"
+
+
+def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
+    """Write the interactive page of some priors as text.
+
+    Parameters
+    ----------
+    priors : sequence of mapping
+        One for each prior: ``title`` and ``about``, texts of any kind, and what ``bayesdiff.explorer.explore`` returned.
+    seed : int
+        Of the numbers that the page draws.
+
+    Returns
+    -------
+    str
+        HTML without any address: no script, font or picture from elsewhere.
+
+    Raises
+    ------
+    ValueError
+        If there is no prior.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(-6, 6, 1025)
+    >>> seen = {"title": "mine", "about": "", "name": "x", "start": -6.0, "step": 12 / 1024, "logp": -(x**2) / 2}
+    >>> "mine" in page([seen], seed=1)
+    True
+    """
+    if not priors:
+        raise ValueError("there is no prior to show; give one or more")
+    data = {"seed": seed, "version": __version__, "priors": [_plain(prior) for prior in priors]}
+    # In a script element the text ends at the first "</script" and goes astray at "<!--": there is no "<" in it.
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return _MARK + _TEMPLATE.read_text(encoding="utf-8").replace("@DATA@", text)
+
+
+def check_page(path: Path) -> None:
+    """Raise what would keep `write_page` from writing to a path: to be asked before anything is computed.
+
+    Raises
+    ------
+    FileExistsError
+        If something is there that is no such page.
+    OSError
+        If its folder is missing or cannot be written to.
+
+    Examples
+    --------
+    >>> check_page(Path("explore-me.html"))
+    """
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; write -o {path / 'explore.html'}")
+    if path.exists():
+        with open(path, "rb") as file:
+            ours = file.read(len(_MARK)) == _MARK.encode()
+        if not ours:
+            raise FileExistsError(f"{path} is not a page of bayesdiff explore, so it is not replaced; choose another -o")
+    folder = path.parent
+    if not folder.is_dir():
+        raise FileNotFoundError(f"there is no folder {folder} for {path.name}; make it, or choose another -o")
+    if not os.access(folder, os.W_OK):
+        raise PermissionError(f"the folder {folder} cannot be written to; choose another -o")
+
+
+def write_page(path: Path, text: str) -> None:
+    """Write a page whole, or not at all.
+
+    Parameters
+    ----------
+    path : Path
+        Where to; an earlier page is replaced.
+    text : str
+        What `page` returned.
+
+    Raises
+    ------
+    OSError
+        As `check_page`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_page(Path(folder, "a.html"), "text")
+    ...     Path(folder, "a.html").read_text()
+    'text'
+    """
+    check_page(path)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        beside.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _plain(prior: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping that JSON can write: arrays as lists, with as many digits as a picture and a table can show."""
+    plain: dict[str, Any] = {}
+    for key, value in prior.items():
+        if not isinstance(value, np.ndarray):
+            plain[key] = value
+        elif key == "logp":
+            plain[key] = np.round(value, 7).tolist()
+        else:
+            plain[key] = _significant(value, 7 if key == "values" else 5).tolist()
+    return plain
+
+
+def _significant(values: np.ndarray, digits: int) -> np.ndarray:
+    size = np.floor(np.log10(np.maximum(np.abs(values), 1e-300)))
+    scale = 10.0 ** (digits - 1 - size)
+    return np.where((values == 0) | ~np.isfinite(scale), 0.0, np.round(values * scale) / scale)
