@@ -25,7 +25,7 @@ bench: .venv/.ready-bench  ## measure speed and print the table
 setup: .venv/.ready-dev  ## everything a developer needs, in .venv
 
 constraints: .tools/bin/uv  ## renew constraints.txt after a change in pyproject.toml (ARGS=--upgrade: all versions)
-	echo '--editable .[netcdf]' | .tools/bin/uv pip compile - --group dev --universal --python-version 3.12 \
+	echo '--editable .[netcdf,report]' | .tools/bin/uv pip compile - --group dev --universal --python-version 3.12 \
 	    --no-emit-package bayesdiff --no-emit-index-url --no-annotate --no-header --quiet \
 	    --output-file constraints.txt $(ARGS)
 

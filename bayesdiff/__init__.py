@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from bayesdiff.priors import density as density
     from bayesdiff.priors import gaussian_mixture as gaussian_mixture
     from bayesdiff.priors import tilt as tilt
+    from bayesdiff.report.source import write_report as write_report
     from bayesdiff.results import load as load
     from bayesdiff.results import save as save
     from bayesdiff.schedule import Schedule as Schedule
@@ -75,6 +76,7 @@ _HOME = {
     "plot_chain_plane": "chain_plots",
     "plot_schedule": "chain_plots",
     "animate_chain": "chain_plots",
+    "write_report": "report.source",
     "save": "results",
     "load": "results",
 }

@@ -41,7 +41,7 @@ from bayesdiff.checks import Seed, generator, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sample_steps
 from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
-from bayesdiff.results import check_target, dataset, load, save, tree
+from bayesdiff.results import check_target, dataset, levels_folder, load, save, tree
 from bayesdiff.schedule import Schedule, bridge
 from bayesdiff.step import LEVEL
 
@@ -261,7 +261,7 @@ class _Plan:
     @property
     def _folder(self) -> Path:
         assert self.store is not None
-        return self.store.with_name(f".{self.store.name}.levels")
+        return levels_folder(self.store)
 
     def keep(self, state: _State) -> None:
         if self.store is None:
@@ -388,6 +388,7 @@ def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike]
     check_target(store, overwrite=True)
     call: dict[str, Any] = {
         "prior": _fingerprint(plan.prior),
+        "variables": dict(zip(plan.prior.layout.names, map(list, plan.prior.layout.shapes), strict=True)),
         "alpha": plan.schedule.alpha.tolist(),
         "sigma": plan.schedule.sigma.tolist(),
         "invert": _name(plan.invert),
@@ -398,7 +399,7 @@ def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike]
         "o": None if o is None else _digest([plan.prior.layout.read(o)[0]]),
         "random_seed": None if plan.given is None else plan.seed,
     }
-    file = store.with_name(f".{store.name}.levels") / "call.json"
+    file = levels_folder(store) / "call.json"
     finished = load(store) if store.exists() else None
     before = None
     if finished is not None:

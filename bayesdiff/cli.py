@@ -1,6 +1,7 @@
 """The command line: the article's step as a demonstration, and the same for anybody's own prior.
 
     bayesdiff demo                          the article, step by step, with a page that shows it
+    bayesdiff report RUN.zarr               a page that shows a saved run
     bayesdiff run FILE.py --o 5 --sigma 10  p(x | o) of a prior of your own, by its mode and by its posterior
     bayesdiff explore [FILE.py ...]         a page on which o and sigma are dragged, and p(x | o) moves
 
@@ -54,6 +55,10 @@ EXPLORE = """\
 Write a page on which o and sigma are dragged, and prior, likelihood, posterior, its mode and its draws move; and on
 which a chain is followed level by level. One HTML file, which any browser opens: it needs no server and no network.
 Each FILE.py defines a prior() of one unconstrained number, as for `bayesdiff run`.
+"""
+REPORT = """\
+Write a report of a saved run as one page that needs no network: the model, both inversions beside each other, and
+whether to trust them. Or run a Quarto document of your own and write its page. Quarto does it where it is installed.
 """
 O_RULE = """\
 the observation, --o:
@@ -178,8 +183,29 @@ def build_parser() -> argparse.ArgumentParser:
     explore.add_argument(
         "-o", "--out", type=Path, default=Path("explore.html"), metavar="PAGE.html", help="default: explore.html"
     )
-    explore.add_argument("--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same page")
+    explore.add_argument(
+        "--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same page"
+    )
     explore.add_argument("--no-progress", action="store_true", help="show no progress bar")
+
+    report = commands.add_parser(
+        "report",
+        help="a page that shows a saved run",
+        description=REPORT,
+        formatter_class=style,
+        allow_abbrev=False,
+    )
+    report.set_defaults(command=report_command)
+    report.add_argument("source", type=Path, metavar="RUN.zarr|FILE.qmd", help="a saved run, or a Quarto document")
+    report.add_argument(
+        "-o",
+        "--out",
+        type=Path,
+        metavar="OUT",
+        help="a page (.html), or of a run its source (.qmd); default: as RUN, .html",
+    )
+    report.add_argument("--title", metavar="TEXT", help="of a run's report; made from the model unless given")
+    report.add_argument("--overwrite", action="store_true", help="replace a .qmd that is there (a page always is)")
     return parser
 
 
@@ -237,7 +263,7 @@ def _refusals(where: str = "") -> Iterator[None]:
     """Report what this package refuses in one line. An error from anywhere else keeps its traceback: it is a bug."""
     try:
         yield
-    except (TypeError, ValueError, NotImplementedError, ImportError, OSError) as error:
+    except (TypeError, ValueError, NotImplementedError, ImportError, OSError, RuntimeError) as error:
         *_, innermost = traceback.extract_tb(error.__traceback__)
         if Path(__file__).parent not in Path(innermost.filename).parents and not isinstance(error, OSError):
             raise
@@ -329,6 +355,21 @@ def _check_out(path: Path, overwrite: bool) -> None:
 # ------------------------------------------------------------------------------------------------------------- explore
 
 
+def report_command(args: argparse.Namespace) -> None:
+    """Write the page of a saved run, or of a Quarto document."""
+    out = args.out or Path(args.source.with_suffix(".html").name)
+    with _refusals():
+        if args.source.suffix == ".qmd":
+            from bayesdiff.report.render import render
+
+            written = render(args.source, out)
+        else:
+            from bayesdiff.report.source import write_report
+
+            written = write_report(args.source, out, title=args.title, overwrite=args.overwrite)
+    print(f"Wrote {written}")
+
+
 def explore_command(args: argparse.Namespace) -> None:
     """Write the interactive page of one or more priors."""
     files = args.files or [Path("models", f"{name}.py") for name in ("gaussian", "mixture")]
@@ -348,9 +389,7 @@ def explore_command(args: argparse.Namespace) -> None:
             model = call_prior(module, path)
             about = (module.__doc__ or "").strip().partition("\n")[0]
         with _refusals(str(path)):
-            found = explore(
-                model, random_seed=args.seed, progressbar=not args.no_progress and sys.stderr.isatty()
-            )
+            found = explore(model, random_seed=args.seed, progressbar=not args.no_progress and sys.stderr.isatty())
         seen.append({"title": path.stem, "about": about, **found})
     with _refusals():
         write_page(args.out, page(seen, seed=args.seed))

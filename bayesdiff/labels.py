@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 import warnings
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -130,6 +133,8 @@ def describe(prior: CompiledPrior, inversion: str, random_seed: Seed, begun: flo
         "inversion": inversion,
         "random_seed": int(random_seed) if isinstance(random_seed, int | np.integer) else str(random_seed),
         "sampling_time": time.perf_counter() - begun,
+        "versions": {name: version(name) for name in ("pymc", "jax", "numpy")} | {"python": platform.python_version()},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "model_graph": _graph(prior.model),
         "model_equations": prior.model.str_repr(),
         "warning": text,

@@ -250,6 +250,53 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
         raise ValueError(f"{path} is damaged: {error}. Run it again, or take a copy that is whole.") from error
 
 
+def levels_folder(path: Path) -> Path:
+    """Where a chain keeps its finished levels until its result is saved at ``path``."""
+    return path.with_name(f".{path.name}.levels")
+
+
+def unfinished(path: Path) -> xr.DataTree | None:
+    """Read the levels that a chain had finished when it was stopped; None where there are none.
+
+    Groups ``path`` (o_k, unconstrained), ``level_stats`` and ``schedule``, as in the result; the attribute ``finished``
+    is 0.
+    """
+    folder = levels_folder(path)
+    if not (folder / "call.json").exists():
+        return None
+    try:
+        call = json.loads((folder / "call.json").read_text(encoding="utf-8"))
+        files = {int(file.stem): file for file in sorted(folder.glob("*.npz"))}
+        o, stats = {}, {}
+        for level, file in files.items():
+            with np.load(file) as arrays:
+                o[level] = arrays["o"].reshape(call["chains"], call["draws"], -1)
+                stats[level + 1] = {
+                    key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")
+                }
+        groups = {}
+        noise = {name: np.asarray(call[name]) for name in ("alpha", "sigma")}
+        groups["schedule"] = dataset(noise, dims={name: ["level"] for name in noise})
+        if o:
+            flat, at, values = np.stack([o[level] for level in sorted(o)], axis=2), 0, {}
+            for name, shape in call["variables"].items():
+                size = int(np.prod(shape, dtype=int))
+                values[name] = flat[..., at : at + size].reshape(*flat.shape[:3], *shape)
+                at += size
+            dims = {name: ["level"] for name in values}
+            sample = ("chain", "draw")
+            groups["path"] = dataset(values, sample_dims=sample, dims=dims, coords={"level": sorted(o)})
+            names = sorted(set.intersection(*[set(row) for row in stats.values()]))
+            by_level = {name: np.stack([stats[level][name] for level in sorted(stats)]) for name in names}
+            dims = {name: ["level"] for name in by_level}
+            groups["level_stats"] = dataset(by_level, dims=dims, coords={"level": sorted(stats)})
+    except Exception as error:  # the archives raise whatever they like on bytes that were changed
+        raise ValueError(f"{folder} is damaged: {error}. Remove it to begin anew.") from error
+    form = "next level" if call["next_level"] else "clean"
+    about = {"inversion": "reverse", "finished": 0, "form": form, "inverter": call["invert"], "seed": call["seed"]}
+    return tree(groups, {**about, "created_at": ""})
+
+
 # What the two formats cannot hold by themselves: the order of things, the width of text, lists and the like in
 # attributes.
 

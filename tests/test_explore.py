@@ -77,13 +77,17 @@ def visit(chromium, file):
 
 def settle(page):
     """Wait until what was asked for is drawn."""
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+    page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
+    )
 
 
 def table(page):
     """The readout, unrounded: its first column by row."""
     settle(page)
-    cells = page.eval_on_selector_all("#table tr", "rows => rows.map(r => [r.dataset.key, r.children[1].dataset.value])")
+    cells = page.eval_on_selector_all(
+        "#table tr", "rows => rows.map(r => [r.dataset.key, r.children[1].dataset.value])"
+    )
     return {key: float(value) for key, value in cells}
 
 
@@ -123,7 +127,9 @@ def test_a_positive_variable_is_shown_in_both_coordinates(visit):
     page = visit("prior=nasty&o=1&sigma=0.8")
     assert "unconstrained" in page.text_content("#curves")
     shown = table(page)
-    other = page.eval_on_selector_all("#table tr", "rows => rows.map(r => [r.dataset.key, r.children[2].dataset.value])")
+    other = page.eval_on_selector_all(
+        "#table tr", "rows => rows.map(r => [r.dataset.key, r.children[2].dataset.value])"
+    )
     other = {key: float(value) for key, value in other if value is not None}
 
     # In the constrained coordinate p(tau | o) ∝ N(o; log tau, .8^2) HalfNormal(tau; 5): no Jacobian is needed there.

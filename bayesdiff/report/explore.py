@@ -76,7 +76,9 @@ def check_page(path: Path) -> None:
         with open(path, "rb") as file:
             ours = file.read(len(_MARK)) == _MARK.encode()
         if not ours:
-            raise FileExistsError(f"{path} is not a page of bayesdiff explore, so it is not replaced; choose another -o")
+            raise FileExistsError(
+                f"{path} is not a page of bayesdiff explore, so it is not replaced; choose another -o"
+            )
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} for {path.name}; make it, or choose another -o")

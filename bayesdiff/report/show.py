@@ -1,0 +1,473 @@
+"""What the cells of a report show: tables with the digits that their errors allow, and the graph of the model.
+
+All read a run. A number that is not to be trusted is withheld, and the table says why.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from bayesdiff.comparison import compare
+from bayesdiff.trust import DIVERGING, limits, trusted, worst_of
+
+MOST_ROWS = 24
+SAMPLE = ("chain", "draw")
+WITHHELD = "withheld"
+
+
+@dataclass(frozen=True)
+class Markdown:
+    """Text that a notebook, and a report, shows as Markdown."""
+
+    text: str
+
+    def _repr_markdown_(self) -> str:
+        return self.text
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which draws are to be trusted: all arrays (observation,); ``judged`` is False where there are too few draws."""
+
+    r_hat: np.ndarray
+    ess: np.ndarray
+    diverged: np.ndarray
+    ok: np.ndarray
+    good: np.ndarray
+    most: float
+    fewest: float
+    judged: bool
+
+    def reason(self, i: int) -> str:
+        """Say why the draws of observation i are not to be trusted."""
+        if not self.good[i]:
+            return "could not be inverted"
+        if self.r_hat[i] > self.most:
+            return f"R-hat {self.r_hat[i]:.2f} > {self.most:.2f}"
+        if self.ess[i] < self.fewest:
+            return f"{self.ess[i]:.0f} effective draws < {self.fewest:.0f}"
+        return f"{self.diverged[i]:.0%} diverging > {DIVERGING:.0%}"
+
+
+def judge(posterior_tree: xr.DataTree) -> Judgement:
+    """Judge the draws of every observation by the rule of `bayesdiff.trust`."""
+    x = posterior_tree["unconstrained_posterior"].to_dataset()
+    batch = "observation" in x.dims
+    stats, told = posterior_tree["sample_stats"].to_dataset(), posterior_tree["diagnostics"].to_dataset()
+
+    def flat(which: str) -> np.ndarray:
+        parts = [values.sel(diagnostic=which) for values in told.data_vars.values()]
+        size = x.sizes["observation"] if batch else 1
+        ordered = [part.transpose("observation", ...) if batch else part for part in parts]
+        return np.concatenate([part.values.reshape(size, -1) for part in ordered], axis=1)
+
+    diverging = stats["diverging"].transpose(*(["observation"] if batch else []), *SAMPLE).values.astype(float)
+    diverging = diverging if batch else diverging[None]
+    chains, draws = x.sizes["chain"], x.sizes["draw"]
+    ess = flat("ess_bulk")
+    r_hat, fewest, diverged = worst_of(flat("r_hat"), ess, diverging)
+    good = np.logical_and.reduce([
+        np.isfinite(values.transpose(..., "observation").values if batch else values.values[..., None])
+        .reshape(-1, x.sizes["observation"] if batch else 1)
+        .all(axis=0)
+        for values in x.data_vars.values()
+    ])  # fmt: skip
+    judged = not np.isnan(ess).all() or not good.any()
+    ok = good & (trusted(r_hat, fewest, diverged, chains=chains, total=chains * draws) | (not judged))
+    return Judgement(r_hat, fewest, diverged, ok, good, *limits(chains, chains * draws), judged)
+
+
+# ------------------------------------------------------------------------------------------------------------- numbers
+
+
+def escaped(text: Any) -> str:
+    """Text of a user as Markdown that shows it as it is."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
+
+
+def rounded(value: float, error: float | None = None, digits: int = 3) -> str:
+    """A number with the digits that its error allows; without an error, with so many significant ones."""
+    if not np.isfinite(value):
+        return "–"
+    if error is None or not np.isfinite(error) or error <= 0:
+        return "0" if value == 0 else f"{value:.{digits}g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.{digits - 1}e}"
+    places = -math.floor(math.log10(error))
+    if places > 8 or abs(value) >= 1e6:
+        return f"{value:.{digits}e}"
+    return f"{value:.{max(places, 0)}f}" if places >= 0 else f"{round(value, places):.0f}"
+
+
+def with_error(value: float, error: float) -> str:
+    """Such as 1.24 ± 0.03."""
+    if not np.isfinite(error) or error <= 0:
+        return rounded(value)
+    return f"{rounded(value, error)} ± {rounded(error, error)}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> str:
+    """A Markdown table whose first ``left`` columns are text. Cells are Markdown."""
+    rules = [":--"] * left + ["--:"] * (len(head) - left)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in [list(head), rules, *map(list, rows)])
+
+
+def even(total: int, most: int) -> list[int]:
+    """At most so many indices, evenly over all."""
+    return [int(i) for i in np.unique(np.linspace(0, total - 1, min(total, most)).round())]
+
+
+def components(values: xr.DataArray, leading: Sequence[str] = ()) -> Iterator[tuple[str, xr.DataArray]]:
+    """Every number of a variable by its label, such as ``theta[school A]``: arrays of the ``leading`` dimensions."""
+    dims = [dim for dim in values.dims if dim not in leading]
+    for index in np.ndindex(*[values.sizes[dim] for dim in dims]):
+        at = dict(zip(dims, index, strict=True))
+        labels = ", ".join(str(values[dim].values[i]) for dim, i in at.items())
+        yield f"{values.name}[{labels}]" if dims else str(values.name), values.isel(at)
+
+
+def _note(shown: int, total: int, what: str) -> str:
+    return f"\n\n{shown} of {total:,} {what} are shown, evenly spread." if shown < total else ""
+
+
+# ---------------------------------------------------------------------------------------------------------------- step
+
+
+def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
+    """Put the MAP of every number beside its posterior, as `bayesdiff.compare` does, one row each.
+
+    Parameters
+    ----------
+    map_tree, posterior_tree : xarray.DataTree
+        What ``find_map`` and ``sample_posterior`` returned for the same step.
+    rows : int
+        At most so many, spread evenly over all.
+
+    Returns
+    -------
+    Markdown
+        Posterior numbers of observations that are not to be trusted are withheld; so are modes whose climb did not end.
+    """
+    compared, verdict = compare(map_tree, posterior_tree), judge(posterior_tree)
+    stats = map_tree["sample_stats"].to_dataset().isel(chain=0, draw=0)
+    ended = np.atleast_1d(stats["converged"].values)
+    batch = "observation" in compared.dims
+    labels = compared["observation"].values if batch else [None]
+    entries = []
+    for name, values in compared.data_vars.items():
+        if name == "lp":
+            continue
+        for label, numbers in components(values, ["observation", "summary"]):
+            several = numbers.transpose("observation", "summary").values if batch else numbers.values[None]
+            entries += [(label, i, line) for i, line in enumerate(several)]
+    reasons: dict[str, list[str]] = {}
+    shown = []
+    for label, i, line in [entries[k] for k in even(len(entries), rows)]:
+        mode, mean, error, sd, quantile, offset, ratio = line
+        cells = [f"{escaped(label)}", *([escaped(labels[i])] if batch else [])]
+        cells.append(rounded(mode) if ended[i] else WITHHELD)
+        if not ended[i]:
+            reasons.setdefault("the climb to the MAP did not end at a maximum", []).append(str(labels[i]))
+        if verdict.ok[i]:
+            cells += [with_error(mean, error), rounded(sd, error), rounded(quantile, 0.01)]
+            cells += [rounded(offset, 0.01), rounded(ratio, 0.01)]
+        else:
+            cells += [WITHHELD] * 5
+            reasons.setdefault(verdict.reason(i), []).append(str(labels[i]))
+        shown.append(cells)
+    head = ["x", *(["observation"] if batch else []), "MAP", "posterior mean", "sd", "share below MAP", "offset / sd"]
+    text = table([*head, "Laplace sd / sd"], shown, left=1 + batch)
+    text += _note(len(shown), len(entries), "rows")
+    for reason, where in reasons.items():
+        who = f" (observation {escaped(', '.join(dict.fromkeys(where)))})" if batch else ""
+        text += f"\n\n*Withheld*{who}: {escaped(reason)}."
+    return Markdown(text)
+
+
+def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
+    """Sum up one inversion: the modes that ``find_map`` found, or the draws of ``sample_posterior``, one row a number.
+
+    Parameters
+    ----------
+    tree : xarray.DataTree
+    rows : int
+        At most so many.
+    """
+    x = tree["posterior"].to_dataset()
+    batch = "observation" in x.dims
+    entries = [
+        (label, i, numbers.isel(observation=i) if batch else numbers)
+        for values in x.data_vars.values()
+        for label, numbers in components(values, [*SAMPLE, "observation"])
+        for i in range(x.sizes.get("observation", 1))
+    ]
+    labels = x["observation"].values if batch else [None]
+    by_map = tree.attrs["inversion"] == "map"
+    verdict = None if by_map else judge(tree)
+    ended = np.atleast_1d(tree["sample_stats"].to_dataset()["converged"].values.ravel()) if by_map else None
+    told = compare_free(tree) if not by_map else {}
+    shown = []
+    for label, i, numbers in [entries[k] for k in even(len(entries), rows)]:
+        cells = [escaped(label), *([escaped(labels[i])] if batch else [])]
+        if ended is not None:
+            cells.append(rounded(float(numbers.item())) if ended[i] else f"{WITHHELD}: the climb did not end")
+        elif verdict is not None and not verdict.ok[i]:
+            cells += [f"{WITHHELD}: {escaped(verdict.reason(i))}", "", ""]
+        else:
+            draws = numbers.values.ravel()
+            sd = draws.std(ddof=1) if draws.size > 1 else np.nan
+            error = sd / np.sqrt(told.get("ess", np.array([draws.size]))[i if told else 0])
+            low, high = np.quantile(draws, [0.05, 0.95])
+            cells += [
+                with_error(draws.mean(), error),
+                rounded(sd, error),
+                f"{rounded(low, error)} to {rounded(high, error)}",
+            ]
+        shown.append(cells)
+    head = ["x", *(["observation"] if batch else []), *(["MAP"] if by_map else ["mean", "sd", "90% interval"])]
+    return Markdown(table(head, shown, left=1 + batch) + _note(len(shown), len(entries), "rows"))
+
+
+def compare_free(tree: xr.DataTree) -> Mapping[str, np.ndarray]:
+    """The fewest effective draws of each observation: what the errors of its means are taken from."""
+    verdict = judge(tree)
+    total = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
+    return {"ess": np.where(verdict.ess > 0, verdict.ess, total if not verdict.judged else np.nan)}
+
+
+def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
+    """Sum up a batch: how the MAPs spread over the observations, and how one posterior draw of each does.
+
+    Parameters
+    ----------
+    map_tree, posterior_tree : xarray.DataTree
+        What ``find_map`` and ``sample_posterior`` returned for the same batch.
+    rows : int
+        At most so many numbers of x.
+    """
+    compared, verdict = compare(map_tree, posterior_tree), judge(posterior_tree)
+    modes, draws = map_tree["posterior"].to_dataset(), posterior_tree["posterior"].to_dataset()
+    prior = posterior_tree["prior"].to_dataset() if "prior" in posterior_tree.children else None
+    entries = []
+    for name, values in modes.data_vars.items():
+        both = zip(
+            components(values.isel(chain=0, draw=0), ["observation"]),
+            components(draws[name].isel(chain=0, draw=-1), ["observation"]),
+            components(compared[name], ["observation", "summary"]),
+            [None] * 10**6 if prior is None else components(prior[name], SAMPLE),
+            strict=False,
+        )
+        for (label, mode), (_, draw), (_, row), p0 in both:
+            offset = row.sel(summary="offset").values[verdict.ok]
+            ok = verdict.ok
+            sd = [np.std(v[ok], ddof=1) if ok.sum() > 1 else np.nan for v in (mode.values, draw.values)]
+            share = np.mean(np.abs(offset) > 1) if np.isfinite(offset).any() else np.nan
+            cells = [escaped(label), rounded(sd[0]), rounded(sd[1])]
+            cells += [] if p0 is None else [rounded(float(p0[1].std()))]
+            entries.append([*cells, "–" if np.isnan(share) else f"{share:.0%}"])
+    head = ["x", "sd of the MAPs", "sd of one draw each", *([] if prior is None else ["sd of the prior"])]
+    shown = [entries[k] for k in even(len(entries), rows)]
+    text = table([*head, "MAP more than 1 sd off the mean"], shown) + _note(len(shown), len(entries), "numbers")
+    lost = int((~verdict.ok).sum())
+    return Markdown(
+        text + (f"\n\n{lost} of {len(verdict.ok)} observations are left out: see the diagnostics." if lost else "")
+    )
+
+
+def diagnostics_table(posterior_tree: xr.DataTree, rows: int = 10) -> Markdown:
+    """List the observations whose draws are least to be trusted, worst first.
+
+    Parameters
+    ----------
+    posterior_tree : xarray.DataTree
+        What ``sample_posterior`` returned.
+    rows : int
+        At most so many.
+    """
+    verdict = judge(posterior_tree)
+    labels = posterior_tree["posterior"].coords.get("observation", np.array(["the only one"]))
+    order = np.lexsort([-verdict.r_hat, verdict.ok])[:rows]
+    lines = [
+        [
+            escaped(np.atleast_1d(labels)[i]),
+            f"{verdict.r_hat[i]:.3f}" if verdict.judged else "–",
+            f"{verdict.ess[i]:,.0f}" if verdict.judged else "–",
+            f"{verdict.diverged[i]:.1%}",
+            ("yes" if verdict.judged else "not judged: too few draws")
+            if verdict.ok[i]
+            else f"no: {escaped(verdict.reason(i))}",
+        ]
+        for i in order
+    ]
+    return Markdown(table(["observation", "R-hat", "effective draws", "diverging", "trusted"], lines))
+
+
+# --------------------------------------------------------------------------------------------------------------- chain
+
+
+def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markdown:
+    """Sum up the x that chains end with, beside draws of p0 where a run holds them.
+
+    Parameters
+    ----------
+    runs : mapping of str to xarray.DataTree
+        What ``reverse`` returned, by label.
+    rows : int
+        At most so many numbers of x, for each run.
+    """
+    entries: list[list[list[str]]] = []
+    several = len(runs) > 1
+    for label, run in runs.items():
+        x = run["posterior"].to_dataset()
+        prior = run["prior"].to_dataset() if "prior" in run.children else None
+        lines = []
+        for name, values in x.data_vars.items():
+            reference = [] if prior is None else [numbers for _, numbers in components(prior[name], SAMPLE)]
+            for i, (number, draws) in enumerate(components(values, SAMPLE)):
+                flat = draws.values.ravel()
+                flat = flat[np.isfinite(flat)]
+                n, sd = len(flat), flat.std(ddof=1) if len(flat) > 1 else np.nan
+                error = sd / np.sqrt(max(n, 1))
+                cells = [escaped(number), *([escaped(label)] if several else []), with_error(flat.mean(), error)]
+                cells.append(with_error(sd, sd / np.sqrt(2 * max(n, 1))))
+                if reference:
+                    known = reference[i].values.ravel()
+                    cells += [
+                        rounded(known.mean(), known.std() / np.sqrt(known.size)),
+                        rounded(known.std(), known.std() / np.sqrt(2 * known.size)),
+                    ]
+                else:
+                    cells += ["–", "–"]
+                lines.append(cells)
+        entries.append(lines)
+    total = len(entries[0])
+    shown = [lines[k] for k in even(total, rows) for lines in entries]
+    head = ["x", *(["run"] if several else []), "mean", "sd", "mean of p0 draws", "sd of p0 draws"]
+    return Markdown(table(head, shown, left=1 + several) + _note(min(total, rows), total, "numbers"))
+
+
+def levels_table(run: xr.DataTree, rows: int = 16) -> Markdown:
+    """List the levels of a chain: noise, work, and whether two halves of the trajectories agree.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+        What ``reverse`` returned, or what a ``ChainError`` holds.
+    rows : int
+        At most so many levels.
+    """
+    schedule = run["schedule"].to_dataset()
+    stats = run["level_stats"].to_dataset()
+    levels = stats["level"].values
+    extra = [name for name in ("evaluations", "acceptance_rate") if name in stats and stats[name].ndim == 1]
+    head = ["level", "alpha", "sigma", *[name.replace("_", " ") for name in extra], "lost", "p of two halves"]
+    lines = []
+    for k in even(len(levels), rows)[::-1]:
+        at, noise = stats.isel(level=k), schedule.sel(level=levels[k])
+        cells = [str(levels[k]), rounded(float(noise["alpha"])), rounded(float(noise["sigma"]))]
+        cells += [rounded(float(at[name])) for name in extra]
+        lines.append([*cells, str(int(at["lost"])), rounded(float(at["lineages_p_value"]), digits=2)])
+    return Markdown(table(head, lines, left=0) + _note(len(lines), len(levels), "levels"))
+
+
+# --------------------------------------------------------------------------------------------------------------- model
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A model's variables: label and kind by name, edges, and the plate each stands in."""
+
+    nodes: Mapping[str, tuple[str, str]]
+    edges: Sequence[tuple[str, str]]
+    plates: Mapping[str, str]
+
+
+def read_graph(mermaid: str) -> Graph | None:
+    r"""Read the Mermaid text that ``pm.model_to_mermaid`` writes; None where it is of another form.
+
+    Examples
+    --------
+    >>> read_graph("graph TD\nmu([mu ~ Normal])\nx([x ~ Normal])\nstyle x fill:#757575\nmu --> x").edges
+    [('mu', 'x')]
+    """
+    nodes: dict[str, tuple[str, str]] = {}
+    edges, plates, plate = [], {}, ""
+    for raw in mermaid.splitlines():
+        line = raw.strip()
+        if match := re.fullmatch(r"subgraph \"(.*)\"", line):
+            plate = match[1]
+        elif line == "end":
+            plate = ""
+        elif match := re.fullmatch(r"(\S+) --> (\S+)", line):
+            edges.append((match[1], match[2]))
+        elif match := re.fullmatch(r"style (\S+) .*", line):
+            if match[1] in nodes:
+                nodes[match[1]] = (nodes[match[1]][0], "observed")
+        elif match := re.fullmatch(r"([^\s@(\[]+)[(\[]+(.*?)[)\]]+", line):
+            label = match[2]
+            if match[1] == "level" or match[1].startswith("schedule::"):  # of a level prior: not the user's
+                continue
+            nodes[match[1]] = (
+                label,
+                "derived" if label.endswith(("~ Deterministic", "~ Data", "~ Potential")) else "free",
+            )
+        elif plate and line in nodes:
+            plates[line] = plate
+    return Graph(nodes, [edge for edge in edges if set(edge) <= nodes.keys()], plates) if nodes else None
+
+
+def draw_graph(run: xr.DataTree) -> Figure | None:
+    """Draw the graph of the model of a run, and the noise that makes o of its free variables.
+
+    Free variables are round and white, what is computed is square, what was observed is grey; o, which one step
+    observes, is green. In brackets: the dimensions and their sizes.
+    """
+    graph = read_graph(str(run.attrs.get("model_graph", "")))
+    if graph is None:
+        return None
+    nodes, edges = dict(graph.nodes), list(graph.edges)
+    for name in [name for name, (_, kind) in graph.nodes.items() if kind == "free"]:
+        nodes[f"o::{name}"] = (f"o of {name}", "noise")
+        edges.append((name, f"o::{name}"))
+    depth = _depths(nodes, edges)
+    rows: dict[int, list[str]] = {}
+    for name in nodes:
+        rows.setdefault(depth[name], []).append(name)
+    widest = max(map(len, rows.values()))
+    figure, axes = plt.subplots(figsize=(max(3.2, 2.1 * widest), 0.95 * len(rows) + 0.2))
+    axes.set_axis_off()
+    place = {}
+    for row, names in rows.items():
+        for i, name in enumerate(names):
+            place[name] = ((i + 0.5) / len(names) * widest, -float(row))
+    for start, end in edges:
+        axes.annotate(
+            "",
+            place[end],
+            place[start],
+            arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 16, "shrinkB": 16},
+        )
+    colors = {"free": "#ffffff", "derived": "#f0f0f0", "observed": "#c9c9c9", "noise": "#d7efe6"}
+    for name, (label, kind) in nodes.items():
+        text = f"{label}\n[{graph.plates[name]}]" if name in graph.plates else label
+        shape = "square" if kind == "derived" else "round"
+        box = {"boxstyle": f"{shape},pad=0.4", "facecolor": colors[kind], "edgecolor": "#333333"}
+        axes.text(*place[name], text, ha="center", va="center", fontsize=9, bbox=box, parse_math=False)
+    axes.set_xlim(-0.1, widest + 0.1)
+    axes.set_ylim(-len(rows) + 0.5, 0.5)
+    return figure
+
+
+def _depths(nodes: Iterable[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
+    depth = dict.fromkeys(nodes, 0)
+    for _ in depth:
+        for start, end in edges:
+            depth[end] = max(depth[end], depth[start] + 1)
+    return depth
