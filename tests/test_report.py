@@ -98,17 +98,32 @@ def test_the_theme_button_and_the_folded_code_work(pages, chromium):
     assert (seen.errors, seen.requests) == ([], [])
 
 
+TABS = r"""---
+title: Tabs
+---
+
+::: {.panel-tabset}
+## One
+
+first
+
+## Two \<b\>
+
+second
+:::
+"""
+
+
 def test_tabs_work_by_keyboard(tmp_path, chromium):
     source = tmp_path / "a.qmd"
-    text = f"---\ntitle: Tabs\n---\n\n::: {{.panel-tabset}}\n## One\nfirst\n\n## {EVIL.replace('|', '')}\nsecond\n:::\n"
-    source.write_text(text.replace("`*_$", ""))
+    source.write_text(TABS)
     with opened(chromium, render(source, tmp_path / "a.html")) as (page, seen):
         assert page.locator("text=first").is_visible()
         assert not page.locator("text=second").is_visible()
         page.locator(".tabset input").first.focus()
         page.keyboard.press("ArrowRight")
         assert page.locator("text=second").is_visible()
-        assert "<script>" in page.locator(".tabset label").nth(1).inner_text()
+        assert page.locator(".tabset label").nth(1).inner_text() == "Two <b>"
     assert (seen.errors, seen.requests) == ([], [])
 
 
@@ -153,13 +168,14 @@ def test_digits_follow_the_error(value, error, said):
 
 
 def test_names_of_users_are_shown_and_not_run(tmp_path, chromium):
-    with pm.Model(coords={EVIL: ["$\\frac", "<b>"]}) as prior:
-        pm.Normal(EVIL, dims=EVIL)
+    name = EVIL.replace("/", "")  # PyMC takes no slash
+    with pm.Model(coords={name: ["$\\frac", "<b>"]}) as prior:
+        pm.Normal(name, dims=name)
         pm.Normal("$a$")
-    o = {EVIL: [1.0, 2.0], "$a$": 1.0}
+    o = {name: [1.0, 2.0], "$a$": 1.0}
     run = {"posterior": bd.sample_posterior(prior, o, sigma=2, draws=100, tune=50, **QUIET)}
     with opened(chromium, write_report(run, tmp_path / "a.html")) as (page, seen):
-        assert "<script>alert('x')</script>|`*_$" in page.inner_text("table >> nth=0")
+        assert f"{name}[$\\frac]" in page.inner_text("table >> nth=0")
     assert (seen.errors, seen.requests) == ([], [])
 
 
@@ -189,7 +205,7 @@ def test_quarto_is_used_where_it_is_and_gets_the_same_source(tmp_path, monkeypat
     assert arguments[:2] == ["render", "with.qmd"]
     assert "embed-resources:true" in arguments
     stub.write_text("#!/bin/sh\necho 'no such format' >&2\nexit 3\n")
-    with pytest.raises(ReportError, match="quarto could not render .*: no such format"):
+    with pytest.raises(ReportError, match=r"quarto could not render .*: no such format"):
         write_report(run, tmp_path / "never.html")
     stub.write_text(
         '#!/bin/sh\nwhile [ "$1" != --output-dir ]; do shift; done\necho "<img src=a.png>" > "$2/page.html"\n'

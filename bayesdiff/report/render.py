@@ -327,7 +327,7 @@ def _execute(
         notebook, km=manager, timeout=None, resources={"metadata": {"path": str(source.resolve().parent)}}
     )
     try:
-        client.execute(env=dict(environment))
+        client.execute(env=dict(environment), cleanup_kc=True)
     except CellExecutionError as error:
         raise ReportError(_where(error, parts, notebook, source)) from error
     except DeadKernelError as error:

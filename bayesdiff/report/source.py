@@ -170,7 +170,7 @@ def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> 
     setup = f"import bayesdiff as bd\nfrom bayesdiff.report import show\n\n{load_code}"
     head = [
         "---",
-        f"title: {json.dumps(title or _title(parts, chain), ensure_ascii=False)}",
+        f"title: {json.dumps(_title(parts, chain) if title is None else escaped(title), ensure_ascii=False)}",
         "lang: en",
         f"date: {str(next(iter(parts.values())).attrs.get('created_at', ''))[:10] or 'undated'}",
         "abstract: |",
