@@ -178,7 +178,9 @@ def build_parser() -> argparse.ArgumentParser:
     explore.add_argument(
         "-o", "--out", type=Path, default=Path("explore.html"), metavar="PAGE.html", help="default: explore.html"
     )
-    explore.add_argument("--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same page")
+    explore.add_argument(
+        "--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same page"
+    )
     explore.add_argument("--no-progress", action="store_true", help="show no progress bar")
     return parser
 
@@ -348,9 +350,7 @@ def explore_command(args: argparse.Namespace) -> None:
             model = call_prior(module, path)
             about = (module.__doc__ or "").strip().partition("\n")[0]
         with _refusals(str(path)):
-            found = explore(
-                model, random_seed=args.seed, progressbar=not args.no_progress and sys.stderr.isatty()
-            )
+            found = explore(model, random_seed=args.seed, progressbar=not args.no_progress and sys.stderr.isatty())
         seen.append({"title": path.stem, "about": about, **found})
     with _refusals():
         write_page(args.out, page(seen, seed=args.seed))

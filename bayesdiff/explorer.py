@@ -174,8 +174,8 @@ def grid(prior: CompiledPrior, random_seed: int = 1) -> tuple[np.ndarray, np.nda
             break
     else:
         raise ValueError(
-            f"the mass of {name} lies between {low:.3g} and {high:.3g}, and its narrowest mode is {narrowest:.3g} wide: "
-            f"an even grid would need {count:,} points, and the page bears {MOST:,}; write a prior with lighter tails, "
+            f"the mass of {name} lies between {low:.3g} and {high:.3g}, and its narrowest mode is {narrowest:.3g} "
+            f"wide: an even grid would need {count:,} points, and the page bears {MOST:,}; write a prior with lighter tails, "
             "or with wider modes"
         )
     x = np.linspace(low, high, count + 1)
@@ -188,8 +188,8 @@ def grid(prior: CompiledPrior, random_seed: int = 1) -> tuple[np.ndarray, np.nda
         apart = float(np.abs(theirs - cumulated).max())
         if apart > 2.7 / np.sqrt(len(drawn)) + float(np.exp(on_grid.max()) * (x[1] - x[0])):
             raise ValueError(
-                f"draws of {name} are not distributed as its density says: their distribution functions are {apart:.2g} "
-                "apart; a mode is too narrow to be found, or draws and density differ"
+                f"draws of {name} are not distributed as its density says: their distribution functions are "
+                f"{apart:.2g} apart; a mode is too narrow to be found, or draws and density differ"
             )
     return x, np.maximum(on_grid, -1e4), narrowest
 
@@ -256,7 +256,8 @@ def _narrowest(points: np.ndarray, logp: np.ndarray) -> float:
     widths = []
     seen = np.flatnonzero(logp > logp.max() - 9)
     for i in seen:
-        if logp[i] < logp[max(i - 1, 0)] or logp[i] < logp[min(i + 1, len(logp) - 1)]:
+        # A mode, or the left end of a plateau.
+        if (i > 0 and logp[i] <= logp[i - 1]) or logp[i] < logp[min(i + 1, len(logp) - 1)]:
             continue
         fallen = logp < logp[i] - 0.5
         above = logp > logp[i] + 1e-9

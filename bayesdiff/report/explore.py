@@ -26,7 +26,8 @@ def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
     Parameters
     ----------
     priors : sequence of mapping
-        One for each prior: ``title`` and ``about``, texts of any kind, and what ``bayesdiff.explorer.explore`` returned.
+        One for each prior: ``title`` and ``about``, texts of any kind, and what ``bayesdiff.explorer.explore``
+        returned.
     seed : int
         Of the numbers that the page draws.
 
@@ -76,7 +77,9 @@ def check_page(path: Path) -> None:
         with open(path, "rb") as file:
             ours = file.read(len(_MARK)) == _MARK.encode()
         if not ours:
-            raise FileExistsError(f"{path} is not a page of bayesdiff explore, so it is not replaced; choose another -o")
+            raise FileExistsError(
+                f"{path} is not a page of bayesdiff explore, so it is not replaced; choose another -o"
+            )
     folder = path.parent
     if not folder.is_dir():
         raise FileNotFoundError(f"there is no folder {folder} for {path.name}; make it, or choose another -o")
