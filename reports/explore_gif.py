@@ -6,6 +6,7 @@ It needs a Chromium on PATH, Playwright and Pillow.
 """
 
 import io
+import itertools
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ sys.path.append(str(HERE.parent / "tests"))
 from browser import browser, opened  # noqa: E402
 
 WIDTH, HEIGHT = 720, 560
-COLOURS = 48
+COLOURS = 128
 
 
 def frames():
@@ -28,7 +29,7 @@ def frames():
     def glide(*stops, count):
         ends = np.array(stops, float)
         share = (1 - np.cos(np.linspace(0, np.pi, count, endpoint=False))) / 2
-        return [tuple(a + (b - a) * s) for a, b in zip(ends[:-1], ends[1:], strict=True) for s in share]
+        return [tuple(a + (b - a) * s) for a, b in itertools.pairwise(ends) for s in share]
 
     # The second number is log10 sigma, so that noise grows evenly on the slider.
     way = [(-2.5, -0.3), (2.2, -0.3), (2.2, 0.15), (-1.0, 0.3), (4.0, 1.0), (-2.5, -0.3)]
@@ -43,8 +44,13 @@ def main(page_file: str | None = None) -> None:
             command = [sys.executable, "-m", "bayesdiff.cli", "explore", "models/mixture.py", "-o", str(file)]
             subprocess.run(command, check=True, cwd=HERE.parent)
         images = []
-        with browser() as chromium, opened(chromium, file, width=WIDTH, height=900, fragment="prior=mixture") as (page, _):
-            page.add_style_tag(content="body { padding: 12px 16px } header, .chooser, #about, body > p { display: none }")
+        with (
+            browser() as chromium,
+            opened(chromium, file, width=WIDTH, height=900, fragment="prior=mixture") as (page, _),
+        ):
+            page.add_style_tag(
+                content="body { padding: 12px 16px } header, .chooser, #about, body > p { display: none }"
+            )
             page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
             for o, sigma in frames():
                 page.evaluate(f"location.hash = 'prior=mixture&o={o:.4f}&sigma={sigma:.4f}'")
