@@ -167,16 +167,16 @@ def grid(prior: CompiledPrior, random_seed: int = 1) -> tuple[np.ndarray, np.nda
         )
     narrowest = _narrowest(points, logp)
     for beyond in BEYOND:
-        low = points[max(np.searchsorted(below, beyond, "right") - 1, 0)]
-        high = points[min(np.searchsorted(below, 1 - beyond), len(points) - 1)]
+        low = points[max(int(np.searchsorted(below, beyond, "right")) - 1, 0)]
+        high = points[min(int(np.searchsorted(below, 1 - beyond)), len(points) - 1)]
         count = 2 ** int(np.ceil(np.log2(max(FEWEST, IN_A_WIDTH * (high - low) / narrowest))))
         if count <= MOST:
             break
     else:
         raise ValueError(
-            f"the mass of {name} lies between {low:.3g} and {high:.3g}, and its narrowest mode is {narrowest:.3g} wide: "
-            f"an even grid would need {count:,} points, and the page bears {MOST:,}; write a prior with lighter tails, "
-            "or with wider modes"
+            f"the mass of {name} lies between {low:.3g} and {high:.3g}, and its narrowest mode is {narrowest:.3g} "
+            f"wide: an even grid would need {count:,} points, and the page bears {MOST:,}; write a prior with lighter "
+            "tails, or with wider modes"
         )
     x = np.linspace(low, high, count + 1)
     on_grid = _logp(prior, x)
@@ -188,8 +188,8 @@ def grid(prior: CompiledPrior, random_seed: int = 1) -> tuple[np.ndarray, np.nda
         apart = float(np.abs(theirs - cumulated).max())
         if apart > 2.7 / np.sqrt(len(drawn)) + float(np.exp(on_grid.max()) * (x[1] - x[0])):
             raise ValueError(
-                f"draws of {name} are not distributed as its density says: their distribution functions are {apart:.2g} "
-                "apart; a mode is too narrow to be found, or draws and density differ"
+                f"draws of {name} are not distributed as its density says: their distribution functions are "
+                f"{apart:.2g} apart; a mode is too narrow to be found, or draws and density differ"
             )
     return x, np.maximum(on_grid, -1e4), narrowest
 
@@ -219,22 +219,21 @@ def _search(prior: CompiledPrior, drawn: np.ndarray | None) -> tuple[np.ndarray,
             f"the density of {prior.layout.labels[0]} is 0 wherever it was looked at, around {start:.3g}; write an "
             "initval where it is not"
         )
-    for round_ in range(60):
+    for _ in range(200):
         mass, below = _cumulated(points, logp)
         gap = np.diff(points)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore"):  # -inf minus -inf
             steep = np.abs(np.diff(logp)) > 0.5
+        # Where the mass is: its bulk, its cliffs, and its tails down to 1e-11.
         wanted = (mass > 2e-3) | (steep & (mass > 1e-6)) | (mass > 1e-2 * np.minimum(below[1:], 1 - below[:-1]))
-        # A mode between two points is not seen from far off: the range of the mass is looked at evenly as well.
-        inside = (below[1:] > 1e-6) & (below[:-1] < 1 - 1e-6)
-        hull = gap[inside].sum()
-        wanted |= inside & (gap > hull / 4096) & (round_ >= 10)
-        wanted &= (gap > 1e-12 * np.maximum(np.abs(points[1:]), hull)) & (mass > 0) | (inside & (gap > hull / 4096))
         wanted &= (below[1:] > 1e-11) & (below[:-1] < 1 - 1e-11)
+        wanted &= gap > 1e-12 * np.maximum(np.abs(points[1:]), np.abs(points[:-1]))
         if not wanted.any():
-            if round_ >= 10:
-                break
-            continue
+            # A mode between two points is not seen from far off: the range of the mass is looked at evenly as well.
+            inside = (below[1:] > 1e-6) & (below[:-1] < 1 - 1e-6)
+            wanted = inside & (gap > gap[inside].sum() / 4096)
+        if not wanted.any():
+            break
         new = (points[:-1] + gap / 2)[wanted]
         order = np.argsort(np.concatenate([points, new]), kind="stable")
         logp = np.concatenate([logp, _logp(prior, new)])[order]
@@ -255,8 +254,9 @@ def _narrowest(points: np.ndarray, logp: np.ndarray) -> float:
     """How far it is, at the nearest, from a mode to where its density has fallen by e^-.5."""
     widths = []
     seen = np.flatnonzero(logp > logp.max() - 9)
-    for i in seen:
-        if logp[i] < logp[max(i - 1, 0)] or logp[i] < logp[min(i + 1, len(logp) - 1)]:
+    for i in map(int, seen):
+        # A mode, or the left end of a plateau.
+        if (i > 0 and logp[i] <= logp[i - 1]) or logp[i] < logp[min(i + 1, len(logp) - 1)]:
             continue
         fallen = logp < logp[i] - 0.5
         above = logp > logp[i] + 1e-9

@@ -45,7 +45,9 @@ def folder(tmp_path, monkeypatch):
 # ------------------------------------------------------------------------------------------------------- what it costs
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["run", "--help"], ["demo", "--help"], ["run"]])
+@pytest.mark.parametrize(
+    "args", [["--help"], ["--version"], ["run", "--help"], ["demo", "--help"], ["explore", "--help"], ["run"]]
+)
 def test_asking_imports_nothing_heavy(args):
     code = f"""
 import sys

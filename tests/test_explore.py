@@ -33,10 +33,15 @@ def nasty():
 
 
 @pytest.fixture(scope="module")
-def explored():
+def compiled():
+    return bd.compile_prior(mixture.prior())
+
+
+@pytest.fixture(scope="module")
+def explored(compiled):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(explorer, "LEVELS", LEVELS)
-        seen = {"mixture": explorer.explore(mixture.prior(), random_seed=1, progressbar=False)}
+        seen = {"mixture": explorer.explore(compiled, random_seed=1, progressbar=False)}
         patch.setattr(explorer, "draw", explorer.mode)  # a sampler takes seconds to compile: one prior is enough
         for title, prior in (("gaussian", gaussian.prior()), ("nasty", nasty())):
             seen[title] = explorer.explore(prior, random_seed=1, progressbar=False)
@@ -80,6 +85,15 @@ def settle(page):
     page.evaluate(
         "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))"
     )
+
+
+def until(page, expression):
+    """Wait until something is true. Playwright's own waiting makes scripts of text, which the page forbids."""
+    for _ in range(200):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"still not so: {expression}")
 
 
 def table(page):
@@ -297,8 +311,8 @@ def test_the_chain_plays_to_its_end(visit):
     page = visit("prior=gaussian&view=chain&level=2")
     page.click("#play")
     assert page.text_content("#play") == "pause"
-    page.wait_for_function("document.getElementById('level-said').textContent === 'k = 0'")
-    page.wait_for_function("document.getElementById('play').textContent === 'play'")
+    until(page, "document.getElementById('level-said').textContent === 'k = 0'")
+    until(page, "document.getElementById('play').textContent === 'play'")
     assert page.is_disabled("#next")
 
 
@@ -308,7 +322,7 @@ def test_an_address_holds_the_state(visit):
     page.fill("#o-number", "-0.5")
     page.press("#o-number", "Enter")
     page.click("#theme")
-    page.wait_for_function("location.hash.includes('o=-0.5') && location.hash.includes('theme=dark')")
+    until(page, "location.hash.includes('o=-0.5') && location.hash.includes('theme=dark')")
     again = visit(page.evaluate("location.hash.slice(1)"))
     assert table(again) == table(page)
     assert again.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(22, 24, 27)"
@@ -417,14 +431,12 @@ def test_the_command_writes_one_small_file(folder, capsys, monkeypatch):
     assert [prior["about"] for prior in data["priors"]] == ["The article's prior: one Gaussian number."]
 
 
-def test_the_same_seed_gives_the_same_bytes(folder):
-    prior = bd.compile_prior(gaussian.prior())
-    one, two, other = (
-        page_of([{"title": "a", **explorer.explore(prior, random_seed=seed, progressbar=False)}], seed=seed)
-        for seed in (3, 3, 4)
-    )
-    assert one == two
-    assert one != other
+def test_the_same_seed_gives_the_same_bytes(compiled, explored, monkeypatch):
+    monkeypatch.setattr(explorer, "LEVELS", LEVELS)
+    again, other = (explorer.explore(compiled, random_seed=seed, progressbar=False) for seed in (1, 2))
+    first, second, third = (page_of([{"title": "a", **seen}], seed=1) for seen in (explored["mixture"], again, other))
+    assert first == second
+    assert first != third
 
 
 TWO = "import pymc as pm\ndef prior():\n    with pm.Model() as m:\n        pm.Normal('x', shape=2)\n    return m\n"

@@ -26,7 +26,8 @@ def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
     Parameters
     ----------
     priors : sequence of mapping
-        One for each prior: ``title`` and ``about``, texts of any kind, and what ``bayesdiff.explorer.explore`` returned.
+        One for each prior: ``title`` and ``about``, texts of any kind, and what ``bayesdiff.explorer.explore``
+        returned.
     seed : int
         Of the numbers that the page draws.
 
