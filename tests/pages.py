@@ -7,8 +7,10 @@ import types
 from dataclasses import dataclass
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 
+mpl.use("agg")
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 
 
@@ -47,7 +49,8 @@ def execute(name, folder, monkeypatch):
     Gives what each labelled cell showed (the value of its last line, the number of its figures), and the page's names.
     """
     shown = types.SimpleNamespace(Markdown=str, HTML=str)  # the tests need no IPython
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(display=shown))
+    shell = types.SimpleNamespace(display=shown, get_ipython=lambda: None)  # matplotlib asks for the second
+    monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
     monkeypatch.chdir(folder)
     names, results = {}, {}
@@ -66,7 +69,7 @@ def execute(name, folder, monkeypatch):
 
 
 def problems(text):
-    """What a page lacks: options of figures and tables, labels that it refers to, or that nothing refers to twice."""
+    """What a page lacks: options of figures and tables, labels that it refers to; and labels that are there twice."""
     found, labels = [], [cell.label for cell in cells(text) if cell.label]
     for cell in cells(text):
         needed = {"fig": ("fig-cap", "fig-alt"), "tbl": ("tbl-cap",)}.get(cell.label.split("-")[0], ())
