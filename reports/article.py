@@ -200,6 +200,7 @@ def study(
             "spread": SPREAD,
             "cat_split": CAT_SPLIT,
             "above": float(mixture.WEIGHTS @ norm.sf(SPLIT, mixture.MEANS, np.sqrt(mixture.VARIANCES))),
+            "mixture_sd": float(np.sqrt(mixture.exact(0.0, 1.0, 1e9)["variance"])),  # an o that says nothing
             "cats_above": float(STEP * np.exp(log_p0[GRID > CAT_SPLIT]).sum()),
             "versions": {"python": python_version()} | {name: version(name) for name in packages},
             "machine": machine(),

@@ -1,0 +1,81 @@
+"""Read a .qmd: its cells, the options of each, its expressions in the text, and what it refers to."""
+
+import ast
+import re
+import sys
+import types
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+mpl.use("agg")
+REPORTS = Path(__file__).resolve().parents[1] / "reports"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The code of a cell and its ``#|`` options, as text."""
+
+    code: str
+    options: dict[str, str]
+
+    @property
+    def label(self) -> str:
+        return self.options.get("label", "")
+
+
+def parts(text):
+    """The cells of a page and, between them, its text, in their order."""
+    found = []
+    for i, part in enumerate(re.split(r"^```\{python\}\n(.*?)^```$", text, flags=re.M | re.S)):
+        if i % 2 == 0:
+            found.append(part)
+            continue
+        lines = part.splitlines()
+        options = dict(re.match(r"#\| ([\w-]+): (.*)", line).groups() for line in lines if line.startswith("#|"))
+        found.append(Cell("\n".join(line for line in lines if not line.startswith("#|")), options))
+    return found
+
+
+def cells(text):
+    return [part for part in parts(text) if isinstance(part, Cell)]
+
+
+def execute(name, folder, monkeypatch):
+    """Run a page's cells and the expressions in its text, in their order, in a folder that holds its run.
+
+    Gives what each labelled cell showed (the value of its last line, the number of its figures), and the page's names.
+    """
+    shown = types.SimpleNamespace(Markdown=str, HTML=str)  # the tests need no IPython
+    shell = types.SimpleNamespace(display=shown, get_ipython=lambda: None)  # matplotlib asks for the second
+    monkeypatch.setitem(sys.modules, "IPython", shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", shown)
+    monkeypatch.chdir(folder)
+    names, results = {}, {}
+    for part in parts((REPORTS / name).read_text(encoding="utf-8")):
+        if not isinstance(part, Cell):
+            for expression in re.findall(r"`\{python\}\s+([^`]+)`", part):
+                assert "nan" not in str(eval(expression, names)), expression
+            continue
+        body = ast.parse(part.code)
+        last = body.body.pop() if body.body and isinstance(body.body[-1], ast.Expr) else None
+        exec(compile(body, part.label, "exec"), names)
+        value = eval(compile(ast.Expression(last.value), part.label, "eval"), names) if last else None
+        results[part.label] = value, len(plt.get_fignums())
+        plt.close("all")
+    return results, names
+
+
+def problems(text):
+    """What a page lacks: options of figures and tables, labels that it refers to; and labels that are there twice."""
+    found, labels = [], [cell.label for cell in cells(text) if cell.label]
+    for cell in cells(text):
+        needed = {"fig": ("fig-cap", "fig-alt"), "tbl": ("tbl-cap",)}.get(cell.label.split("-")[0], ())
+        found += [f"{cell.label} has no {option}" for option in needed if not cell.options.get(option)]
+    prose = "".join(part for part in parts(text) if isinstance(part, str))
+    labels += re.findall(r"\{#((?:eq|sec)-[\w-]+)\}", prose)
+    found += [f"{label} is there twice" for label in set(labels) if labels.count(label) > 1]
+    referred = set(re.findall(r"@((?:fig|tbl|eq|sec)-[\w-]+)", prose))
+    return found + [f"@{label} is nowhere" for label in sorted(referred - set(labels))]
