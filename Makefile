@@ -1,7 +1,7 @@
 # Every target does its own set-up, once: see .ci/setup. ARGS is handed on, as in `make test ARGS="-k step -x"`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: setup demo test lint bench constraints clean help
+.PHONY: setup demo test lint bench reports constraints clean help
 .NOTPARALLEL:
 
 python := .venv/bin/python
@@ -22,6 +22,25 @@ lint: .venv/.ready-lint  ## check style and types
 bench: .venv/.ready-bench  ## measure speed and print the table
 	$(python) -m pytest -m bench -o norecursedirs=__pycache__ tests $(ARGS)
 
+studies := article small_steps families gallery
+
+reports: $(studies:%=reports/%.html) reports/explore.html reports/index.html  ## make the studies' runs and pages, some 20 minutes; open reports/index.html
+
+# The study of small steps takes as long as all others: here with half the trajectories, by its script with all.
+reports/small_steps.zarr: options := --trajectories 256
+
+reports/%.zarr: reports/%.py .venv/.ready-test
+	$(python) $< --out $@ $(options)
+
+reports/%.html: reports/%.qmd reports/%.zarr
+	.venv/bin/bayesdiff report $< -o $@
+
+reports/index.html: reports/index.qmd .venv/.ready-test
+	.venv/bin/bayesdiff report $< -o $@
+
+reports/explore.html: models/gaussian.py models/mixture.py .venv/.ready-test
+	.venv/bin/bayesdiff explore models/gaussian.py models/mixture.py -o $@
+
 setup: .venv/.ready-dev  ## everything a developer needs, in .venv
 
 constraints: .tools/bin/uv  ## renew constraints.txt after a change in pyproject.toml (ARGS=--upgrade: all versions)
@@ -29,8 +48,8 @@ constraints: .tools/bin/uv  ## renew constraints.txt after a change in pyproject
 	    --no-emit-package bayesdiff --no-emit-index-url --no-annotate --no-header --quiet \
 	    --output-file constraints.txt $(ARGS)
 
-clean:  ## remove the environments, the caches and the demo
-	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .benchmarks bayesdiff-demo
+clean:  ## remove the environments, the caches, the demo and the reports
+	rm -rf .venv .tools .mypy_cache .pytest_cache .ruff_cache .benchmarks bayesdiff-demo reports/*.html reports/*.zarr
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile

@@ -169,8 +169,8 @@ def test_digits_follow_the_error(value, error, said):
 
 def test_names_of_users_are_shown_and_not_run(tmp_path, chromium):
     name = EVIL.replace("/", "")  # PyMC takes no slash
-    with pm.Model(coords={name: ["$\\frac", "<b>"]}) as prior:
-        pm.Normal(name, dims=name)
+    with pm.Model(coords={f"{name} too": ["$\\frac", "<b>"]}) as prior:
+        pm.Normal(name, dims=f"{name} too")
         pm.Normal("$a$")
     o = {name: [1.0, 2.0], "$a$": 1.0}
     run = {"posterior": bd.sample_posterior(prior, o, sigma=2, draws=100, tune=50, **QUIET)}
