@@ -29,6 +29,7 @@ reports: $(studies:%=reports/%.html) reports/explore.html reports/index.html  ##
 # The study of small steps takes as long as all others: here with half the trajectories, by its script with all.
 reports/small_steps.zarr: options := --trajectories 256
 
+.PRECIOUS: reports/%.zarr
 reports/%.zarr: reports/%.py .venv/.ready-test
 	$(python) $< --out $@ $(options)
 
