@@ -49,8 +49,6 @@ def execute(name, folder, monkeypatch):
     Gives what each labelled cell showed (the value of its last line, the number of its figures), and the page's names.
     """
     shown = types.SimpleNamespace(Markdown=str, HTML=str)  # the tests need no IPython
-    shell = types.SimpleNamespace(display=shown, get_ipython=lambda: None)  # matplotlib asks for the second
-    monkeypatch.setitem(sys.modules, "IPython", shell)
     monkeypatch.setitem(sys.modules, "IPython.display", shown)
     monkeypatch.chdir(folder)
     names, results = {}, {}
