@@ -54,6 +54,7 @@ def test_every_reference_is_resolved():
     assert problems(PAGE) == []
 
 
+@pytest.mark.slow  # some eighty seconds: ten models are compiled
 def test_the_page_runs_on_the_quick_run(folder, monkeypatch):
     shown, names = execute("gallery.qmd", folder, monkeypatch)
     for label, (_, figures) in shown.items():
@@ -62,6 +63,7 @@ def test_the_page_runs_on_the_quick_run(folder, monkeypatch):
     assert len(names["gif"]) < 500_000
 
 
+@pytest.mark.slow  # some eighty seconds: ten models are compiled
 def test_the_run_is_what_the_page_says(folder):
     run = bd.load(folder / "gallery.zarr")
     x = run["plane"]["draws"]["posterior"]["x"].values.reshape(-1, 2)
