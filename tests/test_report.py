@@ -292,6 +292,7 @@ def test_bad_input_is_said_before_anything_is_made(step, chain, tmp_path):
         (step["map"], "a.pdf", ValueError, r"must end in \.html .* or in \.qmd"),
         (3, "a.html", TypeError, "The run is a int"),
         ({"a": 3}, "a.html", TypeError, "'a' of the run is a int"),
+        ({"a/b": chain}, "a.html", ValueError, "'a/b' cannot be the label of a run"),
         (tree({}), "a.html", ValueError, "is not a run that can be reported"),
         ({"a": step["map"], "b": chain}, "a.html", ValueError, "is not a run that can be reported"),
     ):
@@ -343,7 +344,6 @@ def test_a_missing_extra_is_named(step, tmp_path, monkeypatch):
         ("<style>a { background: url(https://b.c/d) }</style>", "a style fetches"),
         ("<style>@import 'x.css';</style>", "a style fetches"),
         ('<a href="#gone">x</a>', "the link #gone leads nowhere"),
-        ('<p id="a"></p><p id="a"></p>', "the id a is used twice"),
         ("<figure></figure>", "a figure has no caption"),
         ("<p>?@fig-a</p>", "@fig-a is not resolved"),
     ],

@@ -41,7 +41,6 @@ def problems_of(text: str) -> list[str]:
     if not reader.title.strip():
         found.append("the page has no title")
     found += [f"the link #{name} leads nowhere" for name in reader.links if name not in reader.ids]
-    found += [f"the id {name} is used twice" for name in reader.twice]
     return list(dict.fromkeys(found))
 
 
@@ -51,7 +50,6 @@ class _Reader(HTMLParser):
         self.found: list[str] = []
         self.links: list[str] = []
         self.ids: set[str] = set()
-        self.twice: list[str] = []
         self.title = ""
         self.language = False
         self.inside: list[str] = []
@@ -78,8 +76,6 @@ class _Reader(HTMLParser):
         if "quarto-unresolved-ref" in attributes.get("class", ""):
             self.found.append("a reference is not resolved")
         if own := attributes.get("id"):
-            if own in self.ids:
-                self.twice.append(own)
             self.ids.add(own)
 
     def handle_endtag(self, tag: str) -> None:

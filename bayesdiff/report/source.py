@@ -124,6 +124,8 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
     elif isinstance(run, Mapping):
         parts = {str(name): part for name, part in run.items()}
         for name, part in parts.items():
+            if "/" in name or not name:  # a path, to a DataTree
+                raise ValueError(f"{name!r} cannot be the label of a run; write one without a slash.")
             if not isinstance(part, xr.DataTree):
                 raise TypeError(
                     f"{name!r} of the run is a {type(part).__name__}. Pass what find_map and the like returned."
