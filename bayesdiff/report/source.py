@@ -301,10 +301,9 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     yield "# MAP and posterior {#sec-compare}" if both else "# What came out {#sec-compare}"
     if both:
         yield (
-            "The MAP is one number, the highest point of p(x | o). The posterior says where x is likely to be. "
-            "The share "
-            "below the MAP is 1/2 and the offset 0 where the two agree; the Laplace sd is that of a Gaussian at "
-            "the mode."
+            "The MAP is one number, the highest point of p(x | o). The posterior says where x is likely to be. The "
+            "share below the MAP is 1/2 and the offset 0 where the two agree; the Laplace sd is that of a Gaussian "
+            "at the mode."
         )
         yield _table(
             "compare",
@@ -339,9 +338,8 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     if both and n is not None and n > 1:
         yield "# All observations together {#sec-all}"
         yield (
-            "If the o came from the model, one posterior draw for each is a draw of the prior again. The modes "
-            "are not: "
-            "they lie closer together. @tbl-all says how close."
+            "If the o came from the model, one posterior draw for each is a draw of the prior again. The modes are "
+            "not: they lie closer together. @tbl-all says how close."
         )
         yield _table(
             "all",
@@ -370,8 +368,7 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         )
         yield (
             "R-hat compares the chains with each other: 1 means that they agree. Effective draws are how many "
-            "independent "
-            "ones would tell as much. A mode that no chain reached is seen by neither."
+            "independent ones would tell as much. A mode that no chain reached is seen by neither."
         )
     if "map" in parts:
         stats = parts["map"]["sample_stats"].to_dataset()
@@ -379,8 +376,8 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         if np.isfinite(agreed).any():
             yield (
                 f"Of {int(np.nanmax(starts))} climbs to the mode, {int(np.nanmin(agreed))} ended there at least, "
-                f"{rounded(float(np.nanmedian(agreed)))} in the median. It cannot be proved that no higher one "
-                f"was missed."
+                f"{rounded(float(np.nanmedian(agreed)))} in the median. It cannot be proved that no higher one was "
+                f"missed."
             )
     yield from _evidence(parts)
 
@@ -406,15 +403,14 @@ def _step_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, bool]:
         elif failed:
             worst = int(np.argmax(np.where(verdict.ok, -np.inf, np.nan_to_num(verdict.r_hat, posinf=1e9))))
             words.append(
-                f"No: the draws of {failed} of {n} observations are not to be trusted, and their numbers are withheld. "
-                f"The worst is observation {worst}: {verdict.reason(worst)}."
+                f"No: the draws of {failed} of {n} observations are not to be trusted, and their numbers are "
+                f"withheld. The worst is observation {worst}: {verdict.reason(worst)}."
             )
             fine = False
         else:
             words.append(
-                f"The draws {'of all ' + str(n) + ' observations ' if n > 1 else ''}can be trusted, as far as "
-                f"the chains "
-                f"can tell: R-hat is at most {verdict.r_hat.max():.3f} (limit {verdict.most:.2f}), "
+                f"The draws {'of all ' + str(n) + ' observations ' if n > 1 else ''}can be trusted, as far as the "
+                f"chains can tell: R-hat is at most {verdict.r_hat.max():.3f} (limit {verdict.most:.2f}), "
                 f"{verdict.ess.min():,.0f} draws or more are effective ({verdict.fewest:.0f} are needed)."
             )
     if "map" in parts:
@@ -496,8 +492,8 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     )
     yield _figure(
         "schedule",
-        "The noise by level. The signal-to-noise ratio falls with every level; at the last one hardly any "
-        "signal is left.",
+        "The noise by level. The signal-to-noise ratio falls with every level; at the last one hardly any signal is "
+        "left.",
         "Lines over the level: alpha, sigma, and the signal-to-noise ratio, which falls.",
         "bd.plot_schedule(next(iter(runs.values())));",
     )
@@ -508,9 +504,8 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         yield "# From noise to x {#sec-path}"
         yield _figure(
             "path",
-            "The particles from noise (left) to x (right), over how all of them are distributed at each level. "
-            "Where the "
-            "chain is exact, the two outlines agree at every level.",
+            "The particles from noise (left) to x (right), over how all of them are distributed at each level. Where "
+            "the chain is exact, the two outlines agree at every level.",
             "Paths of particles against the level, over densities at each level.",
             f"bd.plot_chain({'runs' if len(parts) > 1 else 'run'});",
         )
@@ -558,9 +553,9 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     yield verdict
     yield (
         "Trajectories are independent, so R-hat says nothing here. Two checks stand in for it: half of the "
-        "trajectories "
-        "begin their searches elsewhere, and must agree with the other half at every level; and the final x, diffused "
-        "again, must be distributed as the noise that it came from. Both are necessary, not sufficient."
+        "trajectories begin their searches elsewhere, and must agree with the other half at every level; and the "
+        "final x, diffused again, must be distributed as the noise that it came from. Both are necessary, not "
+        "sufficient."
     )
     yield from _evidence(parts)
 
