@@ -15,6 +15,7 @@ from reports import article
 PAGE = (REPORTS / "article.qmd").read_text(encoding="utf-8")
 
 
+# The quick run takes a minute of compiling. The demo's tests hold the same story's numbers in every run of the suite.
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     out = tmp_path_factory.mktemp("article")
@@ -38,6 +39,7 @@ def off(estimate, truth, sd, ess):
     return np.abs((estimate - truth) / (sd / np.sqrt(ess))).max()
 
 
+@pytest.mark.slow
 def test_the_numbers_of_r_are_in_the_run_and_the_maxima_are_exact(run):
     o, modes, _, _ = numbers(run, "hundred")
     table = np.loadtxt(article.R_NUMBERS, delimiter=",", skiprows=1)
@@ -48,6 +50,7 @@ def test_the_numbers_of_r_are_in_the_run_and_the_maxima_are_exact(run):
     assert np.abs(modes - table[:, 1]).max() < 1e-4
 
 
+@pytest.mark.slow
 def test_the_posterior_of_the_same_o_is_exact(run):
     o, modes, draws, diagnostics = numbers(run, "hundred")
     mean, ess = draws.mean(("chain", "draw")).values, diagnostics.sel(diagnostic="ess_bulk").values
@@ -60,6 +63,7 @@ def test_the_posterior_of_the_same_o_is_exact(run):
     np.testing.assert_allclose(run["hundred_exact"]["sd"], np.sqrt(100 / 101), rtol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "split"), [("mixture", article.SPLIT), ("classifier", article.CAT_SPLIT)])
 def test_a_strange_prior_is_inverted_exactly(run, name, split):
     _, modes, draws, diagnostics = numbers(run, name)
@@ -80,6 +84,7 @@ def test_the_grid_gives_the_closed_form_of_the_mixture():
     np.testing.assert_allclose(got["above"], above, atol=1e-3)  # half a step of the grid
 
 
+@pytest.mark.slow
 def test_the_classifiers_prior_is_f_times_the_law_of_pictures(run):
     weights = np.array(run["points"].attrs["weights"])
 
@@ -95,12 +100,14 @@ def test_the_classifiers_prior_is_f_times_the_law_of_pictures(run):
     np.testing.assert_allclose(np.diff(logp), np.diff(np.log(want)), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_classifier_knows_cats(run):
     x, cat = run["points"]["x"].values, run["points"]["cat"].values
     says = article.log_f(np.array(run["points"].attrs["weights"]), x) > np.log(0.5)
     assert (says == cat).mean() > 0.65  # half of the others look like cats
 
 
+@pytest.mark.slow
 def test_small_jumps_keep_the_shares_by_draws_and_lose_them_by_modes(run):
     draws, modes = (run["chain"][name]["posterior"]["x"].values.ravel() for name in ("draws", "modes"))
     above = run.attrs["above"]
@@ -109,6 +116,7 @@ def test_small_jumps_keep_the_shares_by_draws_and_lose_them_by_modes(run):
     assert modes.std() < 0.5 < run.attrs["mixture_sd"] < draws.std() + 0.5
 
 
+@pytest.mark.slow
 def test_the_page_runs_on_the_quick_run(folder, monkeypatch):
     shown, names = execute("article.qmd", folder, monkeypatch)
     for label, (value, figures) in shown.items():
