@@ -209,7 +209,7 @@ def _built_in(source: Path, work: Path, environment: Mapping[str, str]) -> Path:
     outputs = _execute(parts, source, work, environment, str(web.get("fig-format", "svg")))
     media = work / "media"
     media.mkdir()
-    body = "\n\n".join(_markdown(parts, outputs, media, source))
+    body = "\n\n".join(_markdown(parts, outputs, media))
 
     told = ("title", "subtitle", "author", "date", "abstract", "bibliography", "csl", "lang", "keywords")
     about = {"lang": "en"} | {name: meta[name] for name in told if name in meta}
@@ -294,7 +294,14 @@ def _cell(code: str, line: int, defaults: Mapping[str, Any], source: Path) -> _C
         given = yaml.safe_load("\n".join(told)) or {}
     except yaml.YAMLError as error:
         raise ReportError(f"{source}, line {line}: the options of the cell are not YAML: {error}") from error
-    return _Cell({**defaults, **given}, code, line)
+    cell = _Cell({**defaults, **given}, code, line)
+    label = str(given.get("label", "")) if cell.options["include"] and cell.options["output"] else ""
+    wanted = {"fig-": ("fig-cap", "fig-alt"), "tbl-": ("tbl-cap",)}.get(label[:4], ())
+    for option in wanted:  # said before anything is computed
+        if not given.get(option):
+            what = "no text for those who cannot see it" if option == "fig-alt" else "no caption"
+            raise ReportError(f"{source}, line {line}: the cell {label} has {what}; write #| {option}.")
+    return cell
 
 
 def _execute(
@@ -374,18 +381,16 @@ def _where(error: Any, parts: Sequence[str | _Cell], notebook: Any, source: Path
 # The document as markdown for pandoc, with what the cells gave in it.
 
 
-def _markdown(
-    parts: Sequence[str | _Cell], outputs: Sequence[Sequence[Any]], media: Path, source: Path
-) -> Iterator[str]:
+def _markdown(parts: Sequence[str | _Cell], outputs: Sequence[Sequence[Any]], media: Path) -> Iterator[str]:
     for part, given in zip(parts, outputs, strict=True):
         if isinstance(part, _Cell):
-            yield from _cell_markdown(part, given, media, source)
+            yield from _cell_markdown(part, given, media)
         else:
             values = iter(json.loads("".join(out.text for out in given if out.output_type == "stream") or "[]"))
             yield "".join(next(values) if i % 2 else text for i, text in enumerate(INLINE.split(part)))
 
 
-def _cell_markdown(cell: _Cell, given: Sequence[Any], media: Path, source: Path) -> Iterator[str]:
+def _cell_markdown(cell: _Cell, given: Sequence[Any], media: Path) -> Iterator[str]:
     options = cell.options
     if not options["include"]:
         return
@@ -411,11 +416,6 @@ def _cell_markdown(cell: _Cell, given: Sequence[Any], media: Path, source: Path)
         got.append(_output(out, media / f"{cell.line}-{i}", text))
     caption = options.get("fig-cap") if label.startswith("fig-") else options.get("tbl-cap")
     if label.startswith(("fig-", "tbl-")):
-        if not caption:
-            raise ReportError(f"{source}, line {cell.line}: the cell {label} has no caption; write #| {label[:3]}-cap.")
-        if label.startswith("fig-") and not alts:
-            raise ReportError(f"{source}, line {cell.line}: the cell {label} has no text for those who cannot see it; "
-                              "write #| fig-alt.")  # fmt: skip
         got = ["::::::::: {#" + label + "}", *got, str(caption), ":::::::::"]
     yield "\n\n".join(got)
 
