@@ -263,7 +263,7 @@ def _refusals(where: str = "") -> Iterator[None]:
     """Report what this package refuses in one line. An error from anywhere else keeps its traceback: it is a bug."""
     try:
         yield
-    except (TypeError, ValueError, NotImplementedError, ImportError, OSError, RuntimeError) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, OSError) as error:
         *_, innermost = traceback.extract_tb(error.__traceback__)
         if Path(__file__).parent not in Path(innermost.filename).parents and not isinstance(error, OSError):
             raise

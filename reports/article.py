@@ -12,15 +12,11 @@ chain        the mixture again, in 16 small steps, by draws and by modes
 *_exact      the exact answers: closed forms, or a sum over a fine grid
 """
 
-import argparse
 import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from platform import machine, python_version
 from typing import Any
 
 import numpy as np
@@ -37,6 +33,7 @@ if not __package__:  # run as a file: the root of the repository is where its pa
 import bayesdiff as bd
 from bayesdiff.results import dataset, tree
 from models import gaussian, mixture
+from reports.study import command_line, made_on
 
 R_NUMBERS = Path(__file__).resolve().parents[1] / "tests" / "article_r.csv"
 SIGMA = 10.0
@@ -190,7 +187,6 @@ def study(
     chains = {name: bd.reverse(levels, schedule, by, **small) for name, by in (("draws", bd.draw), ("modes", bd.mode))}
     keep("chain", chains)
 
-    packages = ("bayesdiff", "pymc", "jax", "numpy", "scipy", "xarray")
     run = tree(
         runs,
         {
@@ -202,9 +198,7 @@ def study(
             "above": float(mixture.WEIGHTS @ norm.sf(SPLIT, mixture.MEANS, np.sqrt(mixture.VARIANCES))),
             "mixture_sd": float(np.sqrt(mixture.exact(0.0, 1.0, 1e9)["variance"])),  # an o that says nothing
             "cats_above": float(STEP * np.exp(log_p0[GRID > CAT_SPLIT]).sum()),
-            "versions": {"python": python_version()} | {name: version(name) for name in packages},
-            "machine": machine(),
-            "wall_time": time.perf_counter() - begun,
+            **made_on(begun),
         },
     )
     if out is not None:
@@ -214,13 +208,7 @@ def study(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Make the run that article.qmd shows.")
-    parser.add_argument("--out", default="reports/article.zarr", help="where the run is saved")
-    parser.add_argument("--quick", action="store_true", help="few observations and draws, to see that it runs")
-    args = parser.parse_args(argv)
-    begun = time.perf_counter()
-    study(args.out, **(QUICK if args.quick else FULL), say=partial(print, flush=True))
-    print(f"{args.out} in {time.perf_counter() - begun:.0f} s")
+    command_line("article", study, QUICK, "few observations and draws, to see that it runs", argv, FULL)
 
 
 if __name__ == "__main__":

@@ -11,16 +11,13 @@ The data are draws of eight Gaussians on a circle, of unequal shares, so the tru
 teach. Networks are plain JAX in single precision: all of them are one multilayer perceptron, one Adam, one loop.
 """
 
-import argparse
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from platform import machine, python_version
 from typing import Any
 
 import jax
@@ -36,6 +33,7 @@ if not __package__:  # run as a file: the root of the repository is where its pa
 import bayesdiff as bd
 from bayesdiff.results import dataset, tree
 from reports.scores import mode_shares, sliced_w2, total_variation
+from reports.study import command_line, made_on
 
 SEED = 20220927
 REPLICATES = 3  # each has training points, first weights and draws of its own
@@ -715,7 +713,6 @@ def study(
     groups["truth"] = dataset(
         {"weights": truth.weights, "means": truth.means}, dims={"weights": ["mode"], "means": ["mode", "axis"]}
     )
-    packages = ("bayesdiff", "pymc", "jax", "numpy", "scipy", "xarray")
     attrs = {
         "seed": seed,
         "points": points,
@@ -732,9 +729,7 @@ def study(
         "far": FAR,
         "log_likelihood": float(truth.logp(truth.draws(200_000, rng)).mean()),
         "warnings": warned,
-        "versions": {"python": python_version()} | {name: version(name) for name in packages},
-        "machine": machine(),
-        "wall_time": time.perf_counter() - begun,
+        **made_on(begun),
     }
     run = tree(groups, attrs)
     if out is not None:
@@ -777,16 +772,8 @@ def denoiser_errors(truth: Ring, mean: Callable, points: Points, x: np.ndarray, 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Make the run that families.qmd shows.")
-    parser.add_argument("--out", default="reports/families.zarr", help="where the run is saved")
-    parser.add_argument("--quick", action="store_true", help="few points and steps: half a minute, to see that it runs")
-    args = parser.parse_args(argv)
-    begun = time.perf_counter()
-    quick = (
-        {"points": 512, "replicates": 2, "steps": dict.fromkeys(STEPS, 300), "exact_samples": 20} if args.quick else {}
-    )
-    study(args.out, **quick, say=partial(print, flush=True))
-    print(f"{args.out} in {time.perf_counter() - begun:.0f} s")
+    quick = {"points": 512, "replicates": 2, "steps": dict.fromkeys(STEPS, 300), "exact_samples": 20}
+    command_line("families", study, quick, "few points and steps: a minute, to see that it runs", argv)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,10 @@ schools      one o, for a hierarchy with a positive variable and data: modes, dr
 plane        four modes in the plane, in small steps: draws, modes
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from platform import machine, python_version
 
 import numpy as np
 import xarray as xr
@@ -25,6 +21,7 @@ if not __package__:  # run as a file: the root of the repository is where its pa
 import bayesdiff as bd
 from bayesdiff.results import tree
 from models import eight_schools, mixture
+from reports.study import command_line, made_on
 
 SEED = 20261125
 WIDE, NARROW = 10.0, 1.0  # the noise of the mixture's step, and of the schools'
@@ -73,12 +70,9 @@ def study(
     inverters = {"draws": bd.draw, "modes": bd.mode}
     keep("plane", {name: bd.reverse(prior, schedule, by, **small) for name, by in inverters.items()})
 
-    packages = ("bayesdiff", "arviz", "pymc", "jax", "matplotlib", "numpy", "xarray")
     attrs = {
         "seed": seed,
-        "versions": {"python": python_version()} | {name: version(name) for name in packages},
-        "machine": machine(),
-        "wall_time": time.perf_counter() - begun,
+        **made_on(begun),
     }
     run = tree(runs, attrs)
     if out is not None:
@@ -88,13 +82,7 @@ def study(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Make the run that gallery.qmd shows.")
-    parser.add_argument("--out", default="reports/gallery.zarr", help="where the run is saved")
-    parser.add_argument("--quick", action="store_true", help="few observations and draws, to see that it runs")
-    args = parser.parse_args(argv)
-    begun = time.perf_counter()
-    study(args.out, **(QUICK if args.quick else FULL), say=partial(print, flush=True))
-    print(f"{args.out} in {time.perf_counter() - begun:.0f} s")
+    command_line("gallery", study, QUICK, "few observations and draws, to see that it runs", argv, FULL)
 
 
 if __name__ == "__main__":

@@ -10,16 +10,13 @@ All mixtures here have components w_j N(m_j, v_j I), so diffused by (alpha, sigm
 w_j N(alpha m_j, (alpha^2 v_j + sigma^2) I), and p(x | o) is such a mixture again, with shares that depend on o.
 """
 
-import argparse
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
-from platform import machine, python_version
 
 import numpy as np
 import pymc as pm
@@ -37,6 +34,7 @@ from bayesdiff.results import dataset, tree
 from bayesdiff.step import LEVEL, SCHEDULE
 from models import rings
 from reports.scores import floor, mode_shares, sliced_w2, total_variation, wasserstein_1
+from reports.study import command_line, made_on
 
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 DRAW_STEPS = (1, 2, 4, 16, 64)
@@ -581,7 +579,6 @@ def study(
     begun = time.perf_counter()
     chosen = [prior for prior in priors() if names is None or prior.name in names]
     titles = [prior.title for prior in chosen]
-    packages = ("bayesdiff", "pymc", "jax", "numpy", "scipy", "xarray")
     attrs = {
         "seed": seed,
         "size": size,
@@ -590,15 +587,13 @@ def study(
         "steps": list(steps),
         "against": AGAINST,
         "sampled_mean": dict(sampled),
-        "versions": {"python": python_version()} | {name: version(name) for name in packages},
-        "machine": machine(),
     }
     groups: dict[str, xr.Dataset] = {}
     scores: list[xr.Dataset] = []
 
     def keep(finished: int) -> xr.DataTree:
         every = {"scores": xr.concat(scores, dim="prior").assign_coords(title=("prior", titles[: len(scores)]))}
-        run = tree(every | groups, attrs | {"wall_time": time.perf_counter() - begun, "finished": finished})
+        run = tree(every | groups, attrs | made_on(begun) | {"finished": finished})
         if out is not None:
             bd.save(run, out, overwrite=True)
         return run
@@ -623,21 +618,10 @@ def study(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line."""
-    parser = argparse.ArgumentParser(description="Make the run that small_steps.qmd shows.")
-    parser.add_argument("--out", default="reports/small_steps.zarr", help="where the run is saved")
-    parser.add_argument(
-        "--quick", action="store_true", help="K up to 4, few trajectories: a minute, to see that it runs"
-    )
-    parser.add_argument("--trajectories", type=int, default=SIZE, help=f"points in each sample (default {SIZE})")
-    args = parser.parse_args(argv)
-    begun = time.perf_counter()
-    quick = (
-        {"steps": (1, 2, 4), "limit_steps": (8,), "size": min(args.trajectories, 128), "pairs": 100}
-        if args.quick
-        else {}
-    )
-    study(args.out, **({"size": args.trajectories} | quick), say=partial(print, flush=True))
-    print(f"{args.out} in {time.perf_counter() - begun:.0f} s")
+    quick = {"steps": (1, 2, 4), "limit_steps": (8,), "size": 128, "pairs": 100}
+    says = "K up to 4, few points: a minute, to see that it runs"
+    size = {"size": (SIZE, "points in each sample")}
+    command_line("small_steps", study, quick, says, argv, arguments=size)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # The page is the only thing that may be loaded, so the browser's own traffic is switched off as well.
@@ -40,11 +41,12 @@ def browser() -> Iterator:
     """Start a browser, or skip the test where there is none. Start one for a module: it takes half a second."""
     found = next(filter(None, map(shutil.which, CHROMIUMS)), None)
     if found is None:
-        pytest.skip(f"no browser on PATH ({', '.join(CHROMIUMS)}); on Debian: apt install chromium")
-    playwright = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed: uv pip install playwright"
-    )
-    with playwright.sync_playwright() as driver:
+        # A browser is a program of the system, which `make test` must not install. `.ci/run` does: it is tested there.
+        pytest.skip(
+            f"this test looks at a page in a real browser, and none of {', '.join(CHROMIUMS)} is on PATH; on Debian: "
+            "apt install chromium"
+        )
+    with sync_playwright() as driver:
         chromium = driver.chromium.launch(executable_path=found, args=FLAGS)
         try:
             yield chromium
