@@ -132,7 +132,7 @@ def _row(draws: xr.DataArray, mode: xr.DataArray) -> xr.DataArray:
         x = np.ascontiguousarray(np.moveaxis(flat[:, :, block], 2, 0), dtype=float)  # (elements, chain, draw)
         out[block, 1] = x.mean((1, 2))
         if n_chain * n_draw > 1:
-            out[block, 2], out[block, 3] = _mcse_mean(x), x.std((1, 2), ddof=1)
+            out[block, 2], out[block, 3] = mcse_mean(x), x.std((1, 2), ddof=1)
         below = (x < point[block, None, None]).mean((1, 2))
         known = ~np.isnan(out[block, 1] + point[block])
         out[block, 4] = np.where(known, below, np.nan)
@@ -150,7 +150,7 @@ def _blocks(elements: int, draws: int) -> Iterator[slice]:
     return (slice(start, start + size) for start in range(0, elements, size))
 
 
-def _mcse_mean(x: np.ndarray) -> np.ndarray:
+def mcse_mean(x: np.ndarray) -> np.ndarray:
     """Monte Carlo standard error of the mean of draws (elements, chain, draw): sd / sqrt(ESS), as ``az.mcse`` has it.
 
     Vehtari et al. (2021), eq. 10-13: the autocorrelations of the split chains are summed in pairs up to the first pair

@@ -159,6 +159,19 @@ def test_numbers_that_are_not_to_be_trusted_are_withheld(step):
     assert show.WITHHELD not in show.comparison_table(step["map"], step["posterior"], rows=100).text
 
 
+def test_one_inversion_alone_is_summed_up(step):
+    """The same means and errors as in the table of both, and a climb that did not end is withheld."""
+    both = show.comparison_table(step["map"], step["posterior"], rows=100).text.splitlines()
+    alone = show.summary_table(step["posterior"], rows=100).text.splitlines()
+    means = [[line.split("|")[column].strip() for line in lines[2:102]] for lines, column in ((both, 4), (alone, 3))]
+    assert means[0] == means[1]
+    assert "5 of 100 rows are shown" in show.summary_table(step["posterior"], rows=5).text
+    modes = step["map"].copy(deep=True)
+    modes["sample_stats"]["converged"].values[..., 5] = False
+    lines = show.summary_table(modes, rows=100).text.splitlines()
+    assert [i for i, line in enumerate(lines[2:]) if show.WITHHELD in line] == [5]
+
+
 @pytest.mark.parametrize(
     ("value", "error", "said"),
     [(1.23456, 0.02, "1.23"), (1.23456, 0.2, "1.2"), (1234.5, 30.0, "1230"), (0.0, 0.1, "0.0"), (np.nan, 1.0, "–")],

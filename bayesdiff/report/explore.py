@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from bayesdiff import __version__
+from bayesdiff.report.files import write_whole
 
 _TEMPLATE = Path(__file__).with_name("explore.html")
+
 # The first words of every such page: only a file that begins with them is replaced.
 _MARK = "<!doctype html>\n<!-- made by bayesdiff explore -->\n"
 
@@ -111,12 +113,7 @@ def write_page(path: Path, text: str) -> None:
     'text'
     """
     check_page(path)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    write_whole(path, text)
 
 
 def _plain(prior: Mapping[str, Any]) -> dict[str, Any]:

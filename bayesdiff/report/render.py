@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bayesdiff.report.files import write_whole
 from bayesdiff.report.page import problems_of
 
 INLINE = re.compile(r"`\{python\}\s+([^`]+)`")
@@ -110,11 +111,11 @@ def render(source: str | os.PathLike[str], out: str | os.PathLike[str], *, math:
         work = Path(folder)
         environment = _environment(work, math)
         write = _built_in if quarto is None else partial(_by_quarto, quarto)
-        page = write(source, work, environment)
-        found = problems_of(page.read_text(encoding="utf-8"))
+        page = write(source, work, environment).read_text(encoding="utf-8")
+        found = problems_of(page)
         if found:
             raise ReportError(f"{source} does not make a page that can be read: {'; '.join(found)}.")
-        _replace(page, out)
+        put(page, out)
     return out
 
 
@@ -130,18 +131,14 @@ def check_folder(out: Path) -> None:
         raise ReportError(f"The folder {out.parent} cannot be written to. Choose another place for the report.")
 
 
-def _replace(page: Path, out: Path) -> None:
-    """Put the finished page in its place, whole or not at all."""
-    beside = out.with_name(f".{out.name}.part")
+def put(text: str, out: Path) -> None:
+    """Put a finished report in its place, whole or not at all."""
     try:
-        shutil.copyfile(page, beside)
-        os.replace(beside, out)
+        write_whole(out, text)
     except OSError as error:
         raise ReportError(
             f"{out} cannot be written ({error.strerror}). Choose another place for the report."
         ) from error
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _need_extra() -> None:

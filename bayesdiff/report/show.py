@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesdiff.comparison import compare
+from bayesdiff.comparison import compare, mcse_mean
 from bayesdiff.trust import DIVERGING, limits, trusted, worst_of
 
 MOST_ROWS = 24
@@ -160,17 +160,18 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
     ended = np.atleast_1d(stats["converged"].values)
     batch = "observation" in compared.dims
     labels = compared["observation"].values if batch else [None]
-    entries = []
-    for name, values in compared.data_vars.items():
-        if name == "lp":
-            continue
-        for label, numbers in components(values, ["observation", "summary"]):
-            several = numbers.transpose("observation", "summary").values if batch else numbers.values[None]
-            entries += [(label, i, line) for i, line in enumerate(several)]
+    numbers = [
+        (label, each.transpose("observation", "summary").values if batch else each.values[None])
+        for name, values in compared.data_vars.items()
+        if name != "lp"
+        for label, each in components(values, ["observation", "summary"])
+    ]
+    total = len(numbers) * len(labels)
     reasons: dict[str, list[str]] = {}
     shown = []
-    for label, i, line in [entries[k] for k in even(len(entries), rows)]:
-        mode, mean, error, sd, quantile, offset, ratio = line
+    for k in even(total, rows):
+        (label, lines), i = numbers[k // len(labels)], k % len(labels)
+        mode, mean, error, sd, quantile, offset, ratio = lines[i]
         cells = [f"{escaped(label)}", *([escaped(labels[i])] if batch else [])]
         cells.append(rounded(mode) if ended[i] else WITHHELD)
         if not ended[i]:
@@ -184,7 +185,7 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
         shown.append(cells)
     head = ["x", *(["observation"] if batch else []), "MAP", "posterior mean", "sd", "share below MAP", "offset / sd"]
     text = table([*head, "Laplace sd / sd"], shown, left=1 + batch)
-    text += _note(len(shown), len(entries), "rows")
+    text += _note(len(shown), total, "rows")
     for reason, where in reasons.items():
         who = f" (observation {escaped(', '.join(dict.fromkeys(where)))})" if batch else ""
         text += f"\n\n*Withheld*{who}: {escaped(reason)}."
@@ -202,28 +203,26 @@ def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
     """
     x = tree["posterior"].to_dataset()
     batch = "observation" in x.dims
-    entries = [
-        (label, i, numbers.isel(observation=i) if batch else numbers)
-        for values in x.data_vars.values()
-        for label, numbers in components(values, [*SAMPLE, "observation"])
-        for i in range(x.sizes.get("observation", 1))
-    ]
+    numbers = [each for values in x.data_vars.values() for each in components(values, [*SAMPLE, "observation"])]
+    n = x.sizes.get("observation", 1)
+    total = len(numbers) * n
     labels = x["observation"].values if batch else [None]
     by_map = tree.attrs["inversion"] == "map"
     verdict = None if by_map else judge(tree)
     ended = np.atleast_1d(tree["sample_stats"].to_dataset()["converged"].values.ravel()) if by_map else None
-    told = compare_free(tree) if not by_map else {}
     shown = []
-    for label, i, numbers in [entries[k] for k in even(len(entries), rows)]:
+    for k in even(total, rows):
+        (label, several), i = numbers[k // n], k % n
+        one = several.isel(observation=i) if batch else several
         cells = [escaped(label), *([escaped(labels[i])] if batch else [])]
         if ended is not None:
-            cells.append(rounded(float(numbers.item())) if ended[i] else f"{WITHHELD}: the climb did not end")
+            cells.append(rounded(float(one.item())) if ended[i] else f"{WITHHELD}: the climb did not end")
         elif verdict is not None and not verdict.ok[i]:
             cells += [f"{WITHHELD}: {escaped(verdict.reason(i))}", "", ""]
         else:
-            draws = numbers.values.ravel()
+            draws = one.transpose(*SAMPLE).values[None]
+            error = float(mcse_mean(draws)[0])
             sd = draws.std(ddof=1) if draws.size > 1 else np.nan
-            error = sd / np.sqrt(told.get("ess", np.array([draws.size]))[i if told else 0])
             low, high = np.quantile(draws, [0.05, 0.95])
             cells += [
                 with_error(draws.mean(), error),
@@ -232,14 +231,7 @@ def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
             ]
         shown.append(cells)
     head = ["x", *(["observation"] if batch else []), *(["MAP"] if by_map else ["mean", "sd", "90% interval"])]
-    return Markdown(table(head, shown, left=1 + batch) + _note(len(shown), len(entries), "rows"))
-
-
-def compare_free(tree: xr.DataTree) -> Mapping[str, np.ndarray]:
-    """The fewest effective draws of each observation: what the errors of its means are taken from."""
-    verdict = judge(tree)
-    total = tree["posterior"].sizes["chain"] * tree["posterior"].sizes["draw"]
-    return {"ess": np.where(verdict.ess > 0, verdict.ess, total if not verdict.judged else np.nan)}
+    return Markdown(table(head, shown, left=1 + batch) + _note(len(shown), total, "rows"))
 
 
 def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
@@ -257,20 +249,20 @@ def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
     prior = posterior_tree["prior"].to_dataset() if "prior" in posterior_tree.children else None
     entries = []
     for name, values in modes.data_vars.items():
-        both = zip(
+        same = zip(
             components(values.isel(chain=0, draw=0), ["observation"]),
             components(draws[name].isel(chain=0, draw=-1), ["observation"]),
             components(compared[name], ["observation", "summary"]),
-            [None] * 10**6 if prior is None else components(prior[name], SAMPLE),
-            strict=False,
+            strict=True,
         )
-        for (label, mode), (_, draw), (_, row), p0 in both:
+        known = [] if prior is None else [float(p0.std()) for _, p0 in components(prior[name], SAMPLE)]
+        for k, ((label, mode), (_, draw), (_, row)) in enumerate(same):
             offset = row.sel(summary="offset").values[verdict.ok]
             ok = verdict.ok
             sd = [np.std(v[ok], ddof=1) if ok.sum() > 1 else np.nan for v in (mode.values, draw.values)]
             share = np.mean(np.abs(offset) > 1) if np.isfinite(offset).any() else np.nan
             cells = [escaped(label), rounded(sd[0]), rounded(sd[1])]
-            cells += [] if p0 is None else [rounded(float(p0[1].std()))]
+            cells += [rounded(known[k])] if known else []
             entries.append([*cells, "–" if np.isnan(share) else f"{share:.0%}"])
     head = ["x", "sd of the MAPs", "sd of one draw each", *([] if prior is None else ["sd of the prior"])]
     shown = [entries[k] for k in even(len(entries), rows)]

@@ -13,13 +13,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 
 from bayesdiff.comparison import compare
-from bayesdiff.report.render import ReportError, check_folder, render
-from bayesdiff.report.show import SAMPLE, draw_graph, escaped, judge, read_graph, rounded, table
+from bayesdiff.report.render import ReportError, check_folder, put, render
+from bayesdiff.report.show import SAMPLE, escaped, judge, read_graph, rounded, table
 from bayesdiff.results import load, save, unfinished
 
 HOW = {"map": "the mode of its posterior (MAP)", "posterior": "draws of its posterior"}
@@ -90,8 +89,7 @@ def write_report(
         where = saved if saved is not None and saved.exists() else path.with_name(f"{path.stem}-run.zarr")
         if where != saved:
             save(_joined(parts), where, overwrite=overwrite)
-        text = _source(parts, os.path.relpath(where, path.parent), title)
-        path.write_text(text, encoding="utf-8")
+        put(_source(parts, os.path.relpath(where, path.parent), title), path)
         return path
     with tempfile.TemporaryDirectory(prefix="bayesdiff-run-") as folder:
         # Beside its source under its own name: the page shows no path of this machine.
@@ -104,7 +102,7 @@ def write_report(
         source = Path(folder, f"{path.stem}.qmd")
         source.write_text(_source(parts, name, title), encoding="utf-8")
         # Labels of the user are no mathematics: a single $ would be, and could not be drawn.
-        return render(source, path, math="$" not in repr(parts))
+        return render(source, path, math=not any("$" in label for label in _labels(parts)))
 
 
 def _load(path: Path) -> xr.DataTree:
@@ -145,6 +143,18 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
         f"sample_posterior or "
         "reverse returned, both inversions of one step together, or several chains."
     )
+
+
+def _labels(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
+    """Every name that a figure may show: of runs, variables and dimensions, and the labels of these."""
+    yield from parts
+    for part in parts.values():
+        for node in part.subtree:
+            ds = node.to_dataset(inherit=False)
+            yield from map(str, [*ds.variables, *ds.dims])
+            for labels in ds.coords.values():
+                if labels.dtype.kind in "UO":
+                    yield from map(str, labels.values.ravel())
 
 
 def _joined(parts: Mapping[str, xr.DataTree]) -> xr.DataTree:
@@ -230,7 +240,8 @@ def _warning(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
             yield _callout("warning", "What the run warned of", f"{escaped(name)}: {escaped(text)}")
 
 
-def _model(run: xr.DataTree, noise: str, equation: str) -> Iterator[str]:
+def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator[str]:
+    """The prior, the noise and the equation of a step. ``called``: what the cells call this run."""
     yield "# The model {#sec-model}"
     model = str(run.attrs.get("model", ""))
     yield f"The prior p~0~{f' is that of {escaped(model)}' if model else ''}. Noise acts on its unconstrained values."
@@ -239,13 +250,13 @@ def _model(run: xr.DataTree, noise: str, equation: str) -> Iterator[str]:
         yield _verbatim("\n".join(lines))
     yield f"$$ {equation} $$ {{#eq-step}}"
     yield noise
-    if _has_graph(run):
+    if read_graph(str(run.attrs.get("model_graph", ""))) is not None:
         yield _figure(
             "graph",
             "The prior's variables, and what the noise makes of them. Each free variable (white) is seen through "
             "noise as its o (green). Grey was observed, square is computed.",
             "The graph of the model: " + "; ".join(_edges(run)) + ".",
-            "show.draw_graph(run if 'model_graph' in run.attrs else next(iter(run.children.values())));",
+            f"show.draw_graph({called});",
         )
     if "prior" in run.children:
         told = []
@@ -255,14 +266,6 @@ def _model(run: xr.DataTree, noise: str, equation: str) -> Iterator[str]:
         yield f"Of {run['prior'].sizes['draw']:,} draws of the prior, nine in ten times: {'; '.join(told[:8])}."
     else:
         yield "The prior could not be drawn by itself: it has data, a Potential, or no random draws."
-
-
-def _has_graph(run: xr.DataTree) -> bool:
-    """Tell whether there is a graph to draw."""
-    figure = draw_graph(run)
-    if figure is not None:
-        plt.close(figure)
-    return figure is not None
 
 
 def _edges(run: xr.DataTree) -> list[str]:
@@ -284,15 +287,16 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     noise = run["constant_data"].to_dataset()
     said = [f"{name} = {_range(noise[name].values)}" for name in ("alpha", "sigma")]
     verdict, told = _step_verdict(parts)
+    beside = _beside(parts) if both else ""
     yield (
         f"{_count(n)} of x was blurred by noise, {', '.join(said)}, and inverted by "
-        f"{' and by '.join(HOW[kind] for kind in parts)}."
-        + (f" {_compare_caption(parts).removeprefix('MAP beside posterior.')}" if both else "")
+        f"{' and by '.join(HOW[kind] for kind in parts)}." + beside
     )
     yield _callout("tip" if told else "important", "Are these numbers to be trusted?", verdict)
     yield from _warning(parts)
     yield from _model(
         run,
+        "modes" if "map" in parts else "draws",
         f"Here {' and '.join(said)}"
         + (f", for {n:,} observations." if many else ".")
         + " One step is inverted as in @eq-step.",
@@ -307,7 +311,7 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         )
         yield _table(
             "compare",
-            _compare_caption(parts),
+            f"MAP beside posterior.{beside}",
             "show.comparison_table(modes, draws)",
         )
     else:
@@ -428,7 +432,8 @@ def _step_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, bool]:
     return " ".join(words), fine
 
 
-def _compare_caption(parts: Mapping[str, xr.DataTree]) -> str:
+def _beside(parts: Mapping[str, xr.DataTree]) -> str:
+    """Say how far the two inversions are apart, in a sentence after a space, if that is known."""
     compared, verdict = compare(parts["map"], parts["posterior"]), judge(parts["posterior"])
     worst, where = 0.0, ""
     for name, values in compared.data_vars.items():
@@ -442,13 +447,13 @@ def _compare_caption(parts: Mapping[str, xr.DataTree]) -> str:
         if flat.size and flat.max() > worst:
             worst, where = float(flat.max()), escaped(name)
     if not where:
-        return "MAP beside posterior."
+        return ""
     end = (
         "so the MAP stands well for the posterior"
         if worst < 0.5
         else "so the MAP does not stand for the posterior there"
     )
-    return f"MAP beside posterior. The two are at most {worst:.2f} posterior sd apart (for {where}), {end}."
+    return f" The two are at most {worst:.2f} posterior sd apart (for {where}), {end}."
 
 
 # --------------------------------------------------------------------------------------------------------------- chain
@@ -482,6 +487,7 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     below = r"o_{k-1} \sim p(o_{k-1} \mid o_k) \propto N(o_k; a_k o_{k-1}, s_k^2 I)\, p_{k-1}(o_{k-1})"
     yield from _model(
         run,
+        f"runs[{next(iter(parts))!r}]",
         f"Each of the {levels} levels is one step down, as in @eq-step, in the "
         f"{escaped(' and the '.join(sorted(filter(None, forms))) or 'unknown')} form. The inverter: "
         + "; ".join(
