@@ -337,6 +337,11 @@ def test_a_source_that_is_there_is_not_replaced_unasked(step, tmp_path):
     assert "bd.load('run.zarr')" in write_report(run, source, overwrite=True).read_text()
 
 
+def test_the_file_of_the_model_is_named(step, tmp_path):
+    run = bd.save(tree(step, {"model": "mixture.py"}), tmp_path / "run.zarr")
+    assert r"The prior p~0~ is that of mixture\.py." in write_report(run, tmp_path / "a.qmd").read_text()
+
+
 def test_places_that_cannot_be_written(step, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match="cannot be made"):

@@ -117,7 +117,9 @@ def _load(path: Path) -> xr.DataTree:
 def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
     """The inversions of a run by label: map and posterior of a step, or chains."""
     if isinstance(run, xr.DataTree):
-        children = {str(name): child for name, child in run.children.items() if "inversion" in child.attrs}
+        children = {str(name): child.copy() for name, child in run.children.items() if "inversion" in child.attrs}
+        for child in children.values():  # the command line says once, at the root, which file the model is from
+            child.attrs = {name: run.attrs[name] for name in ("model",) if name in run.attrs} | child.attrs
         parts = {str(run.attrs["inversion"]): run} if "inversion" in run.attrs else children
     elif isinstance(run, Mapping):
         parts = {str(name): part for name, part in run.items()}
@@ -289,7 +291,7 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     verdict, told = _step_verdict(parts)
     beside = _beside(parts) if both else ""
     yield (
-        f"{_count(n)} of x was blurred by noise, {', '.join(said)}, and inverted by "
+        f"{_count(n)} of x through noise, {', '.join(said)}, inverted by "
         f"{' and by '.join(HOW[kind] for kind in parts)}." + beside
     )
     yield _callout("tip" if told else "important", "Are these numbers to be trusted?", verdict)
