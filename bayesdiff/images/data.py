@@ -396,7 +396,7 @@ def quickdraw(
     Returns
     -------
     Pictures
-        Word by word, in alphabetical order (capitals first), unless ``words`` says which.
+        Word by word, in alphabetical order; with ``words``, labels count in theirs.
 
     Raises
     ------
@@ -773,7 +773,7 @@ def _read_drawings(path: Path, say: Say) -> Read:
             lines = gzip.decompress(file.read()).splitlines()
             ink = np.array([json.loads(line) for line in lines]).reshape(-1, 28, 28)
             drawn[word] = _centred(np.rint(255 * ink).astype(np.uint8))
-    words = sorted(drawn)
+    words = sorted(drawn, key=str.casefold)
     labels = np.repeat(np.arange(len(words)), [len(drawn[word]) for word in words])
     return np.concatenate([drawn[word] for word in words])[..., None], labels, tuple(words)
 
@@ -784,9 +784,9 @@ def _centred(drawings: np.ndarray) -> np.ndarray:
     wide = np.pad(drawings, [(0, 0), *((size, size) for size in sizes)])
     moved = np.empty_like(drawings)
     for i, drawing in enumerate(drawings):
-        where = np.nonzero(drawing > INK) if drawing.max() > INK else np.nonzero(drawing == drawing)
+        inked = np.nonzero(drawing > INK)
         top, left = (
-            size + at.min() - (size - (at.max() - at.min() + 1)) // 2 for size, at in zip(sizes, where, strict=True)
+            size + at.min() - (size - (at.max() - at.min() + 1)) // 2 for size, at in zip(sizes, inked, strict=True)
         )
         moved[i] = wide[i, top : top + sizes[0], left : left + sizes[1]]
     return moved
