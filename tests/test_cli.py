@@ -46,7 +46,16 @@ def folder(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "args", [["--help"], ["--version"], ["run", "--help"], ["demo", "--help"], ["explore", "--help"], ["run"]]
+    "args",
+    [
+        ["--help"],
+        ["--version"],
+        ["run", "--help"],
+        ["demo", "--help"],
+        ["explore", "--help"],
+        ["data", "--help"],
+        ["run"],
+    ],
 )
 def test_asking_imports_nothing_heavy(args):
     code = f"""

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 import bayesdiff
+import bayesdiff.images
 
 PACKAGE = Path(bayesdiff.__file__).parent
 ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PACKAGE.rglob("*.py")} - {"__init__"})
@@ -181,6 +182,7 @@ def test_the_root_imports_only_for_type_checkers():
         ("bayesdiff.step", "from .compiled import compile_prior", "step may import"),
         ("bayesdiff.step", "from . import inverters", "step may import"),
         ("bayesdiff.images.data", "from ..cli import main", "images may import"),
+        ("bayesdiff.images", "from bayesdiff.report.page import page", "images may import"),
         ("bayesdiff.compiled", "def f():\n    from bayesdiff import inversion", "compiled may import"),
         ("bayesdiff.results", "class A:\n    def f(self):\n        import bayesdiff.plots as p", "results may import"),
         ("bayesdiff.results", "import importlib\nimportlib.import_module('bayesdiff.chain')", "results may import"),
@@ -221,9 +223,13 @@ def test_a_package_resolves_its_own_relative_imports():
     assert imported("from ..plots import plot_step", "bayesdiff.report", package=True) == {"bayesdiff.plots.plot_step"}
 
 
-@pytest.mark.parametrize("module", ["bayesdiff", *(["bayesdiff.cli"] if "cli" in ROOMS else [])])
+@pytest.mark.parametrize("module", ["bayesdiff", "bayesdiff.images", *(["bayesdiff.cli"] if "cli" in ROOMS else [])])
 def test_import_is_light(module):
     assert loaded(f"import {module}").isdisjoint(HEAVY)
+
+
+def test_pictures_load_nothing_that_computes():
+    assert loaded("import bayesdiff.images.data").isdisjoint({*HEAVY, "PIL"})
 
 
 def test_heavy_imports_would_be_seen():
@@ -263,9 +269,11 @@ def test_help_is_quick():
     assert full <= 0.3
 
 
-@pytest.mark.parametrize("name", bayesdiff.__all__)
-def test_public_docstring(name):
-    public = getattr(bayesdiff, name)
+@pytest.mark.parametrize(
+    ("home", "name"), [(home, name) for home in (bayesdiff, bayesdiff.images) for name in home.__all__]
+)
+def test_public_docstring(home, name):
+    public = getattr(home, name)
     doc = (
         inspect.cleandoc(vars(public).get("__doc__") or "")
         if isinstance(public, type)
@@ -280,13 +288,14 @@ def test_public_docstring(name):
         assert {"Parameters", "Returns"} <= set(sections), f"{name}: sections {sections}"
 
 
-def test_public_names_are_told_to_type_checkers():
+@pytest.mark.parametrize("lazy", [bayesdiff, bayesdiff.images])
+def test_public_names_are_told_to_type_checkers(lazy):
     """The lazy names and those under TYPE_CHECKING are two lists of the same thing: they agree."""
     told = set()
-    for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body:
+    for node in ast.parse(Path(lazy.__file__).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.If):
             told |= {f"{part.module}.{alias.name}" for part in node.body for alias in part.names}
-    assert told == {f"bayesdiff.{home}.{name}" for name, home in bayesdiff._HOME.items()}
+    assert told == {f"{lazy.__name__}.{home}.{name}" for name, home in lazy._HOME.items()}
 
 
 def test_the_package_is_typed():

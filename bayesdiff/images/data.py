@@ -27,7 +27,7 @@ import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +50,7 @@ class DataError(RuntimeError):
     Examples
     --------
     >>> import bayesdiff.images as images
-    >>> try:
+    >>> try:  # doctest: +SKIP
     ...     pictures = images.fashion()
     ... except images.DataError:  # no network, perhaps
     ...     pictures = images.fashion_sample()
@@ -97,8 +97,8 @@ class Pictures:
     ((100, 28, 28, 1), ('cat',), 'CC BY 4.0; attribute: The Quick, Draw! Dataset, Google')
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: np.ndarray = field(repr=False)
+    labels: np.ndarray = field(repr=False)
     words: tuple[str, ...]
     name: str = ""
     licence: str = ""
@@ -330,7 +330,7 @@ def _texts(words: Sequence[str]) -> list[str]:
 
 
 def _span(array: np.ndarray) -> str:
-    if array.dtype.kind not in "biuf" or not array.size:
+    if array.dtype.kind not in "iuf" or not array.size:
         return ""
     return f" between {array.min():.4g} and {array.max():.4g}"
 
@@ -736,8 +736,8 @@ def _kept(path: Path, sha256: str, convert: Callable[[], Read], say: Say) -> Rea
             raise
         except Exception as error:  # archives raise whatever they like on bytes that were changed
             say(f"{path} cannot be used ({error}); made again")
-    read = convert()
-    with _beside(path.parent) as new:
+    with _beside(path.parent) as new:  # before the work: it says whether anything can be kept there
+        read = convert()
         _save(new / path.name, sha256, read)
         os.replace(new / path.name, path)
     return read
