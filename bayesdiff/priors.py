@@ -39,7 +39,7 @@ class DensityRV(SymbolicRandomVariable):
 
     _print_name = ("Density", "\\operatorname{Density}")
 
-    def __init__(self, logp: Callable[[TensorVariable], TensorVariable], *args: Any, **kwargs: Any) -> None:
+    def __init__(self, logp: Callable[..., TensorVariable], *args: Any, **kwargs: Any) -> None:
         self.logp = logp
         super().__init__(*args, **kwargs)
 
@@ -54,18 +54,24 @@ class DensityRV(SymbolicRandomVariable):
 
 @_logprob.register(DensityRV)
 def _density_logp(op: DensityRV, values: Sequence[TensorVariable], *inputs: Any, **kwargs: Any) -> TensorVariable:
-    return pt.as_tensor(op.logp(values[0]))
+    _rng, _start, *level = inputs
+    return pt.as_tensor(op.logp(values[0], *level))
 
 
 @_support_point.register(DensityRV)
-def _density_support_point(op: DensityRV, rv: TensorVariable, rng: Any, start: TensorVariable) -> TensorVariable:
+def _density_support_point(
+    op: DensityRV, rv: TensorVariable, rng: Any, start: TensorVariable, *level: TensorVariable
+) -> TensorVariable:
     return start
 
 
-def _density_rv(logp: Callable[[TensorVariable], TensorVariable], name: str, start: np.ndarray) -> TensorVariable:
+def _density_rv(
+    logp: Callable[..., TensorVariable], name: str, start: np.ndarray, level: Sequence[TensorVariable]
+) -> TensorVariable:
     point = pt.as_tensor(start)
     rng = pytensor.shared(np.random.default_rng())
     inner_rng, inner_point = rng.type(), point.type()
+    inner_level = [variable.type() for variable in level]
     next_rng, number = pt.random.uniform(rng=inner_rng, return_next_rng=True)
     # number < 0 never holds, and no rewrite can know that: the error comes when somebody draws, not when a graph that
     # only needs the shape is compiled. JAX cannot raise; there the draw is NaN.
@@ -78,11 +84,11 @@ def _density_rv(logp: Callable[[TensorVariable], TensorVariable], name: str, sta
     core = ",".join(f"d{axis}" for axis in range(start.ndim))
     op = DensityRV(
         logp,
-        inputs=[inner_rng, inner_point],
+        inputs=[inner_rng, inner_point, *inner_level],
         outputs=[next_rng, draw],
-        extended_signature=f"[rng],({core})->[rng],({core})",
+        extended_signature=f"[rng],({core}){',()' * len(level)}->[rng],({core})",
     )
-    return op(rng, point)
+    return op(rng, point, *level)
 
 
 def _call(function: Callable[..., Any], what: str, *args: TensorVariable, **kwargs: TensorVariable) -> TensorVariable:
@@ -109,23 +115,25 @@ def _call(function: Callable[..., Any], what: str, *args: TensorVariable, **kwar
 
 
 def density(
-    logp: Callable[[TensorVariable], TensorVariable],
+    logp: Callable[..., TensorVariable],
     shape: int | tuple[int, ...] = (),
     *,
     name: str = "x",
     dims: str | Sequence[str] | None = None,
     coords: Mapping[str, Sequence[Any]] | None = None,
     initval: ArrayLike = 0.0,
+    schedule: Schedule | None = None,
 ) -> pm.Model:
     """Write a log density, known up to a constant, as a prior.
 
-    p0(x) ∝ exp(logp(x))
+    p0(x) ∝ exp(logp(x)),   or with a schedule   p_k(x) ∝ exp(logp(x, k)),  k = 0..K
 
     Parameters
     ----------
     logp : callable
         Takes x, a PyTensor variable of shape `shape`, and gives its log density, a PyTensor scalar. It must depend on x
-        and needs no constant. It is called once here, and once for every log density that PyMC builds.
+        and needs no constant. It is called once here, and once for every log density that PyMC builds. With a schedule
+        it takes x and the level, an integer scalar of PyTensor.
     shape : int or tuple of int
         Shape of x. It may be left out where `coords` gives the length of every dim in `dims`.
     name : str
@@ -137,6 +145,9 @@ def density(
     initval : float or array_like
         Where samplers and optimisers start, in units of x, of shape `shape` or one number for all. The density should
         be positive and smooth there. It stays with the variable when the model is copied.
+    schedule : Schedule, optional
+        Makes it a level prior: `logp` then gives the density of p0 diffused to each level of the schedule, which
+        nobody checks, and `reverse` can go from each level to the next.
 
     Returns
     -------
@@ -148,8 +159,8 @@ def density(
     Raises
     ------
     TypeError
-        If `logp` is not callable or gives no real PyTensor scalar, `name` is no string, or `initval` holds no real
-        numbers.
+        If `logp` is not callable or gives no real PyTensor scalar, `name` is no string, `initval` holds no real
+        numbers, or `schedule` is none.
     ValueError
         If `logp` raises, gives an array or does not depend on x; if `shape`, `dims`, `coords` and `initval` do not fit.
 
@@ -186,16 +197,27 @@ def density(
         raise ValueError(f"initval has shape {start.shape}; write one number, or an array of shape {size}")
     start = np.broadcast_to(start, size).astype(pytensor.config.floatX)
 
+    _check_schedule(schedule)
     x = pt.tensor(name, dtype=start.dtype.name, shape=size)
-    if x not in ancestors([_call(logp, "logp", x)]):
+    levels = [] if schedule is None else [pt.scalar("level", dtype="int64")]
+    found = set(ancestors([_call(logp, "logp", x, *levels)]))
+    if x not in found:
         raise ValueError(f"logp does not depend on {name!r}; write a function of it, or use pm.Flat for a flat density")
+    if levels and levels[0] not in found:
+        raise ValueError("logp does not depend on the level; write a function of x and level, or leave schedule out")
 
     with pm.Model(coords=labels, model=None) as model:  # no part of a model that is being written
+        level = [] if schedule is None else [add_level(model, schedule)]
         for axis, length in zip(axes, size, strict=bool(axes)):
             if axis not in labels:
                 model.add_coord(axis, range(int(length)))
-        model.register_rv(_density_rv(logp, name, start), name, dims=axes or None, default_transform=None)
+        model.register_rv(_density_rv(logp, name, start, level), name, dims=axes or None, default_transform=None)
     return model
+
+
+def _check_schedule(schedule: Schedule | None) -> None:
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
 
 
 def tilt(prior: pm.Model, log_weight: Callable[..., TensorVariable]) -> pm.Model:
@@ -341,9 +363,7 @@ def gaussian_mixture(
         if smallest <= 0:
             raise ValueError(f"covariances[{k}] has the eigenvalue {smallest:.3g}; write a positive definite matrix")
 
-    if schedule is not None and not isinstance(schedule, Schedule):
-        raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
-
+    _check_schedule(schedule)
     # One row for each level; level 0, where nothing is added, is the mixture itself.
     alpha, sigma = (np.ones(1), np.zeros(1)) if schedule is None else (schedule.alpha, schedule.sigma)
     centres = alpha[:, None, None] * mean.reshape(m, n)

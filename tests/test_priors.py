@@ -456,3 +456,47 @@ def test_pymc_model_context_is_left_alone():
 def test_mixture_says_what_is_wrong(arguments, error, words):
     with pytest.raises(error, match=words):
         bd.gaussian_mixture(*arguments)
+
+
+# ------------------------------------------------------------------------------------------------ density, by its level
+
+
+def diffused_normal(x, level):
+    """N(0, 1) in noise: at level k of SCHEDULE its variance is alpha_k^2 + sigma_k^2."""
+    return -0.5 * pt.sum(x**2) / pt.as_tensor(SCHEDULE.alpha**2 + SCHEDULE.sigma**2)[level]
+
+
+SCHEDULE = bd.geometric(4, 0.5, 8.0)
+
+
+def test_a_density_by_level_is_a_level_prior():
+    prior = bd.density(diffused_normal, 2, schedule=SCHEDULE, initval=[1.0, 0.0])
+    compiled = bd.compile_prior(prior)
+    assert compiled.schedule == SCHEDULE
+    x = np.array([[1.0, 2.0], [0.0, -3.0]])
+    for level in range(5):
+        variance = SCHEDULE.alpha[level] ** 2 + SCHEDULE.sigma[level] ** 2
+        np.testing.assert_allclose(compiled.at_level(level).logp(x), -0.5 * (x**2).sum(1) / variance, rtol=1e-12)
+    pm.set_data({"level": 2}, model=prior)
+    np.testing.assert_allclose(prior.compile_logp()({"x": x[0]}), -2.5 / (1 + SCHEDULE.sigma[2] ** 2), rtol=1e-12)
+    np.testing.assert_array_equal(prior.initial_point()["x"], [1.0, 0.0])
+    copy = clone_model(prior)
+    pm.set_data({"level": 4}, model=copy)
+    np.testing.assert_allclose(copy.compile_logp()({"x": x[0]}), -2.5 / (1 + SCHEDULE.sigma[4] ** 2), rtol=1e-12)
+
+
+def test_a_density_by_level_is_inverted_level_by_level():
+    prior = bd.density(diffused_normal, 1, schedule=SCHEDULE)
+    o = np.random.default_rng(0).normal(0, np.sqrt(65), size=(2000, 1))
+    run = bd.reverse(prior, SCHEDULE, o=o, draws=2000, chains=1, random_seed=1, progressbar=False)
+    assert run.attrs["form"] == "next level"
+    assert stats.kstest(run["posterior"]["x"].values.ravel(), "norm").pvalue > 1e-3
+
+
+def test_a_density_by_level_that_cannot_be():
+    with pytest.raises(ValueError, match="logp does not depend on the level; write a function of x and level"):
+        bd.density(lambda x, level: -pt.sum(x**2), 2, schedule=SCHEDULE)
+    with pytest.raises(ValueError, match="logp raised TypeError"):
+        bd.density(lambda x: -pt.sum(x**2), 2, schedule=SCHEDULE)
+    with pytest.raises(TypeError, match="schedule is int; write one"):
+        bd.density(diffused_normal, 2, schedule=4)

@@ -1,4 +1,4 @@
-"""Pictures as x: data sets to learn from.
+"""Pictures as x: data sets to learn from, networks that learn, and the priors that they are.
 
 Everything here is loaded on first use, as in ``bayesdiff`` itself.
 """
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
     from bayesdiff.images.data import scaled as scaled
     from bayesdiff.images.data import split as split
     from bayesdiff.images.data import to_uint8 as to_uint8
+    from bayesdiff.images.networks import Network as Network
+    from bayesdiff.images.networks import PictureNet as PictureNet
+    from bayesdiff.images.networks import VectorNet as VectorNet
+    from bayesdiff.images.networks import load_network as load_network
+    from bayesdiff.images.networks import save_network as save_network
+    from bayesdiff.images.priors import classifier_prior as classifier_prior
+    from bayesdiff.images.priors import noise as noise
+    from bayesdiff.images.priors import picture_schedule as picture_schedule
+    from bayesdiff.images.training import Course as Course
+    from bayesdiff.images.training import normalise as normalise
+    from bayesdiff.images.training import redrawn as redrawn
+    from bayesdiff.images.training import train as train
 
 _HOME = {
     "Pictures": "data",
@@ -33,6 +45,18 @@ _HOME = {
     "scaled": "data",
     "to_uint8": "data",
     "cache_folder": "data",
+    "Network": "networks",
+    "PictureNet": "networks",
+    "VectorNet": "networks",
+    "load_network": "networks",
+    "save_network": "networks",
+    "Course": "training",
+    "normalise": "training",
+    "redrawn": "training",
+    "train": "training",
+    "classifier_prior": "priors",
+    "noise": "priors",
+    "picture_schedule": "priors",
 }
 __all__ = list(_HOME)
 

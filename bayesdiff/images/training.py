@@ -1,0 +1,598 @@
+"""Training a network that tells noise levels and words apart.
+
+First it learns to guess the picture x_0 in x = a x_0 + s e, which is cheap. Then its log density learns, from these
+weights on, what such a density must get right (the loss is a sum of two):
+
+    |E[x_0 | x] - x_0|^2                      the posterior mean that the gradient of the density implies
+    log(1 + exp(logit' - logit))              which of two labels x has: its own, or one of another word or a level
+                                              near by
+
+The second is the cross-entropy of a classifier with two labels to choose from. It sets the constants of the density,
+and what the gradient at one level cannot see: how the words share the probability. At the end `normalise` finishes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from numpy.typing import ArrayLike
+from scipy.optimize import brentq
+from scipy.special import expit
+
+from bayesdiff.batches import progress_bar
+from bayesdiff.checks import positive_int, real_array
+from bayesdiff.images.networks import LOG_SNR, Net, Network, guess, implied, logit, signal
+
+# Pictures are float32 here, whatever the rest of the library computes in.
+FLOAT = np.float32
+# How much of the loss is the choice between labels, in a loss per pixel: a nat of it counts as much as some 30 of the
+# posterior mean's error. (The gradient at one level does not see how regions far apart share the probability.)
+CHOICE = 15.68
+NEAR_LEVEL = 0.15  # sd of the other level's distance in log_snr: half a percent to a few in a picture's noise
+NO_WORD = 0.12  # share of pictures whose word is not told
+AVERAGE = 0.999  # of the weights, over steps
+WARM_UP = 300  # steps
+KEEP_EVERY = 250  # steps
+KNOTS = 141  # levels at which densities are normalised: a tenth apart in log_snr
+
+Warp = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How long a network learns.
+
+    Attributes
+    ----------
+    guess_steps, density_steps : int
+        Of the two parts.
+    batch : int
+        Pictures in a step.
+    guess_rate, density_rate : float
+        Learning rates at their highest.
+
+    Examples
+    --------
+    >>> from bayesdiff.images.training import Course
+    >>> Course(guess_steps=100, density_steps=50).batch
+    64
+    """
+
+    guess_steps: int = 6000
+    density_steps: int = 3000
+    batch: int = 64
+    guess_rate: float = 1e-3
+    density_rate: float = 4e-4
+
+    def __post_init__(self) -> None:
+        for name in ("guess_steps", "density_steps", "batch"):
+            positive_int(getattr(self, name), name)
+        for name in ("guess_rate", "density_rate"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; write a number between 0 and 1, as 1e-3")
+
+
+def train(
+    net: Net,
+    pictures: ArrayLike,
+    labels: ArrayLike,
+    *,
+    course: Course | None = None,
+    share: ArrayLike | None = None,
+    warp: Warp | None = None,
+    random_seed: int = 0,
+    store: str | os.PathLike[str] | None = None,
+    progressbar: bool = True,
+    made: Mapping[str, Any] | None = None,
+) -> Network:
+    """Train a network from its initial weights: see the module for the loss.
+
+    Parameters
+    ----------
+    net : PictureNet or VectorNet
+        What it is made of.
+    pictures : array_like (n, *shape)
+        Real pictures, in -1..1 (see `scaled`); vectors in any units.
+    labels : array_like of int (n,)
+        Their words' numbers; ``len(net.words)`` where a picture is of none of them: it is then one of "any".
+    course : Course, optional
+        How long.
+    share : array_like (n,), optional
+        How often each picture is shown, relative to others; equally often by default.
+    warp : callable, optional
+        (JAX random key, pictures) -> pictures, on JAX arrays: the same pictures as they could have been drawn as well.
+        See `redrawn`.
+    random_seed : int
+        The source of randomness. Same machine, same weights, whether or not it was stopped.
+    store : path, optional
+        A folder. All that is needed to go on is kept there every 250 steps, and the same call again goes on.
+    progressbar : bool
+        Whether to show one.
+    made : mapping, optional
+        What the network is to remember of how it was made: the command, the data's checksum.
+
+    Returns
+    -------
+    Network
+        With weights rounded to half precision, and normalised (`normalise`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If shapes, ranges or labels do not fit, or the store is of another training.
+    FloatingPointError
+        If the loss is not finite: the learning rate is too high. The last kept state stays in the store.
+
+    References
+    ----------
+    Yadin, Elata, Michaeli (2024), Classification diffusion models, for densities by classifying noise levels. Salimans,
+    Ho (2021), Should EBMs model the energy or the score?, for the squared form. Rhodes, Xu, Gutmann (2020), Telescoping
+    density-ratio estimation, for choices between neighbours.
+
+    Examples
+    --------
+    A network for one normal number, which learns for a moment:
+
+    >>> import numpy as np
+    >>> from bayesdiff.images.networks import VectorNet
+    >>> from bayesdiff.images.training import Course, train
+    >>> x = np.random.default_rng(0).normal(size=(500, 1))
+    >>> net = VectorNet((1,), (), mean=0.0, sd=1.0, width=8, depth=1)
+    >>> network = train(net, x, np.zeros(500, int), course=Course(20, 20), progressbar=False)
+    >>> len(network.made["loss"]["density"])
+    1
+    """
+    course = course or Course()
+    x, label = check_pictures(net, pictures, labels)
+    shown = np.ones(len(x)) if share is None else real_array(share, "share")
+    if shown.shape != (len(x),) or not np.isfinite(shown).all() or (shown < 0).any() or not shown.any():
+        raise ValueError(f"share has shape {shown.shape}; write a number >= 0 for each of the {len(x)} pictures")
+    positive_int(random_seed + 1, "random_seed + 1")
+    keeper = _Keeper(None if store is None else Path(store), _call(net, course, x, label, shown, random_seed))
+    data = jnp.asarray(x)
+    shown = shown / shown.sum()
+
+    weights = {name: jnp.asarray(array) for name, array in net.initial(random_seed).items()}
+    total = course.guess_steps + course.density_steps
+    losses: dict[str, list[list[float]]] = {}
+    with progress_bar("train", total, progressbar) as progress:
+        for part, (name, loss, steps, rate) in enumerate(
+            (
+                ("guess", _guess_loss, course.guess_steps, course.guess_rate),
+                ("density", _density_loss, course.density_steps, course.density_rate),
+            )
+        ):
+            optimiser = _optimiser(rate, steps)
+            state = _State(weights, weights, optimiser.init(weights), 0, [])
+            state = keeper.read(name, state)
+            if progress:
+                progress(state.step)
+            while state.step < steps:
+                state = _some_steps(
+                    net, loss, optimiser, warp, state, min(steps, state.step + KEEP_EVERY), data, label, shown,
+                    (random_seed, part), course.batch, progress,
+                )  # fmt: skip
+                keeper.keep(name, state)
+            weights, losses[name] = state.average, state.losses
+    rounded = {name: np.asarray(array).astype(np.float16).astype(FLOAT) for name, array in weights.items()}
+    about = {"seed": random_seed, "course": asdict(course), "loss": losses, **(made or {})}
+    constants = np.zeros((len(net.words) + 1, KNOTS))
+    network = Network(net, rounded, constants, about)
+    return normalise(network, x, label, share=shown, warp=warp, random_seed=random_seed, progressbar=progressbar)
+
+
+def check_pictures(net: Net, pictures: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Give pictures as float32 (n, *shape) and labels as int (n,), or say what is wrong with them.
+
+    Raises
+    ------
+    TypeError
+        If they hold no numbers.
+    ValueError
+        If a shape differs from the network's, a picture is not finite or not in -1..1, or there is no such label.
+    """
+    x = real_array(pictures, "pictures").astype(FLOAT)
+    if x.shape[1:] != tuple(net.shape) or not len(x):
+        raise ValueError(f"pictures has shape {x.shape}; write (n, {', '.join(map(str, net.shape))}), as the network's")
+    if not np.isfinite(x).all():
+        raise ValueError("pictures holds numbers that are not finite; leave these pictures out")
+    if x.ndim == 4 and np.abs(x).max() > 1:
+        raise ValueError(
+            f"pictures holds {x.min():g} to {x.max():g}; write -1 (black) to 1 (white): for bytes 0..255 that is "
+            "pictures / 127.5 - 1"
+        )
+    label = np.asarray(labels)
+    if label.shape != (len(x),) or label.dtype.kind not in "iu":
+        raise ValueError(f"labels has shape {label.shape} and dtype {label.dtype}; write an int for each picture")
+    if label.min() < 0 or label.max() > len(net.words):
+        raise ValueError(
+            f"labels holds {label.min()} to {label.max()}; write 0 to {len(net.words)}: a word's number, or "
+            f"{len(net.words)} for any"
+        )
+    return x, label.astype(np.int32)
+
+
+@partial(jax.jit, static_argnums=2)
+def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> jax.Array:
+    """Compute drawings as another hand could have drawn them: turned, stretched, shifted, bent a little, or mirrored.
+
+    Parameters
+    ----------
+    key : JAX random key
+        The source of randomness.
+    pictures : Array (n, height, width, colours)
+        In -1..1.
+    background : float
+        What stands outside the picture.
+
+    Returns
+    -------
+    Array (n, height, width, colours)
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from bayesdiff.images.training import redrawn
+    >>> redrawn(jax.random.key(0), -jnp.ones((2, 8, 8, 1))).shape
+    (2, 8, 8, 1)
+    """
+    n, height, width, _ = pictures.shape
+    keys = jax.random.split(key, 7)
+
+    def spread(key: jax.Array, half: float, shape: tuple[int, ...] = ()) -> jax.Array:
+        return jax.random.uniform(key, (n, *shape), pictures.dtype, -half, half).reshape(n, *shape, 1, 1)
+
+    # Twice as fine, so that lines stay as sharp as they were.
+    fine = jax.image.resize(pictures - background, (n, 2 * height, 2 * width, pictures.shape[3]), "lanczos3")
+    y, x = jnp.meshgrid(jnp.arange(2 * height) - height + 0.5, jnp.arange(2 * width) - width + 0.5, indexing="ij")
+    turn, size, shear, stretch = (
+        spread(keys[0], 0.2),
+        1.02 + spread(keys[1], 0.12),
+        spread(keys[2], 0.12),
+        1 + spread(keys[3], 0.1),
+    )
+    mirror = jnp.where(jax.random.bernoulli(keys[4], 0.5, (n, 1, 1)), -1, 1).astype(pictures.dtype)
+    shift = spread(keys[5], 3.0, (2,))
+    bend = jax.image.resize(1.3 * jax.random.normal(keys[6], (n, 2, 5, 5), pictures.dtype), (n, 2, *y.shape), "cubic")
+    cos, sin = jnp.cos(turn), jnp.sin(turn)
+    from_x = mirror * size * stretch * (cos * x - sin * y + shear * y) + shift[:, 0] + bend[:, 0] + width - 0.5
+    from_y = size / stretch * (sin * x + cos * y) + shift[:, 1] + bend[:, 1] + height - 0.5
+
+    def pick(plane: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
+        return jax.scipy.ndimage.map_coordinates(plane, [y, x], order=1, mode="constant")
+
+    moved = jax.vmap(jax.vmap(pick, in_axes=(2, None, None), out_axes=2))(fine, from_y, from_x)
+    coarse = moved.reshape(n, height, 2, width, 2, -1).mean((2, 4))
+    return jnp.clip(coarse * 1.08 + background, -1, 1)  # half of what smoothing takes from thin lines
+
+
+# ----------------------------------------------------------------------------------------------------------------- loss
+
+
+def _levels(key: jax.Array, n: int) -> jax.Array:
+    """Levels of noise to learn from (n,): a quarter of them anywhere, the others where pictures are decided."""
+    anywhere, middle = jax.random.split(key)
+    low, high = LOG_SNR
+    spread = jax.random.uniform(anywhere, (n,), FLOAT, low, high)
+    decided = jnp.clip(-0.5 + 2.2 * jax.random.normal(middle, (n,), FLOAT), low, high)
+    return jnp.where(jnp.arange(n) % 4 == 0, spread, decided)
+
+
+def _noisy(key: jax.Array, x0: jax.Array) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
+    """Pictures in noise, their log signal-to-noise ratios, and a and s."""
+    which, noise = jax.random.split(key)
+    log_snr = _levels(which, len(x0))
+    a, s = (value.reshape(-1, *(1,) * (x0.ndim - 1)) for value in signal(log_snr))
+    return a * x0 + s * jax.random.normal(noise, x0.shape, x0.dtype), log_snr, (a, s)
+
+
+def _error(net: Net, x0: jax.Array, guessed: jax.Array, level: tuple[jax.Array, jax.Array]) -> jax.Array:
+    a, s = level
+    # In units of what is left of x_0 once x is known, were it normal: 1 is no better than a linear guess.
+    return ((guessed - x0) ** 2 * ((a * net.sd) ** 2 + s**2) / (s * net.sd) ** 2).mean()
+
+
+def _guess_loss(net: Net, weights: Any, key: jax.Array, x0: jax.Array, word: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, log_snr, level = _noisy(key, x0)
+    error = _error(net, x0, guess(net, weights, x, log_snr, word), level)
+    return error, jnp.stack([error, jnp.zeros_like(error)])
+
+
+def _density_loss(
+    net: Net, weights: Any, key: jax.Array, x0: jax.Array, word: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    noise, near, other = jax.random.split(key, 3)
+    x, log_snr, level = _noisy(noise, x0)
+    mean, own = implied(net, weights, x, log_snr, word)
+    error = _error(net, x0, mean, level)
+    # Four of eight choose between levels, four between words; of either, one is at a level anywhere.
+    n, any_word = len(x0), len(net.words)
+    by_level = jnp.arange(n) % 8 < 4
+    other_level = log_snr + NEAR_LEVEL * jax.random.normal(near, (n,), FLOAT)
+    other_word = jax.random.randint(other, (n,), 0, max(1, any_word))
+    counts = by_level | ((word != any_word) & (word != other_word))
+    theirs = logit(net, weights, x, jnp.where(by_level, other_level, log_snr), jnp.where(by_level, word, other_word))
+    choice = jnp.where(counts, jax.nn.softplus(theirs - own), 0).sum() / jnp.maximum(counts.sum(), 1)
+    return error + CHOICE / x0[0].size * choice, jnp.stack([error, choice])
+
+
+# ---------------------------------------------------------------------------------------------------------------- steps
+
+
+@dataclass(frozen=True)
+class _State:
+    """Where a training is: weights, their running average, the optimiser's state, steps done, losses so far."""
+
+    weights: Any
+    average: Any
+    optimiser: Any
+    step: int
+    losses: list[list[float]]
+
+
+def _optimiser(rate: float, steps: int) -> optax.GradientTransformation:
+    warm = min(WARM_UP, max(1, steps // 10))
+    rates = optax.join_schedules(
+        [optax.linear_schedule(0.0, rate, warm), optax.cosine_decay_schedule(rate, max(1, steps - warm), 0.05)], [warm]
+    )
+    return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(rates, b2=0.99))
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _learn(
+    net: Net,
+    loss: Callable[..., Any],
+    optimiser: optax.GradientTransformation,
+    warp: Warp | None,
+    weights: Any,
+    average: Any,
+    optimised: Any,
+    step: jax.Array,
+    key: jax.Array,
+    x0: jax.Array,
+    word: jax.Array,
+) -> tuple[Any, Any, Any, jax.Array]:
+    bend, noise = jax.random.split(key)
+    x0 = x0 if warp is None else warp(bend, x0)
+    (_, parts), gradient = jax.value_and_grad(partial(loss, net), has_aux=True)(weights, noise, x0, word)
+    updates, optimised = optimiser.update(gradient, optimised)
+    weights = optax.apply_updates(weights, updates)
+    kept = jnp.minimum(AVERAGE, (1 + step) / (10 + step)).astype(FLOAT)
+    average = jax.tree.map(lambda old, new: kept * old + (1 - kept) * new, average, weights)
+    return weights, average, optimised, parts
+
+
+def _some_steps(
+    net: Net,
+    loss: Callable[..., Any],
+    optimiser: optax.GradientTransformation,
+    warp: Warp | None,
+    state: _State,
+    stop: int,
+    data: jax.Array,
+    label: np.ndarray,
+    shown: np.ndarray,
+    seed: Sequence[int],
+    batch: int,
+    progress: Callable[[int], None] | None,
+) -> _State:
+    weights, average, optimised = state.weights, state.average, state.optimiser
+    parts = []
+    for step in range(state.step, stop):
+        rng = np.random.default_rng([*seed, step])  # of this step alone: a stopped training goes on with the same bits
+        rows = rng.choice(len(shown), batch, p=shown)
+        word = np.where(rng.random(batch) < NO_WORD, len(net.words), label[rows])
+        key = jax.random.key(int(rng.integers(2**31)))
+        weights, average, optimised, now = _learn(
+            net, loss, optimiser, warp, weights, average, optimised, jnp.asarray(step, FLOAT), key, data[rows], word
+        )
+        parts.append(now)
+        if progress:
+            progress(1)
+    means = [float(value) for value in np.mean(parts, axis=0)]
+    if not np.isfinite(means).all():
+        raise FloatingPointError(
+            f"the loss is {means} after {stop} steps; write a lower learning rate in Course. What was kept last is "
+            "still in the store"
+        )
+    return _State(weights, average, optimised, stop, [*state.losses, means])
+
+
+def _call(
+    net: Net, course: Course, x: np.ndarray, label: np.ndarray, shown: np.ndarray, random_seed: int
+) -> dict[str, Any]:
+    digest = sha256(x.tobytes() + label.tobytes() + shown.tobytes()).hexdigest()
+    call = {"net": type(net).__name__, **asdict(net), **asdict(course), "data": digest, "random_seed": random_seed}
+    return json.loads(json.dumps(call))
+
+
+@dataclass(frozen=True)
+class _Keeper:
+    """The folder where a training keeps what it needs to go on."""
+
+    folder: Path | None
+    call: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.folder is None:
+            return
+        file = self.folder / "call.json"
+        if file.exists():
+            before = json.loads(file.read_text(encoding="utf-8"))
+            differs = [name for name in self.call if before.get(name) != self.call[name]]
+            if differs:
+                name = differs[0]
+                raise ValueError(
+                    f"{self.folder} holds another training: {name} was {before.get(name)!r} there and is "
+                    f"{self.call[name]!r} here; choose another store, or remove it"
+                )
+        else:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            _write(file, json.dumps(self.call).encode())
+
+    def keep(self, name: str, state: _State) -> None:
+        if self.folder is None:
+            return
+        leaves = jax.tree.leaves((state.weights, state.average, state.optimiser))
+        arrays = {f"{i:05d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+        beside = self.folder / f"{name}.npz.part"
+        with open(beside, "wb") as file:
+            np.savez(file, allow_pickle=False, step=state.step, losses=np.array(state.losses), **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, self.folder / f"{name}.npz")
+
+    def read(self, name: str, first: _State) -> _State:
+        """What was kept last, or the beginning."""
+        file = None if self.folder is None else self.folder / f"{name}.npz"
+        if file is None or not file.exists():
+            return first
+        leaves, shape = jax.tree.flatten((first.weights, first.average, first.optimiser))
+        try:
+            with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
+                kept = [jnp.asarray(arrays[f"{i:05d}"]) for i in range(len(leaves))]
+                step, losses = int(arrays["step"]), arrays["losses"].tolist()
+        except Exception as error:  # the archive raises whatever it likes on bytes that were changed
+            raise ValueError(f"{file} is damaged ({error}); remove it, and this part is trained anew") from error
+        weights, average, optimiser = jax.tree.unflatten(shape, kept)
+        return _State(weights, average, optimiser, step, losses)
+
+
+def _write(path: Path, data: bytes) -> None:
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(data)
+    os.replace(beside, path)
+
+
+# -------------------------------------------------------------------------------------------------------- normalisation
+
+
+def normalise(
+    network: Network,
+    pictures: ArrayLike,
+    labels: ArrayLike,
+    *,
+    share: ArrayLike | None = None,
+    warp: Warp | None = None,
+    draws: int | None = None,
+    random_seed: int = 0,
+    progressbar: bool = True,
+) -> Network:
+    """Compute the constants by which exp(logit) N(x; 0, I) has integral 1 at every level, for every word.
+
+    sum over x of j: P(i | x) = sum over x of i: P(j | x),   P(i | x) = 1 / (1 + exp(logit_j + c_j - logit_i - c_i))
+
+    Between two labels i and j, with as many pictures of each, this fixes c_j - c_i: it is where the cross-entropy of
+    the choice is least. It is chained for each word from pure noise, where c = 0, level by level.
+
+    Parameters
+    ----------
+    network : Network
+        Its constants are replaced.
+    pictures, labels, share, warp
+        As for `train`.
+    draws : int, optional
+        Pictures in noise at each level; by default 167 of 28 x 28, and at most 1,024.
+    random_seed : int
+        The source of randomness.
+    progressbar : bool
+        Whether to show one.
+
+    Returns
+    -------
+    Network
+        ``made["constants_se"]`` holds the standard error of the constant of "any" at the highest level, from the
+        choices alone (not what the network gets wrong).
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `train` does.
+
+    References
+    ----------
+    Bennett (1976), Efficient estimation of free energy differences from Monte Carlo data, equation 12.
+
+    Examples
+    --------
+    With all weights 0 the logits are those of one normal law, by construction normalised:
+
+    >>> import numpy as np
+    >>> from bayesdiff.images.networks import Network, VectorNet
+    >>> from bayesdiff.images.training import KNOTS, normalise
+    >>> net = VectorNet((1,), (), mean=0.0, sd=1.0, width=4, depth=1)
+    >>> weights = {name: 0 * array for name, array in net.initial(0).items()}
+    >>> network = Network(net, weights, np.zeros((1, KNOTS)))
+    >>> x = np.random.default_rng(0).normal(size=(4000, 1))
+    >>> network = normalise(network, x, np.zeros(4000, int), progressbar=False)
+    >>> bool(network.constants.shape == (1, KNOTS))
+    True
+    """
+    x, label = check_pictures(network.net, pictures, labels)
+    shown = np.ones(len(x)) if share is None else real_array(share, "share")
+    count = draws or int(np.clip(2**17 // np.prod(network.shape), 64, 1024))
+    rng = np.random.default_rng([random_seed, 2])
+    levels = np.linspace(*LOG_SNR, KNOTS)
+    any_word = len(network.words)
+    weights = {name: jnp.asarray(array) for name, array in network.weights.items()}
+
+    def noisy(rows: np.ndarray, level: float) -> jax.Array:
+        """Pictures of these rows, in noise."""
+        keys = jax.random.split(jax.random.key(int(rng.integers(2**31))))
+        x0 = jnp.asarray(x[rng.choice(rows, count, p=shown[rows] / shown[rows].sum())])
+        x0 = x0 if warp is None else warp(keys[0], x0)
+        a, s = signal(jnp.asarray(level, FLOAT))
+        return a * x0 + s * jax.random.normal(keys[1], x0.shape, FLOAT)
+
+    def logits(x: jax.Array, level: float, word: int) -> np.ndarray:
+        return np.asarray(_logits(network.net, weights, x, jnp.full(count, level, FLOAT), jnp.full(count, word)), float)
+
+    constants, variance = np.zeros((any_word + 1, KNOTS)), 0.0
+    with progress_bar("normalise", KNOTS * (any_word + 1), progressbar) as progress:
+        for word in range(any_word + 1):
+            rows = np.flatnonzero((label == word) & (shown > 0)) if word < any_word else np.arange(len(x))
+            if not len(rows):  # a word without a picture keeps the constants 0: nothing is known of it
+                continue
+            below = jax.random.normal(jax.random.key(int(rng.integers(2**31))), (count, *network.shape), FLOAT)
+            at_below, constant, variance = np.zeros(count), 0.0, 0.0  # pure noise: its own logit is 0
+            for knot, level in enumerate(levels):
+                here = noisy(rows, level)
+                at_here = logits(here, level, word)
+                before = logits(here, levels[knot - 1], word) if knot else np.zeros(count)
+                step, se = _constant(logits(below, level, word) - at_below, at_here - before)
+                constant, variance = constant + step, variance + se**2
+                constants[word, knot] = constant
+                below, at_below = here, at_here
+                if progress:
+                    progress(1)
+    made = {**network.made, "constants_se": variance**0.5}
+    return replace(network, constants=constants, made=made)
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(net: Net, weights: Any, x: jax.Array, log_snr: jax.Array, word: jax.Array) -> jax.Array:
+    return logit(net, weights, x, log_snr, word)
+
+
+def _constant(gap_of_i: np.ndarray, gap_of_j: np.ndarray) -> tuple[float, float]:
+    """Compute c_j - c_i and its standard error from logit_j - logit_i at pictures of i and, as many, of j."""
+
+    def excess(c: float) -> float:
+        return float(expit(gap_of_i + c).mean() - expit(-gap_of_j - c).mean())
+
+    low, high = -np.max([gap_of_i.max(), gap_of_j.max()]) - 50, -np.min([gap_of_i.min(), gap_of_j.min()]) + 50
+    c = float(brentq(excess, low, high))
+    p, q = expit(gap_of_i + c), expit(-gap_of_j - c)
+    slope = (p * (1 - p)).mean() + (q * (1 - q)).mean()
+    return c, float(np.sqrt((p.var() + q.var()) / len(p)) / max(slope, np.finfo(float).tiny))
