@@ -35,6 +35,17 @@ class Markdown:
 
 
 @dataclass(frozen=True)
+class Verbatim:
+    """Text that a notebook, and a report, shows as it is. No character of it means anything to either."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        told = "".join(c if c.isalnum() or c in " \n" else f"&#{ord(c)};" for c in self.text)
+        return f'<pre class="equations"><code>{told}</code></pre>'
+
+
+@dataclass(frozen=True)
 class Judgement:
     """Which draws are to be trusted: all arrays (observation,); ``judged`` is False where there are too few draws."""
 
@@ -413,6 +424,12 @@ def read_graph(mermaid: str) -> Graph | None:
         elif plate and line in nodes:
             plates[line] = plate
     return Graph(nodes, [edge for edge in edges if set(edge) <= nodes.keys()], plates) if nodes else None
+
+
+def equations(run: xr.DataTree) -> Verbatim:
+    """Show the model of a run as PyMC writes it, without the data that it only holds."""
+    lines = str(run.attrs.get("model_equations", "")).splitlines()
+    return Verbatim("\n".join(line.rstrip() for line in lines if " = Data(" not in line))
 
 
 def draw_graph(run: xr.DataTree) -> Figure | None:
