@@ -268,6 +268,66 @@ def plainly(ds):
     return ds.rename({name: f"{name} plain" for name in {*ds.variables, *ds.dims} & {"x"}})
 
 
+# ----------------------------------------------------------------------------------------------------------- the graph
+
+
+def graphs():
+    """A graph of wide boxes, and ten random ones."""
+    yield (
+        {"mu": 1, "tau": 1.2, "theta": 3, "ratio": 2, "y": 1},
+        ["mu theta", "tau theta", "tau ratio", "theta ratio", "theta y"],
+    )
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        names = [f"v{i}" for i in range(9)]
+        edges = [f"{a} {b}" for i, a in enumerate(names) for b in names[i + 1 :] if rng.random() < 0.3]
+        yield dict(zip(names, rng.uniform(0.5, 4, 9), strict=True)), edges
+
+
+@pytest.mark.parametrize(("widths", "edges"), graphs())
+def test_arrows_of_a_graph_end_at_boxes_and_pass_behind_none(widths, edges):
+    sizes = {name: (width, 0.3 + 0.2 * (i % 2)) for i, (name, width) in enumerate(widths.items())}
+    edges = [tuple(edge.split()) for edge in edges]
+    places, routes, (width, height) = show.arrange(sizes, edges)
+    assert routes.keys() == set(edges)
+    boxes = {
+        name: np.array(
+            [[x - sizes[name][0] / 2, y - sizes[name][1] / 2], [x + sizes[name][0] / 2, y + sizes[name][1] / 2]]
+        )
+        for name, (x, y) in places.items()
+    }
+    for name, (low, high) in boxes.items():
+        assert (low >= 0).all()
+        assert (high <= (width, height)).all()
+        for other, (lower, upper) in boxes.items():
+            assert other == name or (low >= upper).any() or (high <= lower).any(), (name, other)
+    for (start, end), route in routes.items():
+        assert route[0][1] == pytest.approx(boxes[start][0][1])
+        assert route[-1][1] == pytest.approx(boxes[end][1][1])
+        assert boxes[end][0][0] < route[-1][0] < boxes[end][1][0]
+        points = np.concatenate([np.linspace(a, b, 50) for a, b in zip(route, route[1:], strict=False)])
+        for low, high in boxes.values():
+            assert not ((points > low + 1e-9) & (points < high - 1e-9)).all(axis=1).any()
+
+
+def test_a_drawn_graph_has_its_texts_in_its_boxes_and_cuts_long_names():
+    name = "L" + "o" * 90 + "ng"
+    run = tree({}, {"model_graph": f"graph TD\na([{name} ~ Normal])\nb[b ~ Deterministic]\na --> b"})
+    figure = show.draw_graph(run)
+    figure.draw_without_rendering()
+    boxes = [patch.get_window_extent() for patch in figure.axes[0].patches if hasattr(patch, "get_boxstyle")]
+    texts = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == len(texts) == 3
+    for text, box in zip(texts, boxes, strict=True):
+        assert box.x0 < text.x0 < text.x1 < box.x1
+        assert box.y0 < text.y0 < text.y1 < box.y1
+    assert [text.get_text() for text in figure.axes[0].texts][:2] == [
+        "Looooooooooo…ooooooooong ~ Normal",
+        "b ~ Deterministic",
+    ]
+    assert show.read_graph(run.attrs["model_graph"]).nodes["a"][0].startswith(name)
+
+
 # ----------------------------------------------------------------------------------------------------- Quarto or not
 
 
