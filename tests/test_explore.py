@@ -486,10 +486,8 @@ def test_two_priors_of_one_name_have_an_address_each(chromium, explored, tmp_pat
     shown = [("a", "mixture"), ("a", "gaussian"), ("a~2", "nasty"), ("a", "gaussian")]
     path = tmp_path / "page.html"
     about = ["first", "second", "third", "fourth"]
-    text = page_of(
-        [{"title": t, "about": told, **explored[p]} for (t, p), told in zip(shown, about, strict=True)], seed=1
-    )
-    write_whole(path, text)
+    seen = [{"title": t, "about": told, **explored[p]} for (t, p), told in zip(shown, about, strict=True)]
+    write_whole(path, page_of(seen, seed=1))
     for i, address in enumerate(["a", "a~3", "a~2", "a~4"]):
         with opened(chromium, path, fragment=f"prior={address}") as (page, _):
             settle(page)

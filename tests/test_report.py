@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -273,10 +274,8 @@ def plainly(ds):
 
 def graphs():
     """A graph of wide boxes, and ten random ones."""
-    yield (
-        {"mu": 1, "tau": 1.2, "theta": 3, "ratio": 2, "y": 1},
-        ["mu theta", "tau theta", "tau ratio", "theta ratio", "theta y"],
-    )
+    schools = {"mu": 1.0, "tau": 1.2, "theta": 3.0, "ratio": 2.0, "y": 1.0}
+    yield schools, ["mu theta", "tau theta", "tau ratio", "theta ratio", "theta y"]
     for seed in range(10):
         rng = np.random.default_rng(seed)
         names = [f"v{i}" for i in range(9)]
@@ -284,18 +283,14 @@ def graphs():
         yield dict(zip(names, rng.uniform(0.5, 4, 9), strict=True)), edges
 
 
-@pytest.mark.parametrize(("widths", "edges"), graphs())
+@pytest.mark.parametrize(("widths", "edges"), list(graphs()))
 def test_arrows_of_a_graph_end_at_boxes_and_pass_behind_none(widths, edges):
     sizes = {name: (width, 0.3 + 0.2 * (i % 2)) for i, (name, width) in enumerate(widths.items())}
     edges = [tuple(edge.split()) for edge in edges]
     places, routes, (width, height) = show.arrange(sizes, edges)
     assert routes.keys() == set(edges)
-    boxes = {
-        name: np.array(
-            [[x - sizes[name][0] / 2, y - sizes[name][1] / 2], [x + sizes[name][0] / 2, y + sizes[name][1] / 2]]
-        )
-        for name, (x, y) in places.items()
-    }
+    halves = {name: np.array(sizes[name]) / 2 for name in places}
+    boxes = {name: (np.array(place) - halves[name], np.array(place) + halves[name]) for name, place in places.items()}
     for name, (low, high) in boxes.items():
         assert (low >= 0).all()
         assert (high <= (width, height)).all()
@@ -305,7 +300,7 @@ def test_arrows_of_a_graph_end_at_boxes_and_pass_behind_none(widths, edges):
         assert route[0][1] == pytest.approx(boxes[start][0][1])
         assert route[-1][1] == pytest.approx(boxes[end][1][1])
         assert boxes[end][0][0] < route[-1][0] < boxes[end][1][0]
-        points = np.concatenate([np.linspace(a, b, 50) for a, b in zip(route, route[1:], strict=False)])
+        points = np.concatenate([np.linspace(a, b, 50) for a, b in pairwise(route)])
         for low, high in boxes.values():
             assert not ((points > low + 1e-9) & (points < high - 1e-9)).all(axis=1).any()
 
@@ -321,10 +316,8 @@ def test_a_drawn_graph_has_its_texts_in_its_boxes_and_cuts_long_names():
     for text, box in zip(texts, boxes, strict=True):
         assert box.x0 < text.x0 < text.x1 < box.x1
         assert box.y0 < text.y0 < text.y1 < box.y1
-    assert [text.get_text() for text in figure.axes[0].texts][:2] == [
-        "Looooooooooo…ooooooooong ~ Normal",
-        "b ~ Deterministic",
-    ]
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said[:2] == ["Looooooooooo…ooooooooong ~ Normal", "b ~ Deterministic"]
     assert show.read_graph(run.attrs["model_graph"]).nodes["a"][0].startswith(name)
 
 
