@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import sys
+import time
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import yaml
 from browser import browser, contrast, opened, overflow
 
 import bayesdiff as bd
+from bayesdiff.cli import main
 from bayesdiff.report import show
 from bayesdiff.report.document import Cell, ReportError, parts_of
 from bayesdiff.report.files import check_place
@@ -392,7 +394,7 @@ execute:
   warning: false
 ---
 
-Code spans: `` `{python} 1 / 0` `` and \\`{python} 1 / 0`. Run: `{python} 40 + 2`
+Code spans: `` `{python} 1 / 0` `` and \\`{python} 1 / 0\\`. Run: `{python} 40 + 2`
 and `{python} sum(
 [1, 2])`.
 
@@ -647,3 +649,26 @@ def test_a_report_is_printed_legibly_whatever_theme_was_chosen(pages, chromium):
             page.click("#theme")
             page.emulate_media(media="print")
             assert contrast(page) >= 4.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["step", "chain"])
+def test_a_page_is_made_in_time(step, chain, tmp_path, kind):
+    """30 s on an idle machine of two cores; twice that on a busy one. What it weighs is tested above."""
+    run = bd.save({"step": tree(step, {}), "chain": chain}[kind], tmp_path / "run.zarr")
+    begun = time.monotonic()
+    write_report(run, tmp_path / "a.html")
+    assert time.monotonic() - begun < 60
+
+
+def test_the_command_line_says_what_it_does_not_use(tmp_path, capsys):
+    source = tmp_path / "a.qmd"
+    source.write_text("---\ntitle: A\n---\ntext\n")
+    (tmp_path / "a.html").write_text("mine")
+    assert main(["report", str(source), "-o", str(tmp_path / "a.html"), "--title", "B"]) == 2
+    assert "--title is for the report of a run; write title: into the front matter" in capsys.readouterr().err
+    assert main(["report", str(source), "-o", str(tmp_path / "a.html")]) == 2
+    assert "is not a page of bayesdiff" in capsys.readouterr().err
+    assert (tmp_path / "a.html").read_text() == "mine"
+    assert main(["report", str(source), "-o", str(tmp_path / "a.html"), "--overwrite"]) == 0
+    assert MARK in (tmp_path / "a.html").read_text()
