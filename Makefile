@@ -34,13 +34,13 @@ reports/%.zarr: reports/%.py .venv/.ready-test
 	$(python) $< --out $@ $(options)
 
 reports/%.html: reports/%.qmd reports/%.zarr
-	.venv/bin/bayesdiff report $< -o $@
+	.venv/bin/bayesdiff report $< -o $@ --overwrite
 
 reports/index.html: reports/index.qmd .venv/.ready-test
-	.venv/bin/bayesdiff report $< -o $@
+	.venv/bin/bayesdiff report $< -o $@ --overwrite
 
 reports/explore.html: models/gaussian.py models/mixture.py .venv/.ready-test
-	.venv/bin/bayesdiff explore models/gaussian.py models/mixture.py -o $@
+	.venv/bin/bayesdiff explore models/gaussian.py models/mixture.py -o $@ --overwrite
 
 setup: .venv/.ready-dev  ## everything a developer needs, in .venv
 

@@ -194,6 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
     explore.add_argument(
         "--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same page"
     )
+    explore.add_argument("--overwrite", action="store_true", help="replace a file that is not a page of bayesdiff")
     explore.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
     report = commands.add_parser(
@@ -213,7 +214,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="a page (.html), or of a run its source (.qmd); default: as RUN, .html",
     )
     report.add_argument("--title", metavar="TEXT", help="of a run's report; made from the model unless given")
-    report.add_argument("--overwrite", action="store_true", help="replace a .qmd that is there (a page always is)")
+    report.add_argument("--overwrite", action="store_true", help="replace a file that is not a page of bayesdiff")
 
     data = commands.add_parser(
         "data",
@@ -381,9 +382,11 @@ def report_command(args: argparse.Namespace) -> None:
     out = args.out or Path(args.source.with_suffix(".html").name)
     with _refusals():
         if args.source.suffix == ".qmd":
+            if args.title is not None:
+                raise Failure("--title is for the report of a run; write title: into the front matter of a .qmd")
             from bayesdiff.report.render import render
 
-            written = render(args.source, out)
+            written = render(args.source, out, overwrite=args.overwrite)
         else:
             from bayesdiff.report.source import write_report
 
@@ -398,10 +401,11 @@ def explore_command(args: argparse.Namespace) -> None:
         if not path.is_file():
             hint = "" if args.files else ": name a prior of yours, as bayesdiff explore FILE.py, or run this in a clone"
             raise Failure(f"there is no file {path}{hint}")
-    from bayesdiff.report.explore import check_page, page, write_page
+    from bayesdiff.report.explore import page
+    from bayesdiff.report.files import check_place, write_whole
 
     with _refusals():
-        check_page(args.out)
+        check_place(args.out, args.overwrite)
     from bayesdiff.explorer import explore
 
     seen = []
@@ -413,7 +417,7 @@ def explore_command(args: argparse.Namespace) -> None:
             found = explore(model, random_seed=args.seed, progressbar=not args.no_progress and sys.stderr.isatty())
         seen.append({"title": path.stem, "about": about, **found})
     with _refusals():
-        write_page(args.out, page(seen, seed=args.seed))
+        write_whole(args.out, page(seen, seed=args.seed))
     print(f"Open {args.out} in a browser.")
 
 

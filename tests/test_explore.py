@@ -15,7 +15,7 @@ from scipy.stats import halfnorm, norm
 import bayesdiff as bd
 from bayesdiff import cli, explorer
 from bayesdiff.report.explore import page as page_of
-from bayesdiff.report.explore import write_page
+from bayesdiff.report.files import write_whole
 from models import gaussian, mixture
 
 MODELS = Path(__file__).parents[1] / "models"
@@ -52,7 +52,7 @@ def explored(compiled):
 def file(explored, tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "explore.html"
     about = {"gaussian": "", "mixture": "two modes", "nasty": CLOSED}
-    write_page(path, page_of([{"title": t, "about": about[t], **seen} for t, seen in explored.items()], seed=1))
+    write_whole(path, page_of([{"title": t, "about": about[t], **seen} for t, seen in explored.items()], seed=1))
     return path
 
 
@@ -449,8 +449,8 @@ TWO = "import pymc as pm\ndef prior():\n    with pm.Model() as m:\n        pm.No
         ([], "run this in a clone"),
         (["empty.py"], "empty.py has no function `prior`"),
         (["two.py"], "two.py: the prior has 2 unconstrained numbers"),
-        (["two.py", "-o", "taken.html"], "taken.html is not a page of bayesdiff explore"),
-        (["two.py", "-o", "none/a.html"], "there is no folder none"),
+        (["two.py", "-o", "taken.html"], "taken.html exists and is not a page of bayesdiff"),
+        (["two.py", "-o", "taken.html/a.html"], "The folder taken.html cannot be made"),
         (["two.py", "-o", "."], "is a folder"),
     ],
 )
@@ -468,7 +468,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(folder, capsys, args, 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / "explore.html"
-    write_page(path, page_of([{"title": "a"}], seed=1))
+    write_whole(path, page_of([{"title": "a"}], seed=1))
     before = path.read_bytes()
 
     def full(*_args, **_more):
@@ -476,6 +476,40 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
 
     monkeypatch.setattr("os.replace", full)
     with pytest.raises(OSError, match="no space left"):
-        write_page(path, "half")
+        write_whole(path, "half")
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_two_priors_of_one_name_have_an_address_each(chromium, explored, tmp_path):
+    """The second is name~2, unless that is the name of another."""
+    shown = [("a", "mixture"), ("a", "gaussian"), ("a~2", "nasty"), ("a", "gaussian")]
+    path = tmp_path / "page.html"
+    about = ["first", "second", "third", "fourth"]
+    seen = [{"title": t, "about": told, **explored[p]} for (t, p), told in zip(shown, about, strict=True)]
+    write_whole(path, page_of(seen, seed=1))
+    for i, address in enumerate(["a", "a~3", "a~2", "a~4"]):
+        with opened(chromium, path, fragment=f"prior={address}") as (page, _):
+            settle(page)
+            assert page.inner_text("#about").startswith(about[i])
+            page.press("#sigma", "ArrowRight")
+            until(page, "location.hash.includes('sigma=')")
+            assert page.evaluate("new URLSearchParams(location.hash.slice(1)).get('prior')") == address
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_printed_legibly_whatever_theme_was_chosen(visit, scheme):
+    page = visit("prior=mixture&o=0&sigma=0.7", scheme=scheme)
+    for _ in range(2):
+        page.click("#theme")
+        page.emulate_media(media="print")
+        settle(page)
+        assert contrast(page) >= 4.5
+        page.emulate_media(media="screen")
+
+
+def test_an_older_page_is_replaced_and_another_file_only_when_told(folder):
+    Path("taken.html").write_text("mine")
+    Path("no.py").write_text("")
+    assert run("no.py", "-o", "taken.html", "--overwrite") == 2  # not for what is there, but for the file
+    assert Path("taken.html").read_text() == "mine"

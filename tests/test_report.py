@@ -1,24 +1,37 @@
 """Reports: what a page holds, what it withholds, and what it refuses. Pages are looked at in a real browser."""
 
+import ast
 import json
 import os
+import re
 import stat
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pymc as pm
 import pytest
+import xarray as xr
+import yaml
 from browser import browser, contrast, opened, overflow
 
 import bayesdiff as bd
+from bayesdiff.cli import main
 from bayesdiff.report import show
+from bayesdiff.report.document import Cell, ReportError, parts_of
+from bayesdiff.report.files import check_place
 from bayesdiff.report.page import problems_of
-from bayesdiff.report.render import ReportError, render
+from bayesdiff.report.render import EXTRA, MARK, render
 from bayesdiff.report.source import write_report
 from bayesdiff.results import tree
 from models import gaussian, mixture
 
 QUIET = {"random_seed": 1, "progressbar": False}
 EVIL = "<script>alert('x')</script>|`*_$"
+# What begins something in Quarto, in Markdown, in HTML or in a cell, without the slash that no name may hold.
+WORSE = "`{python} 40+2` {{< env HOME >}} ```\n:::\n```{python}\n1\n```\n<script>alert(1)<script>|$x$ ' \" \\ --- ~L"
 
 
 @pytest.fixture(scope="module")
@@ -185,11 +198,129 @@ def test_names_of_users_are_shown_and_not_run(tmp_path, chromium):
     with pm.Model(coords={f"{name} too": ["$\\frac", "<b>"]}) as prior:
         pm.Normal(name, dims=f"{name} too")
         pm.Normal("$a$")
-    o = {name: [1.0, 2.0], "$a$": 1.0}
-    run = {"map": bd.find_map(prior, o, sigma=2, **QUIET)}
-    with opened(chromium, write_report(run, tmp_path / "a.html")) as (page, seen):
+        pm.Normal("`{python} 40+2`")
+    o = {name: [1.0, 2.0], "$a$": 1.0, "`{python} 40+2`": 1.0}
+    run = bd.find_map(prior, o, sigma=2, **QUIET)
+    spy = tmp_path / "was run"
+    run.attrs["model_equations"] += f"\n`{{python}} open({str(spy)!r}, 'w')`\n```{{python}}\n1 / 0\n```\n</pre>"
+    with opened(chromium, write_report({"map": run}, tmp_path / "a.html")) as (page, seen):
         assert f"{name}[$\\frac]" in page.inner_text("table >> nth=0")
+        assert "`{python} 40+2`" in page.inner_text("table >> nth=0")
+        shown = page.inner_text("pre.equations")
+        assert "`{python} 40+2` ~ Normal(0, 1)" in shown
+        assert shown.splitlines() == run.attrs["model_equations"].splitlines()
     assert (seen.errors, seen.requests) == ([], [])
+    assert not spy.exists()
+
+
+def spelled(run, word):
+    """The same run with a word in every place that holds text of a user: names, dimensions, labels, attributes."""
+    groups = {}
+    for node in run.subtree:
+        ds = node.to_dataset(inherit=False)
+        ds = ds.rename({name: name.replace("plain", word) for name in {*ds.variables, *ds.dims} if "plain" in name})
+        groups[node.path] = ds.assign_coords({
+            name: (values.dims, [f"{word} {label}" for label in values.values])
+            for name, values in ds.coords.items() if values.dtype.kind in "UO" and name not in ("diagnostic", "summary")
+        })  # fmt: skip
+    new = xr.DataTree.from_dict(groups)
+    kept = ("inversion", "model_graph", "created_at", "sampling_time", "finished", "form")
+    new.attrs = {
+        name: value if name in kept else {each: word for each in value} if isinstance(value, dict) else word
+        for name, value in (run.attrs | {"warning": "", "model": "", "inverter": ""}).items()
+    }
+    new.attrs["created_at"] = run.attrs["created_at"] if word == "plain" else word
+    new.attrs["model_graph"] = f"graph TD\nplain([{word.splitlines()[0]} ~ Normal])\nb([b ~ Normal])\nplain --> b"
+    return new
+
+
+def run_by_quarto_or_us(text):
+    """All that is code to anybody: front matter, cells (apart from strings), inline code, shortcodes, fences."""
+    meta, body = yaml.safe_load(text.split("---\n")[1]), text.split("---\n", 2)[2]
+    cells = [
+        part for part in parts_of(body, 1, {"include": True, "output": True}, Path("a.qmd")) if isinstance(part, Cell)
+    ]
+    codes = [
+        re.sub(r"Constant\(value='.*?'\)|Constant\(value=\".*?\"\)", "", ast.dump(ast.parse(cell.source)))
+        for cell in cells
+    ]
+    quartos = re.findall(r"(?:^|[^`])`\{python\}[ \t]([^`]+)`", text, re.MULTILINE)
+    marks = [line for line in text.splitlines() if line.startswith(("```", ":::", "#", "---", "<"))]
+    marks = [mark.partition(":")[0] if mark.startswith("#|") else mark for mark in marks]
+    return sorted(meta), [cell.options.keys() for cell in cells], codes, quartos, re.findall(r"\{\{.*", text), marks
+
+
+@pytest.mark.parametrize("kind", ["step", "chain"])
+def test_no_text_of_a_run_is_code_in_its_source(step, chain, tmp_path, kind):
+    """Real Quarto runs inline code, and expands {{< ... >}}, anywhere in a source: none comes from a run."""
+    sources = []
+    for word in ("plain", WORSE):
+        if kind == "step":
+            run = {name: spelled(part.map_over_datasets(plainly), word) for name, part in step.items()}
+        else:
+            run = {word: spelled(chain.map_over_datasets(plainly), word), "b": chain}
+        written = write_report(run, tmp_path / f"{len(sources)}.qmd", title=f"{word} title")
+        sources.append(written.read_text(encoding="utf-8").replace("1-run.zarr", "0-run.zarr"))
+    plain, worse = map(run_by_quarto_or_us, sources)
+    assert worse == plain
+    assert plain[3:5] == ([], [])
+    assert re.findall(r"(?<!\\)<script", sources[1]) == []
+
+
+def plainly(ds):
+    return ds.rename({name: f"{name} plain" for name in {*ds.variables, *ds.dims} & {"x"}})
+
+
+# ----------------------------------------------------------------------------------------------------------- the graph
+
+
+def graphs():
+    """A graph of wide boxes, and ten random ones."""
+    schools = {"mu": 1.0, "tau": 1.2, "theta": 3.0, "ratio": 2.0, "y": 1.0}
+    yield schools, ["mu theta", "tau theta", "tau ratio", "theta ratio", "theta y"]
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        names = [f"v{i}" for i in range(9)]
+        edges = [f"{a} {b}" for i, a in enumerate(names) for b in names[i + 1 :] if rng.random() < 0.3]
+        yield dict(zip(names, rng.uniform(0.5, 4, 9), strict=True)), edges
+
+
+@pytest.mark.parametrize(("widths", "edges"), list(graphs()))
+def test_arrows_of_a_graph_end_at_boxes_and_pass_behind_none(widths, edges):
+    sizes = {name: (width, 0.3 + 0.2 * (i % 2)) for i, (name, width) in enumerate(widths.items())}
+    edges = [tuple(edge.split()) for edge in edges]
+    places, routes, (width, height) = show.arrange(sizes, edges)
+    assert routes.keys() == set(edges)
+    halves = {name: np.array(sizes[name]) / 2 for name in places}
+    boxes = {name: (np.array(place) - halves[name], np.array(place) + halves[name]) for name, place in places.items()}
+    for name, (low, high) in boxes.items():
+        assert (low >= 0).all()
+        assert (high <= (width, height)).all()
+        for other, (lower, upper) in boxes.items():
+            assert other == name or (low >= upper).any() or (high <= lower).any(), (name, other)
+    for (start, end), route in routes.items():
+        assert route[0][1] == pytest.approx(boxes[start][0][1])
+        assert route[-1][1] == pytest.approx(boxes[end][1][1])
+        assert boxes[end][0][0] < route[-1][0] < boxes[end][1][0]
+        points = np.concatenate([np.linspace(a, b, 50) for a, b in pairwise(route)])
+        for low, high in boxes.values():
+            assert not ((points > low + 1e-9) & (points < high - 1e-9)).all(axis=1).any()
+
+
+def test_a_drawn_graph_has_its_texts_in_its_boxes_and_cuts_long_names():
+    name = "L" + "o" * 90 + "ng"
+    run = tree({}, {"model_graph": f"graph TD\na([{name} ~ Normal])\nb[b ~ Deterministic]\na --> b"})
+    figure = show.draw_graph(run)
+    figure.draw_without_rendering()
+    boxes = [patch.get_window_extent() for patch in figure.axes[0].patches if hasattr(patch, "get_boxstyle")]
+    texts = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert len(boxes) == len(texts) == 3
+    for text, box in zip(texts, boxes, strict=True):
+        assert box.x0 < text.x0 < text.x1 < box.x1
+        assert box.y0 < text.y0 < text.y1 < box.y1
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said[:2] == ["Looooooooooo…ooooooooong ~ Normal", "b ~ Deterministic"]
+    assert show.read_graph(run.attrs["model_graph"]).nodes["a"][0].startswith(name)
 
 
 # ----------------------------------------------------------------------------------------------------- Quarto or not
@@ -257,26 +388,87 @@ def test_a_document_of_ones_own(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "a.qmd"]
 
 
+QUOTED = """---
+title: Quoted
+execute:
+  warning: false
+---
+
+Code spans: `` `{python} 1 / 0` `` and \\`{python} 1 / 0\\`. Run: `{python} 40 + 2`
+and `{python} sum(
+[1, 2])`.
+
+````
+```{python}
+1 / 0
+```
+`{python} 1 / 0`
+````
+
+~~~
+```{python}
+1 / 0
+~~~
+
+```{python}
+#| label: said
+import warnings
+warnings.warn("not shown")
+print("`{python} 1 / 0`")
+```
+"""
+
+
+def test_what_is_quoted_is_shown_and_not_run(tmp_path):
+    (tmp_path / "a.qmd").write_bytes(QUOTED.replace("\n", "\r\n").encode())
+    text = render(tmp_path / "a.qmd", tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "Run: 42 and 3." in " ".join(text.split())
+    assert text.count("{python} 1 / 0") == 4
+    assert text.count("```{python}") == 2
+    assert "not shown" not in text.replace('warn(<span class="st">&quot;not shown', "")
+
+
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
         ("plt.plot([1, 2]);", "1 / 0", "line 14: the cell fig-a raised ZeroDivisionError: division by zero"),
+        ("plt.plot([1, 2]);", "import sys\nsys.exit(3)", "line 15: the cell fig-a raised SystemExit: 3"),
+        ("plt.plot([1, 2]);", "1 + 1;", "line 10: the cell fig-a draws nothing"),
+        ("plt.plot([1, 2]);", "plt.plot([1, 2]); print(plt.__file__)", "the page shows a path of this machine"),
         ("@sec-one.", "@tbl-two.", "@tbl-two refers to nothing"),
         ('#| fig-alt: "A line."\n', "", "line 10: the cell fig-a has no text for those who cannot see it"),
-        ("{python} 1 + 1", "{python} nothing", "an inline expression raised NameError"),
+        ("1 + 1`", "1 + 1`,\nand `{python} nothing`", "line 8: the inline expression nothing raised NameError"),
+        ("1 + 1`", "1 + 1`, `{python} 1 +`", "line 7: the inline expression 1 + raised SyntaxError"),
         ("```{python}\n", "```{r}\n", "line 9: a cell of r. Without Quarto"),
+        ("plt.plot([1, 2]);\n```", "", "line 9: this cell has no end; write ``` after it"),
+        ("#| label: fig-a", "#| label", "line 10: what #| says of the cell is not YAML"),
+        ("#| label: fig-a", "#| label:", "line 10: the label of the cell is no name; write #| label: name"),
+        ("#| label: fig-a", "#| label: [a]", "line 10: the label of the cell is no name; write #| label: name"),
+        ("title: A page", "lang: en", "has no title. Begin it with three lines"),
+        ("title: A page", "title: A page\nexecute: no", "execute is False in the front matter"),
         ("# One", "![x](https://example.com/a.png)\n\n# One", "example.com/a.png"),
+        ("A page", "\udcff", "a.qmd is not text in UTF-8 (byte 12). Save it as UTF-8."),
     ],
 )
 def test_a_document_that_makes_no_page(tmp_path, before, after, message):
     assert before in GOOD
-    (tmp_path / "a.qmd").write_text(GOOD.replace(before, after, 1))
-    (tmp_path / "a.html").write_text("an older page")
+    text = GOOD.replace(before, after, 1).encode(errors="surrogateescape")
+    (tmp_path / "a.qmd").write_bytes(text)
+    older = f"<!doctype html>\n{MARK}\nan older page"
+    (tmp_path / "a.html").write_text(older)
     with pytest.raises(ReportError) as caught:
         render(tmp_path / "a.qmd", tmp_path / "a.html")
     assert message in str(caught.value)
-    assert (tmp_path / "a.html").read_text() == "an older page"
+    assert (tmp_path / "a.html").read_text() == older
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "a.qmd"]
+
+
+def test_a_cell_that_says_one_word_of_itself(tmp_path):
+    (tmp_path / "a.qmd").write_text("---\ntitle: A\n---\n```{python}\n#| label\nx = 1\n```\n")
+    with pytest.raises(
+        ReportError, match=r"a\.qmd, line 5: what #\| says of the cell .*: 'label'. Write `name: value`"
+    ):
+        render(tmp_path / "a.qmd", tmp_path / "a.html")
 
 
 def test_a_chain_that_was_stopped_is_reported_as_such(tmp_path):
@@ -342,16 +534,67 @@ def test_the_file_of_the_model_is_named(step, tmp_path):
     assert r"The prior p~0~ is that of mixture\.py." in write_report(run, tmp_path / "a.qmd").read_text()
 
 
-def test_places_that_cannot_be_written(step, tmp_path):
+def test_places_that_cannot_be_written(step, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ReportError, match="cannot be made"):
+    with pytest.raises(OSError, match=r"file cannot be made .*Choose another place for a\.html"):
         write_report(step, tmp_path / "file" / "a.html")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        check_place(tmp_path)
+    check_place(tmp_path / "new" / "a.html")
+    assert (tmp_path / "new").is_dir()
+    monkeypatch.setattr("os.access", lambda *_: False)  # root may write anywhere
+    with pytest.raises(PermissionError, match=r"new cannot be written to\. Choose another place for a\.html"):
+        write_report(step, tmp_path / "new" / "a.html")
+    monkeypatch.undo()
+
+    def refused(*_args, **_more):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.write_text", refused)
+    with pytest.raises(PermissionError, match=r"a\.qmd cannot be written \(Permission denied\)"):
+        write_report(bd.save(step["map"], tmp_path / "run.zarr"), tmp_path / "new" / "a.qmd")
+    assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_a_missing_extra_is_named(step, tmp_path, monkeypatch):
-    monkeypatch.setattr("bayesdiff.report.render.EXTRA", ("jupytext", "no_such_package"))
-    with pytest.raises(ImportError, match=r'need no_such_package: pip install "bayesdiff\[report\]"'):
-        write_report(step, tmp_path / "a.html")
+def test_only_pages_of_ours_are_replaced_unasked(tmp_path):
+    page = tmp_path / "a.html"
+    page.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"a\.html exists and is not a page of bayesdiff.*overwrite=True"):
+        check_place(page)
+    check_place(page, overwrite=True)
+    for mark in (MARK, "<!-- made by bayesdiff explore -->"):
+        page.write_text(f"<!doctype html>\n{mark}\n")
+        check_place(page)
+
+
+def test_a_missing_or_broken_extra_is_named(step, tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    run = bd.save(step["map"], tmp_path / "run.zarr")
+    for name in EXTRA:
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, name, None)
+            with pytest.raises(ImportError, match=rf'need {name}.*: pip install "bayesdiff\[report\]"'):
+                write_report(run, tmp_path / "a.html")
+    (tmp_path / "nbclient.py").write_text("raise ImportError('no kernel today')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "nbclient", raising=False)
+    with pytest.raises(ImportError, match=r"need nbclient \(no kernel today\): pip install"):
+        write_report(run, tmp_path / "a.html")
+    assert write_report(run, tmp_path / "a.qmd").exists()
+
+
+def test_all_that_the_route_imports_is_named():
+    """Against the source: whatever render.py and document.py import beside the standard library."""
+    import bayesdiff.report.document
+    import bayesdiff.report.render
+
+    found = set()
+    for module in (bayesdiff.report.render, bayesdiff.report.document):
+        for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom | ast.Import):
+                names = [node.module] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
+                found |= {name.partition(".")[0] for name in names}
+    assert found - sys.stdlib_module_names - {"bayesdiff"} == {*EXTRA} - {"ipykernel"}  # the kernel is another process
 
 
 @pytest.mark.parametrize(
@@ -364,9 +607,68 @@ def test_a_missing_extra_is_named(step, tmp_path, monkeypatch):
         ('<a href="#gone">x</a>', "the link #gone leads nowhere"),
         ("<figure></figure>", "a figure has no caption"),
         ("<p>?@fig-a</p>", "@fig-a is not resolved"),
+        (f"<p>{Path(os.__file__).parent}/a.py:1: UserWarning</p>", "the page shows a path of this machine"),
+        (f"<p>file://{Path.cwd()}</p>", "the page shows a path of this machine"),
     ],
 )
 def test_the_checklist_sees(page, problem):
     whole = f'<html lang="en"><head><title>A</title></head><body>{page}</body></html>'
     assert any(problem in found for found in problems_of(whole))
     assert problems_of(whole.replace(page, "")) == []
+
+
+@pytest.mark.parametrize("title", ["", "-"])
+def test_a_page_without_a_title_is_seen(title):
+    assert problems_of(f'<html lang="en"><title>{title}</title>') == ["the page has no title"]
+
+
+def test_short_places_and_pictures_are_no_paths():
+    page = (
+        '<html lang="en"><title>A</title><p>/home/abcd x/home/abc</p>'
+        '<img alt="a" src="data:image/png;base64,/home/abc/">'
+    )
+    assert problems_of(page, [Path("/home/abc")]) == []
+    assert problems_of(page + "<p>/home/abc/d", [Path("/home/abc")]) == [
+        "the page shows a path of this machine, /home/abc"
+    ]
+
+
+def test_the_same_step_gives_the_same_bytes(pages, step, tmp_path):
+    again = write_report(step, tmp_path / "step.html", title=f"A step {EVIL}")
+    assert again.read_bytes() == pages["step"].read_bytes()
+
+
+def test_a_report_is_printed_legibly_whatever_theme_was_chosen(pages, chromium):
+    for scheme in ("light", "dark"):
+        with opened(chromium, pages["step"], scheme=scheme) as (page, _):
+            page.evaluate("document.querySelectorAll('details').forEach(d => d.open = true)")
+            page.click("#theme")
+            page.emulate_media(media="print")
+            assert contrast(page) >= 4.5
+            page.emulate_media(media="screen")
+            page.click("#theme")
+            page.emulate_media(media="print")
+            assert contrast(page) >= 4.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["step", "chain"])
+def test_a_page_is_made_in_time(step, chain, tmp_path, kind):
+    """30 s on an idle machine of two cores; twice that on a busy one. What it weighs is tested above."""
+    run = bd.save({"step": tree(step, {}), "chain": chain}[kind], tmp_path / "run.zarr")
+    begun = time.monotonic()
+    write_report(run, tmp_path / "a.html")
+    assert time.monotonic() - begun < 60
+
+
+def test_the_command_line_says_what_it_does_not_use(tmp_path, capsys):
+    source = tmp_path / "a.qmd"
+    source.write_text("---\ntitle: A\n---\ntext\n")
+    (tmp_path / "a.html").write_text("mine")
+    assert main(["report", str(source), "-o", str(tmp_path / "a.html"), "--title", "B"]) == 2
+    assert "--title is for the report of a run; write title: into the front matter" in capsys.readouterr().err
+    assert main(["report", str(source), "-o", str(tmp_path / "a.html")]) == 2
+    assert "is not a page of bayesdiff" in capsys.readouterr().err
+    assert (tmp_path / "a.html").read_text() == "mine"
+    assert main(["report", str(source), "-o", str(tmp_path / "a.html"), "--overwrite"]) == 0
+    assert MARK in (tmp_path / "a.html").read_text()

@@ -6,7 +6,6 @@ The page's own arithmetic (posterior, mode, draws) is in explore.html, in plain 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,10 @@ from typing import Any
 import numpy as np
 
 from bayesdiff import __version__
-from bayesdiff.report.files import write_whole
 
 _TEMPLATE = Path(__file__).with_name("explore.html")
 
-# The first words of every such page: only a file that begins with them is replaced.
+# The first words of every such page: `bayesdiff.report.files` replaces none but ours.
 _MARK = "<!doctype html>\n<!-- made by bayesdiff explore -->\n"
 
 
@@ -57,63 +55,6 @@ def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
     # In a script element the text ends at the first "</script" and goes astray at "<!--": there is no "<" in it.
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
     return _MARK + _TEMPLATE.read_text(encoding="utf-8").replace("@DATA@", text)
-
-
-def check_page(path: Path) -> None:
-    """Raise what would keep `write_page` from writing to a path: to be asked before anything is computed.
-
-    Raises
-    ------
-    FileExistsError
-        If something is there that is no such page.
-    OSError
-        If its folder is missing or cannot be written to.
-
-    Examples
-    --------
-    >>> check_page(Path("explore-me.html"))
-    """
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; write -o {path / 'explore.html'}")
-    if path.exists():
-        with open(path, "rb") as file:
-            ours = file.read(len(_MARK)) == _MARK.encode()
-        if not ours:
-            raise FileExistsError(
-                f"{path} is not a page of bayesdiff explore, so it is not replaced; choose another -o"
-            )
-    folder = path.parent
-    if not folder.is_dir():
-        raise FileNotFoundError(f"there is no folder {folder} for {path.name}; make it, or choose another -o")
-    if not os.access(folder, os.W_OK):
-        raise PermissionError(f"the folder {folder} cannot be written to; choose another -o")
-
-
-def write_page(path: Path, text: str) -> None:
-    """Write a page whole, or not at all.
-
-    Parameters
-    ----------
-    path : Path
-        Where to; an earlier page is replaced.
-    text : str
-        What `page` returned.
-
-    Raises
-    ------
-    OSError
-        As `check_page`.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_page(Path(folder, "a.html"), "text")
-    ...     Path(folder, "a.html").read_text()
-    'text'
-    """
-    check_page(path)
-    write_whole(path, text)
 
 
 def _plain(prior: Mapping[str, Any]) -> dict[str, Any]:

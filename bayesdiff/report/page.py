@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
+import sys
+import sysconfig
+from collections.abc import Iterable
 from html.parser import HTMLParser
+from pathlib import Path
 
 # Attributes that a browser fetches by itself, by element. A link (<a href>) is followed only when it is clicked.
 FETCHED = {
@@ -22,10 +26,22 @@ FETCHED = {
     "track": ("src",),
 }
 IN_STYLE = re.compile(r"@import\s+[^;]+|url\(\s*['\"]?(?!data:|#)([^)'\"]+)", re.IGNORECASE)
+DATA = re.compile(r"data:[\w/+.;=-]*;base64,[\w+/=]+")
 
 
-def problems_of(text: str) -> list[str]:
+def problems_of(text: str, places: Iterable[Path] | None = None) -> list[str]:
     """List what is wrong with a page; nothing, if it is fit to be read.
+
+    Parameters
+    ----------
+    text : str
+        The page.
+    places : iterable of Path, optional
+        Folders of the machine that made it, which no page may name: `places_here`, unless given.
+
+    Returns
+    -------
+    list of str
 
     Examples
     --------
@@ -38,10 +54,25 @@ def problems_of(text: str) -> list[str]:
     found = list(reader.found)
     if not reader.language:
         found.append("the page does not say its language")
-    if not reader.title.strip():
+    if reader.title.strip() in ("", "-"):  # pandoc's own, where there is none
         found.append("the page has no title")
     found += [f"the link #{name} leads nowhere" for name in reader.links if name not in reader.ids]
+    read = DATA.sub("", text)
+    for place in places_here() if places is None else places:
+        if re.search(rf"(?<![\w.]){re.escape(str(place))}(?![\w-])", read):
+            found.append(f"the page shows a path of this machine, {place}")
     return list(dict.fromkeys(found))
+
+
+def places_here() -> list[Path]:
+    """The folders of this machine that no page may name: home, where we are, and where packages are installed.
+
+    Short ones are left out (/, /tmp, /work): a page may speak of them and mean no machine.
+    """
+    places = [Path.cwd(), *(Path(sysconfig.get_path(name)) for name in ("purelib", "platlib", "stdlib"))]
+    places += [Path(sys.prefix)] if sys.prefix != sys.base_prefix else []
+    long = [place for place in places if len(place.parts) > 2]
+    return list(dict.fromkeys([*long, *([home] if len((home := Path.home()).parts) > 1 else [])]))
 
 
 class _Reader(HTMLParser):

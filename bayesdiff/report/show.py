@@ -9,12 +9,15 @@ import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
+from matplotlib.path import Path
 
 from bayesdiff.comparison import compare, mcse_mean
 from bayesdiff.trust import DIVERGING, limits, trusted, worst_of
@@ -32,6 +35,17 @@ class Markdown:
 
     def _repr_markdown_(self) -> str:
         return self.text
+
+
+@dataclass(frozen=True)
+class Verbatim:
+    """Text that a notebook, and a report, shows as it is. No character of it means anything to either."""
+
+    text: str
+
+    def _repr_html_(self) -> str:
+        told = "".join(c if c.isalnum() or c in " \n" else f"&#{ord(c)};" for c in self.text)
+        return f'<pre class="equations"><code>{told}</code></pre>'
 
 
 @dataclass(frozen=True)
@@ -415,6 +429,12 @@ def read_graph(mermaid: str) -> Graph | None:
     return Graph(nodes, [edge for edge in edges if set(edge) <= nodes.keys()], plates) if nodes else None
 
 
+def equations(run: xr.DataTree) -> Verbatim:
+    """Show the model of a run as PyMC writes it, without the data that it only holds."""
+    lines = str(run.attrs.get("model_equations", "")).splitlines()
+    return Verbatim("\n".join(line.rstrip() for line in lines if " = Data(" not in line))
+
+
 def draw_graph(run: xr.DataTree) -> Figure | None:
     """Draw the graph of the model of a run, and the noise that makes o of its free variables.
 
@@ -428,33 +448,139 @@ def draw_graph(run: xr.DataTree) -> Figure | None:
     for name in [name for name, (_, kind) in graph.nodes.items() if kind == "free"]:
         nodes[f"o::{name}"] = (f"o of {name}", "noise")
         edges.append((name, f"o::{name}"))
-    depth = _depths(nodes, edges)
-    rows: dict[int, list[str]] = {}
-    for name in nodes:
-        rows.setdefault(depth[name], []).append(name)
-    widest = max(map(len, rows.values()))
-    figure, axes = plt.subplots(figsize=(max(3.2, 2.1 * widest), 0.95 * len(rows) + 0.2))
+    figure = plt.figure(figsize=(1, 1))
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    place = {}
-    for row, names in rows.items():
-        for i, name in enumerate(names):
-            place[name] = ((i + 0.5) / len(names) * widest, -float(row))
-    for start, end in edges:
-        axes.annotate(
-            "",
-            place[end],
-            place[start],
-            arrowprops={"arrowstyle": "-|>", "color": "#555555", "shrinkA": 16, "shrinkB": 16},
-        )
     colors = {"free": "#ffffff", "derived": "#f0f0f0", "observed": "#c9c9c9", "noise": "#d7efe6"}
-    for name, (label, kind) in nodes.items():
-        text = f"{label}\n[{graph.plates[name]}]" if name in graph.plates else label
-        shape = "square" if kind == "derived" else "round"
-        box = {"boxstyle": f"{shape},pad=0.4", "facecolor": colors[kind], "edgecolor": "#333333"}
-        axes.text(*place[name], text, ha="center", va="center", fontsize=9, bbox=box, parse_math=False)
-    axes.set_xlim(-0.1, widest + 0.1)
-    axes.set_ylim(-len(rows) + 0.5, 0.5)
+    texts, sizes = {}, {}
+    for name, (label, _) in nodes.items():
+        told = _cut(label) + (f"\n[{_cut(graph.plates[name])}]" if name in graph.plates else "")
+        texts[name] = axes.text(0, 0, told, ha="center", va="center", fontsize=9, parse_math=False, zorder=3)
+    figure.draw_without_rendering()  # only a drawn text knows how wide it is
+    for name, text in texts.items():
+        extent = text.get_window_extent()
+        sizes[name] = (extent.width / figure.dpi + 0.24, extent.height / figure.dpi + 0.16)
+    places, routes, (width, height) = arrange(sizes, edges)
+    figure.set_size_inches(width, height)
+    axes.set_xlim(0, width)  # one unit is one inch, so that boxes can be placed around their texts
+    axes.set_ylim(0, height)
+    for name, (x, y) in places.items():
+        kind, (w, h) = nodes[name][1], sizes[name]
+        shape = "square,pad=0" if kind == "derived" else "round,pad=0,rounding_size=0.08"
+        edge = (x - w / 2, y - h / 2)
+        axes.add_patch(FancyBboxPatch(edge, w, h, shape, facecolor=colors[kind], edgecolor="#333333", zorder=2))
+        texts[name].set_position((x, y))
+    for route in routes.values():
+        arrow = FancyArrowPatch(path=Path(route), arrowstyle="-|>", mutation_scale=10, color="#555555", zorder=1)
+        arrow.set_joinstyle("round")
+        axes.add_patch(arrow)
     return figure
+
+
+def _cut(label: str, most: int = 24) -> str:
+    """A label for a box, such as ``theta ~ Normal``: a long name loses its middle. Tables hold it in full."""
+    name, tilde, rest = label.rpartition(" ~ ")
+    name, rest = (name, tilde + rest) if tilde else (label, "")
+    return (name if len(name) <= most else f"{name[: most // 2]}…{name[-(most // 2 - 1) :]}") + rest
+
+
+Point = tuple[float, float]
+
+
+def arrange(
+    sizes: Mapping[str, Point], edges: Sequence[tuple[str, str]], *, gap: float = 0.3, between: float = 0.42
+) -> tuple[dict[str, Point], dict[tuple[str, str], list[Point]], Point]:
+    """Place the boxes of a graph in rows, and its arrows so that none passes behind a box.
+
+    An arrow that crosses rows has a narrow place of its own in each of them, as if a box stood there. So it only ever
+    runs between two rows, or through its own place.
+
+    Parameters
+    ----------
+    sizes : mapping of str to (width, height)
+        The boxes.
+    edges : sequence of (start, end)
+        The arrows; no box is its own ancestor.
+    gap, between : float
+        The space beside a box, and that between two rows.
+
+    Returns
+    -------
+    places, routes, size
+        The middles of the boxes; the points of each arrow, from the lower edge of a box to the upper edge of another;
+        width and height of all.
+
+    Examples
+    --------
+    >>> places, routes, _ = arrange({"a": (1.0, 0.4), "b": (1.0, 0.4)}, [("a", "b")])
+    >>> [round(y, 2) for _, y in routes["a", "b"]], round(places["b"][1] + 0.2, 2)
+    ([0.92, 0.5], 0.5)
+    """
+    depth = _depths(sizes, edges)
+    rows: list[list[Any]] = [[] for _ in range(max(depth.values()) + 1)]
+    for name in sizes:
+        rows[depth[name]].append(name)
+    chains: dict[tuple[str, str], list[Any]] = {}
+    for start, end in dict.fromkeys(edges):
+        through = [(start, end, row) for row in range(depth[start] + 1, depth[end])]
+        for place in through:
+            rows[place[2]].append(place)
+        chains[start, end] = [start, *through, end]
+    up: dict[Any, list[Any]] = {}
+    down: dict[Any, list[Any]] = {}
+    for chain in chains.values():
+        for above, below in pairwise(chain):
+            up.setdefault(below, []).append(above)
+            down.setdefault(above, []).append(below)
+
+    def wide(place: Any) -> float:
+        return sizes[place][0] if place in sizes else 0.1
+
+    width = max(sum(map(wide, row)) + gap * len(row) for row in rows)
+    x: dict[Any, float] = {}
+
+    def spread(row: list[Any]) -> None:
+        free = (width - sum(map(wide, row))) / len(row)
+        at = 0.0
+        for place in row:
+            x[place] = at + (free + wide(place)) / 2
+            at += free + wide(place)
+
+    for row in rows:
+        spread(row)
+    for _ in range(4):  # each row in the order of its neighbours: fewer arrows cross
+        for order, near in ((rows, up), (rows[::-1], down)):
+            for row in order:
+                row.sort(key=lambda place, by=near: float(np.mean([x[at] for at in by.get(place, [place])])))  # type: ignore[misc]
+                spread(row)
+
+    tall = [max((sizes[place][1] for place in row if place in sizes), default=0.3) for row in rows]
+    height = sum(tall) + between * (len(rows) - 1) + 0.2
+    middle, y = [], height - 0.1
+    for size in tall:
+        middle.append(y - size / 2)
+        y -= size + between
+    places = {name: (x[name], middle[depth[name]]) for name in sizes}
+
+    def port(name: str, other: Any, near: Mapping[Any, list[Any]], side: int) -> Point:
+        """Where at the edge of a box an arrow begins or ends: side by side, in the order of where they come from."""
+        others = sorted(near[name], key=lambda place: x[place])
+        share = (others.index(other) + 0.5) / len(others) - 0.5
+        return x[name] + 0.7 * share * sizes[name][0], places[name][1] + side * sizes[name][1] / 2
+
+    routes = {}
+    for edge, chain in chains.items():
+        first, last = port(edge[0], chain[1], down, -1), port(edge[1], chain[-2], up, 1)
+        route = [first]
+        if first[1] > (low := middle[depth[edge[0]]] - tall[depth[edge[0]]] / 2):
+            route.append((first[0], low))  # out of the row of a taller box, straight down
+        for place in chain[1:-1]:
+            half = tall[place[2]] / 2
+            route += [(x[place], middle[place[2]] + half), (x[place], middle[place[2]] - half)]
+        if last[1] < (high := middle[depth[edge[1]]] + tall[depth[edge[1]]] / 2):
+            route.append((last[0], high))
+        routes[edge] = [*route, last]
+    return places, routes, (width, height)
 
 
 def _depths(nodes: Iterable[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:

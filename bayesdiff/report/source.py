@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,11 +18,14 @@ import numpy as np
 import xarray as xr
 
 from bayesdiff.comparison import compare
-from bayesdiff.report.render import ReportError, check_folder, put, render
+from bayesdiff.report.document import ReportError
+from bayesdiff.report.files import check_place, write_whole
+from bayesdiff.report.render import render
 from bayesdiff.report.show import SAMPLE, escaped, judge, read_graph, rounded, table
 from bayesdiff.results import load, save, unfinished
 
 HOW = {"map": "the mode of its posterior (MAP)", "posterior": "draws of its posterior"}
+_PLAIN = " ._-+=,/"  # what a literal in a cell may hold beside letters and digits
 AGREE = 1e-3  # the p-value below which a chain warns
 
 
@@ -47,7 +51,7 @@ def write_report(
     title : str, optional
         The title. It is made from the model unless given.
     overwrite : bool
-        Replace a ``.qmd`` that is there: somebody may have changed it.
+        Replace what is there even if it is not a page of ours: somebody may have written it, or changed a ``.qmd``.
 
     Returns
     -------
@@ -59,11 +63,13 @@ def write_report(
     TypeError, ValueError
         If `run` is no run of ours, is damaged or was saved by a newer version, or `path` ends otherwise.
     FileNotFoundError, FileExistsError
-        If there is no run at that path; if a ``.qmd``, or the run beside it, is there already.
+        If there is no run at that path; if another file than a page of ours, or the run beside it, is there already.
     ImportError
         If neither Quarto nor the extra is installed.
+    OSError
+        If the report cannot be written there.
     ReportError
-        If the page cannot be made or written. Nothing is left there then.
+        If the page cannot be made. Nothing is left there then.
 
     Examples
     --------
@@ -82,14 +88,12 @@ def write_report(
     saved = Path(run) if isinstance(run, str | os.PathLike) else None
     given = _load(saved) if saved is not None else run
     parts = _parts(given, "run" if saved is None else str(saved))
-    check_folder(path)
+    check_place(path, overwrite)
     if path.suffix == ".qmd":
-        if path.exists() and not overwrite:
-            raise FileExistsError(f"{path} exists. To replace it: overwrite=True, or --overwrite on the command line.")
         where = saved if saved is not None and saved.exists() else path.with_name(f"{path.stem}-run.zarr")
         if where != saved:
             save(_joined(parts), where, overwrite=overwrite)
-        put(_source(parts, os.path.relpath(where, path.parent), title), path)
+        write_whole(path, _source(parts, os.path.relpath(where, path.parent), title))
         return path
     with tempfile.TemporaryDirectory(prefix="bayesdiff-run-") as folder:
         # Beside its source under its own name: the page shows no path of this machine.
@@ -102,7 +106,7 @@ def write_report(
         source = Path(folder, f"{path.stem}.qmd")
         source.write_text(_source(parts, name, title), encoding="utf-8")
         # Labels of the user are no mathematics: a single $ would be, and could not be drawn.
-        return render(source, path, math=not any("$" in label for label in _labels(parts)))
+        return render(source, path, overwrite=overwrite, math=not any("$" in label for label in _labels(parts)))
 
 
 def _load(path: Path) -> xr.DataTree:
@@ -172,10 +176,10 @@ def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> 
     chain = "reverse" in [part.attrs["inversion"] for part in parts.values()]
     told = list(_chain(parts)) if chain else list(_step(parts))
     first, *rest = told
-    load_code = f"run = bd.load({where!r})"
+    load_code = f"run = bd.load({_literal(where)})"
     names = [] if len(parts) == 1 else list(parts)
     if chain:
-        runs = ", ".join(f"{name!r}: {f'run[{name!r}]' if names else 'run'}" for name in parts)
+        runs = ", ".join(f"{_literal(name)}: {f'run[{_literal(name)}]' if names else 'run'}" for name in parts)
         load_code += f"\nruns = {{{runs}}}"
     else:
         for kind, name in (("map", "modes"), ("posterior", "draws")):
@@ -184,9 +188,9 @@ def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> 
     setup = f"import bayesdiff as bd\nfrom bayesdiff.report import show\n\n{load_code}"
     head = [
         "---",
-        f"title: {json.dumps(_title(parts, chain) if title is None else escaped(title), ensure_ascii=False)}",
+        f"title: {_quoted(_title(parts, chain) if title is None else escaped(title))}",
         "lang: en",
-        f"date: {str(next(iter(parts.values())).attrs.get('created_at', ''))[:10] or 'undated'}",
+        f"date: {_date(next(iter(parts.values())))}",
         "abstract: |",
         *(f"  {line}" for line in first.splitlines()),
         "format:",
@@ -197,6 +201,8 @@ def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> 
         "    embed-resources: true",
         "    html-math-method: mathml",
         "    fig-format: svg",
+        "execute:",
+        "  warning: false",  # a library's warning names places of this machine; what matters is in the run's own words
         "jupyter: python3",
         "---",
         "",
@@ -213,8 +219,40 @@ def _title(parts: Mapping[str, xr.DataTree], chain: bool) -> str:
     return f"One diffusion step, inverted by {' and by '.join(how[kind] for kind in parts)}"
 
 
+# What a run says must be shown, never run: not by us, and not by Quarto, which expands {{< ... >}} anywhere. In the
+# text it is `escaped`; in cells and options it is written without any character that begins something there.
+
+
+def _literal(text: Any) -> str:
+    """Text as a Python literal whose source is plain letters, digits and a few harmless signs."""
+    told = (
+        c if c.isalnum() or c in _PLAIN else f"\\U{ord(c):08x}" if ord(c) > 255 else f"\\x{ord(c):02x}"
+        for c in str(text)
+    )
+    return f"'{''.join(told)}'"
+
+
+def _quoted(text: str) -> str:
+    """Text as a string of JSON, and so of YAML, that holds nothing which Quarto would expand or YAML refuses."""
+    told = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() and c not in "`{}<>" else f"\\u{ord(c):04x}" for c in told)
+
+
+def _spoken(text: str) -> str:
+    """Text to be read out, where nothing can be escaped: what is neither letter nor common sign is left out."""
+    return " ".join(re.sub(r"[^\w .,;:=()\[\]+*/-]", " ", text).split())
+
+
+def _date(run: xr.DataTree) -> str:
+    told = re.match(r"\d{4}-\d\d-\d\d", str(run.attrs.get("created_at", "")))
+    return told[0] if told else "undated"
+
+
 def _cell(code: str, **options: Any) -> str:
-    told = [f"#| {name.replace('_', '-')}: {json.dumps(value, ensure_ascii=False)}" for name, value in options.items()]
+    told = [
+        f"#| {name.replace('_', '-')}: {_quoted(value) if isinstance(value, str) else json.dumps(value)}"
+        for name, value in options.items()
+    ]
     return "\n".join(["```{python}", *told, code, "```"])
 
 
@@ -230,12 +268,6 @@ def _callout(kind: str, title: str, text: str) -> str:
     return f"::: {{.callout-{kind}}}\n## {title}\n\n{text}\n:::"
 
 
-def _verbatim(text: str) -> str:
-    """Text as it is, in a fence that no line of it can close."""
-    ticks = "`" * max([3, *(1 + len(line) - len(line.lstrip("`")) for line in text.splitlines())])
-    return f"{ticks}{{.text}}\n{text}\n{ticks}"
-
-
 def _warning(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     for name, part in parts.items():
         if text := str(part.attrs.get("warning", "")):
@@ -247,9 +279,8 @@ def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator
     yield "# The model {#sec-model}"
     model = str(run.attrs.get("model", ""))
     yield f"The prior p~0~{f' is that of {escaped(model)}' if model else ''}. Noise acts on its unconstrained values."
-    if equations := str(run.attrs.get("model_equations", "")):
-        lines = [line.rstrip() for line in equations.splitlines() if " = Data(" not in line]
-        yield _verbatim("\n".join(lines))
+    if str(run.attrs.get("model_equations", "")).strip():
+        yield _cell(f"show.equations({called})")
     yield f"$$ {equation} $$ {{#eq-step}}"
     yield noise
     if read_graph(str(run.attrs.get("model_graph", ""))) is not None:
@@ -257,7 +288,7 @@ def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator
             "graph",
             "The prior's variables, and what the noise makes of them. Each free variable (white) is seen through "
             "noise as its o (green). Grey was observed, square is computed.",
-            "The graph of the model: " + "; ".join(_edges(run)) + ".",
+            "The graph of the model: " + _spoken("; ".join(_edges(run))) + ".",
             f"show.draw_graph({called});",
         )
     if "prior" in run.children:
@@ -359,7 +390,7 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
                 "Histograms of the MAPs and of one posterior draw of each observation, over the prior's density.",
                 "\n".join(
                     ["from bayesdiff.plots import plot_population", ""]
-                    + [f"plot_population(modes, draws, {str(name)!r});" for name in list(x.data_vars)[:1]]
+                    + [f"plot_population(modes, draws, {_literal(name)});" for name in list(x.data_vars)[:1]]
                 ),
             )
     yield "# Diagnostics {#sec-diagnostics}"
@@ -489,7 +520,7 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     below = r"o_{k-1} \sim p(o_{k-1} \mid o_k) \propto N(o_k; a_k o_{k-1}, s_k^2 I)\, p_{k-1}(o_{k-1})"
     yield from _model(
         run,
-        f"runs[{next(iter(parts))!r}]",
+        f"runs[{_literal(next(iter(parts)))}]",
         f"Each of the {levels} levels is one step down, as in @eq-step, in the "
         f"{escaped(' and the '.join(sorted(filter(None, forms))) or 'unknown')} form. The inverter: "
         + "; ".join(
@@ -555,7 +586,7 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
             yield _table(
                 f"levels-{i + 1}",
                 f"{escaped(name)}: noise, work and agreement, from noise down.{at}",
-                f"show.levels_table(runs[{name!r}])",
+                f"show.levels_table(runs[{_literal(name)}])",
             )
     yield "# Diagnostics {#sec-diagnostics}"
     yield verdict
