@@ -133,7 +133,7 @@ def test_a_map_near_the_mean_is_said_to_be_near_and_no_more(article, tmp_path):
     assert "stands" not in text
 
 
-# ----------------------------------------------------------------------------------------------- withheld, and its heirs
+# ---------------------------------------------------------------------------------------------- withheld, and its heirs
 
 
 def test_a_map_that_is_withheld_takes_along_what_rests_on_it(article, tmp_path):
