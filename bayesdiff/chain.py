@@ -44,13 +44,12 @@ from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
 from bayesdiff.results import check_target, dataset, levels_folder, load, save, tree
 from bayesdiff.schedule import Schedule, bridge
 from bayesdiff.step import LEVEL
+from bayesdiff.trust import disagree
 
 # Draws of p0 that its mean, covariance and shape are taken from.
 PILOT = 2**14
 # How far from normal o_K may be, in nats: at 1e-3 the two laws differ by about .02 in total variation.
 NEARLY_NORMAL = 1e-3
-# Below this p-value two samples that should have one law are said to differ (shared out over levels and coordinates).
-DISAGREE = 1e-3
 # Fewer trajectories say nothing of their law.
 ENOUGH = 10
 # What `level_stats` holds beside an inverter's statistics.
@@ -707,6 +706,7 @@ def _result(plan: _Plan, state: _State, begun: float, assumed: bool, text: str) 
         "form": "next level" if plan.next_level else "clean",
         "inverter": _name(plan.invert),
         "seed": plan.seed,
+        "last_level_too_narrow": int(bool(text)),
     }
     attrs = describe(prior, "reverse", plan.given, begun, said) | how
     return tree(groups, attrs | ({"call": dict(plan.call)} if plan.call else {}))
@@ -754,7 +754,7 @@ def _lost_text(state: _State) -> str:
 def _lineage_text(state: _State) -> str:
     p_values = {level: float(stats["lineages_p_value"]) for level, stats in state.level_stats.items()}
     worst = min(p_values, key=lambda level: np.nan_to_num(p_values[level], nan=1.0))
-    if not p_values[worst] * len(p_values) < DISAGREE:
+    if not disagree(p_values[worst], len(p_values)):
         return ""
     return (
         f"Two halves of the trajectories, whose inner searches started at different places, disagree at level {worst} "
@@ -764,7 +764,7 @@ def _lineage_text(state: _State) -> str:
 
 
 def _again_text(p_value: float) -> str:
-    if not p_value < DISAGREE:
+    if not disagree(p_value):
         return ""
     return (
         f"The final x, diffused again to the last level, is not distributed as the o_K that was assumed "

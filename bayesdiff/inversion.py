@@ -24,7 +24,7 @@ from bayesdiff.inverters import Found, Steps, find_modes_of, read_steps, sample_
 from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.results import dataset, tree
 from bayesdiff.step import read_noise
-from bayesdiff.trust import trusted, worst_of
+from bayesdiff.trust import too_few, trusted, worst_of
 
 
 def find_map(
@@ -183,7 +183,7 @@ def sample_posterior(
     -----
     UserWarning
         Once for all observations, if some are not finite or their draws are not to be trusted: how many, the worst,
-        what to do.
+        what to do. Trusted are an R-hat of at most 1.05 and 100 effective draws. Fewer draws in all are not judged.
 
     Notes
     -----
@@ -218,7 +218,7 @@ def sample_posterior(
     steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
     r_hat, ess = steps.blank(drawn.r_hat), steps.blank(drawn.ess)
     dead = _dead_text(given.good & ~drawn.alive)
-    text = warn_once([_bad_text(given), dead, _doubt_text(steps, drawn.diverging, r_hat, ess, draws * chains)])
+    text = warn_once([_bad_text(given), dead, _doubt_text(steps, drawn.diverging, r_hat, ess)])
     label = Labels(prior, batched)
     by_draw = {"lp": drawn.lp, "acceptance_rate": drawn.acceptance, "diverging": drawn.diverging}
     once = {"step_size": drawn.step_size, "n_steps": drawn.leaps, "evaluations": drawn.evaluations}
@@ -297,12 +297,12 @@ def _climb_text(steps: Steps, found: Found) -> str:
     )
 
 
-def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.ndarray, total: int) -> str:
+def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.ndarray) -> str:
     """Sum up in one sentence which observations' draws are not to be trusted."""
-    if np.isnan(ess).all():
-        return ""  # too few draws for any judgement, as asked for
+    if too_few(*diverging.shape[1:]):
+        return ""  # for any judgement, as asked for: a report withholds them
     worst_r, worst_ess, diverged = worst_of(r_hat, ess, diverging)
-    doubtful = steps.good & ~trusted(worst_r, worst_ess, diverged, chains=diverging.shape[1], total=total)
+    doubtful = steps.good & ~trusted(worst_r, worst_ess, diverged)
     if not doubtful.any():
         return ""
     worst = int(np.argmax(np.where(doubtful, worst_r, 0.0)))

@@ -18,6 +18,7 @@ from pymc.backends.arviz import find_observations
 from bayesdiff import __version__
 from bayesdiff.checks import Seed
 from bayesdiff.compiled import CompiledPrior
+from bayesdiff.priors import equations
 from bayesdiff.results import dataset
 
 PRIOR_DRAWS = 1000
@@ -136,7 +137,7 @@ def describe(prior: CompiledPrior, inversion: str, random_seed: Seed, begun: flo
         "versions": {name: version(name) for name in ("pymc", "jax", "numpy")} | {"python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "model_graph": _graph(prior.model),
-        "model_equations": prior.model.str_repr(),
+        "model_equations": equations(prior.model),
         "warning": text,
     }
 

@@ -344,7 +344,7 @@ def plot_population(
     view = per_number(view_of, values, p0, core=[both, ["prior_draw"]], out=["side"], reach=np.inf)
     prior = per_number(_density, p0, view, core=[["prior_draw"], ["side"]], out=["plot_axis", "point"])
     bars = per_number(_histogram, values, core=[["observation"]], out=["plot_axis", "bin"])
-    sd, prior_sd = values.std("observation"), p0.std("prior_draw")
+    sd, prior_sd = values.std("observation", ddof=1), p0.std("prior_draw")
     said = {"map": "mode of each posterior", "posterior": "one draw of each posterior"}
     titles = xr.full_like(sd, "", dtype=object)
     for index in np.ndindex(sd.shape):

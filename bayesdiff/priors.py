@@ -7,6 +7,7 @@ gaussian_mixture    p0(x) = sum_k w_k N(x; m_k, C_k)       exact density, exact 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from numbers import Integral
 from typing import Any
@@ -27,7 +28,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayesdiff.checks import real_array
 from bayesdiff.schedule import Schedule
-from bayesdiff.step import add_level, clone, layout
+from bayesdiff.step import LEVEL, add_level, clone, layout
 
 
 class DensityRV(SymbolicRandomVariable):
@@ -407,4 +408,49 @@ def gaussian_mixture(
             ndim_supp=mean.ndim - 1,
             class_name="GaussianMixture",
         )
+    # PyMC keeps no trace of what the closures hold. The op goes wherever the variable is copied to.
+    model["x"].owner.op.equation = _mixture_equation(w, mean, np.broadcast_to(cov, (m, n, n)), schedule is not None)
     return model
+
+
+def _mixture_equation(w: np.ndarray, mean: np.ndarray, cov: np.ndarray, at_levels: bool) -> str:
+    """Write a mixture with its numbers, one line for each of them."""
+    square = cov[:, 0, 0] if all(np.array_equal(c, c[0, 0] * np.eye(len(c))) for c in cov) else None
+    text = "sum_k w_k N(m_k, C_k)" + (", at level j: sum_k w_k N(alpha_j m_k, alpha_j^2 C_k + sigma_j^2 I)" * at_levels)
+    told = {"w": w, "m": mean, "C": cov if square is None else square}
+    lines = [f"    {name} = {_numbers(values)}" for name, values in told.items()]
+    return "\n".join([text, *lines]) + (" I" if square is not None and mean.ndim == 2 else "")
+
+
+def _numbers(values: np.ndarray) -> str:
+    """Write an array in one line, a long one shortened."""
+    with np.printoptions(threshold=40, edgeitems=2, linewidth=10_000, formatter={"float": "{:.4g}".format}):
+        return " ".join(str(values).split()).replace("[ ", "[")
+
+
+def equations(model: pm.Model) -> str:
+    """Write a model as PyMC does, with the numbers of a `gaussian_mixture` and without what is bookkeeping of ours.
+
+    Examples
+    --------
+    >>> print(equations(gaussian_mixture([0.7, 0.3], [-2.0, 2.0], [1.0, 0.1])))
+    x ~ sum_k w_k N(m_k, C_k)
+        w = [0.7 0.3]
+        m = [-2 2]
+        C = [1 0.1]
+    """
+    lines = []
+    for line in model.str_repr().splitlines():
+        name, sign, _ = line.partition(" ~ ")
+        if " = Data(" in line and (line.split(" = ")[0].strip() == LEVEL or line.strip().startswith("schedule::")):
+            continue
+        rv = model.named_vars.get(name.strip()) if sign else None
+        op = None if rv is None or rv.owner is None else rv.owner.op
+        if told := getattr(op, "equation", ""):
+            told = told.replace("\n", f"\n{' ' * (len(name) - len(name.lstrip()))}")
+            line = f"{name} ~ {told}"
+        elif isinstance(op, DensityRV):
+            line = f"{name} ~ Density, known up to a constant"
+        lines.append(line)
+    # PyMC puts the names in a column, as wide as the longest of those that are left out, too.
+    return textwrap.dedent("\n".join(lines))

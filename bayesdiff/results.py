@@ -294,6 +294,7 @@ def unfinished(path: Path) -> xr.DataTree | None:
         raise ValueError(f"{folder} is damaged: {error}. Remove it to begin anew.") from error
     form = "next level" if call["next_level"] else "clean"
     about = {"inversion": "reverse", "finished": 0, "form": form, "inverter": call["invert"], "seed": call["seed"]}
+    about |= {"draws": call["draws"], "chains": call["chains"]}
     return tree(groups, {**about, "created_at": ""})
 
 

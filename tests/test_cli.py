@@ -101,11 +101,11 @@ def test_both_inversions_of_the_article(folder, capsys):
 
 def test_the_posterior_alone(folder, capsys):
     args = ["run", GAUSSIAN, "--o", "5", "--sigma", "10", "--invert", "posterior", "--out", "r.zarr"]
-    assert run(*args, "--draws", 50, "--tune", 40, "--chains", 2, "--seed", 3) == 0
+    assert run(*args, "--draws", 100, "--tune", 40, "--chains", 2, "--seed", 3) == 0
     saved = bd.load("r.zarr")
     assert list(saved.children) == ["posterior"]
-    assert dict(saved["posterior"]["posterior"].sizes) == {"chain": 2, "draw": 50}
-    assert [saved["posterior"].attrs[name] for name in ("random_seed", "draws", "tune", "chains")] == [3, 50, 40, 2]
+    assert dict(saved["posterior"]["posterior"].sizes) == {"chain": 2, "draw": 100}
+    assert [saved["posterior"].attrs[name] for name in ("random_seed", "draws", "tune", "chains")] == [3, 100, 40, 2]
     out = capsys.readouterr().out
     assert {"r_hat", "ess_bulk"} <= set(out.split())
 

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "trust": set(),
     "labels": STEP | {"compiled", "results"},
     "inversion": INVERT | {"trust"},
-    "chain": INVERT,
+    "chain": INVERT | {"trust"},
     "calibration": CHAIN,
     "multimodal": CHAIN,
     "images": CHAIN,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -20,10 +20,30 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from bayesdiff.comparison import compare, mcse_mean
-from bayesdiff.trust import DIVERGING, limits, trusted, worst_of
+from bayesdiff.report.judgement import (
+    SAMPLE,
+    climbs,
+    components,
+    escaped,
+    judge,
+    judge_chain,
+    standing,
+    transformed,
+    trusted_part,
+)
+
+__all__ = [
+    "chain_table",
+    "comparison_table",
+    "diagnostics_table",
+    "draw_graph",
+    "levels_table",
+    "population_table",
+    "summary_table",
+    "trusted_part",
+]
 
 MOST_ROWS = 24
-SAMPLE = ("chain", "draw")
 WITHHELD = "withheld"
 
 
@@ -48,64 +68,7 @@ class Verbatim:
         return f'<pre class="equations"><code>{told}</code></pre>'
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """Which draws are to be trusted: all arrays (observation,); ``judged`` is False where there are too few draws."""
-
-    r_hat: np.ndarray
-    ess: np.ndarray
-    diverged: np.ndarray
-    ok: np.ndarray
-    good: np.ndarray
-    most: float
-    fewest: float
-    judged: bool
-
-    def reason(self, i: int) -> str:
-        """Say why the draws of observation i are not to be trusted."""
-        if not self.good[i]:
-            return "could not be inverted"
-        if self.r_hat[i] > self.most:
-            return f"R-hat {self.r_hat[i]:.2f} > {self.most:.2f}"
-        if self.ess[i] < self.fewest:
-            return f"{self.ess[i]:.0f} effective draws < {self.fewest:.0f}"
-        return f"{self.diverged[i]:.0%} diverging > {DIVERGING:.0%}"
-
-
-def judge(posterior_tree: xr.DataTree) -> Judgement:
-    """Judge the draws of every observation by the rule of `bayesdiff.trust`."""
-    x = posterior_tree["unconstrained_posterior"].to_dataset()
-    batch = "observation" in x.dims
-    stats, told = posterior_tree["sample_stats"].to_dataset(), posterior_tree["diagnostics"].to_dataset()
-
-    def flat(which: str) -> np.ndarray:
-        parts = [values.sel(diagnostic=which) for values in told.data_vars.values()]
-        size = x.sizes["observation"] if batch else 1
-        ordered = [part.transpose("observation", ...) if batch else part for part in parts]
-        return np.concatenate([part.values.reshape(size, -1) for part in ordered], axis=1)
-
-    diverging = stats["diverging"].transpose(*(["observation"] if batch else []), *SAMPLE).values.astype(float)
-    diverging = diverging if batch else diverging[None]
-    chains, draws = x.sizes["chain"], x.sizes["draw"]
-    ess = flat("ess_bulk")
-    r_hat, fewest, diverged = worst_of(flat("r_hat"), ess, diverging)
-    good = np.logical_and.reduce([
-        np.isfinite(values.transpose(..., "observation").values if batch else values.values[..., None])
-        .reshape(-1, x.sizes["observation"] if batch else 1)
-        .all(axis=0)
-        for values in x.data_vars.values()
-    ])  # fmt: skip
-    judged = not np.isnan(ess).all() or not good.any()
-    ok = good & (trusted(r_hat, fewest, diverged, chains=chains, total=chains * draws) | (not judged))
-    return Judgement(r_hat, fewest, diverged, ok, good, *limits(chains, chains * draws), judged)
-
-
 # ------------------------------------------------------------------------------------------------------------- numbers
-
-
-def escaped(text: Any) -> str:
-    """Text of a user as Markdown that shows it as it is."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
 
 
 def rounded(value: float, error: float | None = None, digits: int = 3) -> str:
@@ -115,9 +78,10 @@ def rounded(value: float, error: float | None = None, digits: int = 3) -> str:
     if error is None or not np.isfinite(error) or error <= 0:
         return "0" if value == 0 else f"{value:.{digits}g}" if 1e-4 <= abs(value) < 1e5 else f"{value:.{digits - 1}e}"
     places = -math.floor(math.log10(error))
-    if places > 8 or abs(value) >= 1e6:
-        return f"{value:.{digits}e}"
-    return f"{value:.{max(places, 0)}f}" if places >= 0 else f"{round(value, places):.0f}"
+    value = round(value, places) + 0.0  # + 0: there is no -0.00
+    if value and (places > 8 or abs(value) >= 1e6):
+        return f"{value:.{max(math.floor(math.log10(abs(value))) + places, 0)}e}"
+    return f"{value:.{max(places, 0)}f}"
 
 
 def with_error(value: float, error: float) -> str:
@@ -136,15 +100,6 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> 
 def even(total: int, most: int) -> list[int]:
     """At most so many indices, evenly over all."""
     return [int(i) for i in np.unique(np.linspace(0, total - 1, min(total, most)).round())]
-
-
-def components(values: xr.DataArray, leading: Sequence[str] = ()) -> Iterator[tuple[str, xr.DataArray]]:
-    """Every number of a variable by its label, such as ``theta[school A]``: arrays of the ``leading`` dimensions."""
-    dims = [dim for dim in values.dims if dim not in leading]
-    for index in np.ndindex(*[values.sizes[dim] for dim in dims]):
-        at = dict(zip(dims, index, strict=True))
-        labels = ", ".join(str(values[dim].values[i]) for dim, i in at.items())
-        yield f"{values.name}[{labels}]" if dims else str(values.name), values.isel(at)
 
 
 def _note(shown: int, total: int, what: str) -> str:
@@ -167,11 +122,10 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
     Returns
     -------
     Markdown
-        Posterior numbers of observations that are not to be trusted are withheld; so are modes whose climb did not end.
+        Posterior numbers of observations that are not to be trusted are withheld; so are MAPs whose search did not
+        end at a maximum, and all that rests on either.
     """
-    compared, verdict = compare(map_tree, posterior_tree), judge(posterior_tree)
-    stats = map_tree["sample_stats"].to_dataset().isel(chain=0, draw=0)
-    ended = np.atleast_1d(stats["converged"].values)
+    compared, verdict, climbed = compare(map_tree, posterior_tree), judge(posterior_tree), climbs(map_tree)
     batch = "observation" in compared.dims
     labels = compared["observation"].values if batch else [None]
     numbers = [
@@ -187,23 +141,34 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
         (label, lines), i = numbers[k // len(labels)], k % len(labels)
         mode, mean, error, sd, quantile, offset, ratio = lines[i]
         cells = [f"{escaped(label)}", *([escaped(labels[i])] if batch else [])]
-        cells.append(rounded(mode) if ended[i] else WITHHELD)
-        if not ended[i]:
-            reasons.setdefault("the climb to the MAP did not end at a maximum", []).append(str(labels[i]))
-        if verdict.ok[i]:
-            cells += [with_error(mean, error), rounded(sd, error), rounded(quantile, 0.01)]
-            cells += [rounded(offset, 0.01), rounded(ratio, 0.01)]
-        else:
-            cells += [WITHHELD] * 5
-            reasons.setdefault(verdict.reason(i), []).append(str(labels[i]))
+        cells.append(rounded(mode) if climbed.ok[i] else WITHHELD)
+        cells += [with_error(mean, error), rounded(sd, error)] if verdict.ok[i] else [WITHHELD] * 2
+        # What compares the two rests on both.
+        both = verdict.ok[i] and climbed.ok[i]
+        cells += [rounded(value, 0.01) for value in (quantile, offset, ratio)] if both else [WITHHELD] * 3
+        for judged in (climbed, verdict):
+            if not judged.ok[i]:
+                reasons.setdefault(judged.reason(i), []).append(str(labels[i]))
         shown.append(cells)
-    head = ["x", *(["observation"] if batch else []), "MAP", "posterior mean", "sd", "share below MAP", "offset / sd"]
-    text = table([*head, "Laplace sd / sd"], shown, left=1 + batch)
+    free = transformed(posterior_tree)
+    where = ", unconstrained" if free else ""
+    head = ["x", *(["observation"] if batch else []), "MAP", "posterior mean", "sd", "share below MAP"]
+    text = table([*head, f"offset / sd{where}", f"Laplace sd / sd{where}"], shown, left=1 + batch)
     text += _note(len(shown), total, "rows")
+    if free:
+        text += (
+            f"\n\nThe noise acts on unconstrained coordinates, and {escaped(', '.join(free))} has others than its "
+            "values: offset and Laplace sd are taken in them, and are not those of the MAP, mean and sd beside them."
+        )
+    return Markdown(text + _withheld(reasons, batch))
+
+
+def _withheld(reasons: Mapping[str, Sequence[str]], batch: bool) -> str:
+    text = ""
     for reason, where in reasons.items():
         who = f" (observation {escaped(', '.join(dict.fromkeys(where)))})" if batch else ""
         text += f"\n\n*Withheld*{who}: {escaped(reason)}."
-    return Markdown(text)
+    return text
 
 
 def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
@@ -222,17 +187,16 @@ def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
     total = len(numbers) * n
     labels = x["observation"].values if batch else [None]
     by_map = tree.attrs["inversion"] == "map"
-    verdict = None if by_map else judge(tree)
-    ended = np.atleast_1d(tree["sample_stats"].to_dataset()["converged"].values.ravel()) if by_map else None
+    judged = climbs(tree) if by_map else judge(tree)
     shown = []
     for k in even(total, rows):
         (label, several), i = numbers[k // n], k % n
         one = several.isel(observation=i) if batch else several
         cells = [escaped(label), *([escaped(labels[i])] if batch else [])]
-        if ended is not None:
-            cells.append(rounded(float(one.item())) if ended[i] else f"{WITHHELD}: the climb did not end")
-        elif verdict is not None and not verdict.ok[i]:
-            cells += [f"{WITHHELD}: {escaped(verdict.reason(i))}", "", ""]
+        if not judged.ok[i]:
+            cells += [f"{WITHHELD}: {escaped(judged.reason(i))}", *([] if by_map else ["", ""])]
+        elif by_map:
+            cells.append(rounded(float(one.item())))
         else:
             draws = one.transpose(*SAMPLE).values[None]
             error = float(mcse_mean(draws)[0])
@@ -258,7 +222,7 @@ def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
     rows : int
         At most so many numbers of x.
     """
-    compared, verdict = compare(map_tree, posterior_tree), judge(posterior_tree)
+    compared, ok = compare(map_tree, posterior_tree), standing(map_tree, posterior_tree)
     modes, draws = map_tree["posterior"].to_dataset(), posterior_tree["posterior"].to_dataset()
     prior = posterior_tree["prior"].to_dataset() if "prior" in posterior_tree.children else None
     entries = []
@@ -271,8 +235,7 @@ def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
         )
         known = [] if prior is None else [float(p0.std()) for _, p0 in components(prior[name], SAMPLE)]
         for k, ((label, mode), (_, draw), (_, row)) in enumerate(same):
-            offset = row.sel(summary="offset").values[verdict.ok]
-            ok = verdict.ok
+            offset = row.sel(summary="offset").values[ok]
             sd = [np.std(v[ok], ddof=1) if ok.sum() > 1 else np.nan for v in (mode.values, draw.values)]
             share = np.mean(np.abs(offset) > 1) if np.isfinite(offset).any() else np.nan
             cells = [escaped(label), rounded(sd[0]), rounded(sd[1])]
@@ -281,10 +244,12 @@ def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
     head = ["x", "sd of the MAPs", "sd of one draw each", *([] if prior is None else ["sd of the prior"])]
     shown = [entries[k] for k in even(len(entries), rows)]
     text = table([*head, "MAP more than 1 sd off the mean"], shown) + _note(len(shown), len(entries), "numbers")
-    lost = int((~verdict.ok).sum())
-    return Markdown(
-        text + (f"\n\n{lost} of {len(verdict.ok)} observations are left out: see the diagnostics." if lost else "")
-    )
+    return Markdown(text + (f"\n\n{left_out(ok)}" if not ok.all() else ""))
+
+
+def left_out(ok: np.ndarray) -> str:
+    """Say how many observations are left out, and why."""
+    return f"{int((~ok).sum()):,} of {len(ok):,} observations are left out: their numbers are not to be trusted."
 
 
 def diagnostics_table(posterior_tree: xr.DataTree, rows: int = 10) -> Markdown:
@@ -303,12 +268,14 @@ def diagnostics_table(posterior_tree: xr.DataTree, rows: int = 10) -> Markdown:
     lines = [
         [
             escaped(np.atleast_1d(labels)[i]),
-            f"{verdict.r_hat[i]:.3f}" if verdict.judged else "–",
-            f"{verdict.ess[i]:,.0f}" if verdict.judged else "–",
-            f"{verdict.diverged[i]:.1%}",
-            ("yes" if verdict.judged else "not judged: too few draws")
+            *(
+                [f"{verdict.r_hat[i]:.3f}", f"{verdict.ess[i]:,.0f}", f"{verdict.diverged[i]:.1%}"]
+                if verdict.good[i] and not verdict.few
+                else ["–"] * 3
+            ),
+            "yes"
             if verdict.ok[i]
-            else f"no: {escaped(verdict.reason(i))}",
+            else f"{'not judged' if verdict.few and verdict.good[i] else 'no'}: {escaped(verdict.reason(i))}",
         ]
         for i in order
     ]
@@ -319,7 +286,7 @@ def diagnostics_table(posterior_tree: xr.DataTree, rows: int = 10) -> Markdown:
 
 
 def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markdown:
-    """Sum up the x that chains end with, beside draws of p0 where a run holds them.
+    """Sum up the x that chains end with, beside draws of p0 where a run holds them. What failed a check is withheld.
 
     Parameters
     ----------
@@ -330,19 +297,24 @@ def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markd
     """
     entries: list[list[list[str]]] = []
     several = len(runs) > 1
+    withheld = ""
     for label, run in runs.items():
+        verdict = judge_chain(run)
+        if not verdict.ok:
+            withheld += f"\n\n*Withheld*{f' ({escaped(label)})' if several else ''}: {verdict.reason}."
         x = run["posterior"].to_dataset()
         prior = run["prior"].to_dataset() if "prior" in run.children else None
         lines = []
         for name, values in x.data_vars.items():
             reference = [] if prior is None else [numbers for _, numbers in components(prior[name], SAMPLE)]
             for i, (number, draws) in enumerate(components(values, SAMPLE)):
-                flat = draws.values.ravel()
-                flat = flat[np.isfinite(flat)]
-                n, sd = len(flat), flat.std(ddof=1) if len(flat) > 1 else np.nan
-                error = sd / np.sqrt(max(n, 1))
-                cells = [escaped(number), *([escaped(label)] if several else []), with_error(flat.mean(), error)]
-                cells.append(with_error(sd, sd / np.sqrt(2 * max(n, 1))))
+                cells = [escaped(number), *([escaped(label)] if several else [])]
+                if verdict.ok:
+                    flat = draws.values.ravel()
+                    n, sd = flat.size, flat.std(ddof=1)
+                    cells += [with_error(flat.mean(), sd / np.sqrt(n)), with_error(sd, sd / np.sqrt(2 * n))]
+                else:
+                    cells += [WITHHELD] * 2
                 if reference:
                     known = reference[i].values.ravel()
                     cells += [
@@ -356,7 +328,7 @@ def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markd
     total = len(entries[0])
     shown = [lines[k] for k in even(total, rows) for lines in entries]
     head = ["x", *(["run"] if several else []), "mean", "sd", "mean of p0 draws", "sd of p0 draws"]
-    return Markdown(table(head, shown, left=1 + several) + _note(min(total, rows), total, "numbers"))
+    return Markdown(table(head, shown, left=1 + several) + _note(min(total, rows), total, "numbers") + withheld)
 
 
 def levels_table(run: xr.DataTree, rows: int = 16) -> Markdown:
@@ -418,7 +390,9 @@ def read_graph(mermaid: str) -> Graph | None:
                 nodes[match[1]] = (nodes[match[1]][0], "observed")
         elif match := re.fullmatch(r"([^\s@(\[]+)[(\[]+(.*?)[)\]]+", line):
             label = match[2]
-            if match[1] == "level" or match[1].startswith("schedule::"):  # of a level prior: not the user's
+            if match[1] == "level" or match[1].startswith(
+                ("schedule::", "schedule__")
+            ):  # of a level prior: not the user's
                 continue
             nodes[match[1]] = (
                 label,

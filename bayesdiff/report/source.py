@@ -20,13 +20,39 @@ import xarray as xr
 from bayesdiff.comparison import compare
 from bayesdiff.report.document import ReportError
 from bayesdiff.report.files import check_place, write_whole
+from bayesdiff.report.judgement import (
+    SAMPLE,
+    climbs,
+    escaped,
+    function_of,
+    judge,
+    judge_chain,
+    o_was_given,
+    standing,
+    transformed,
+)
 from bayesdiff.report.render import render
-from bayesdiff.report.show import SAMPLE, escaped, judge, read_graph, rounded, table
+from bayesdiff.report.show import left_out, read_graph, rounded, table
 from bayesdiff.results import load, save, unfinished
+from bayesdiff.trust import ENOUGH_DRAWS, R_HAT
 
 HOW = {"map": "the mode of its posterior (MAP)", "posterior": "draws of its posterior"}
 _PLAIN = " ._-+=,/"  # what a literal in a cell may hold beside letters and digits
-AGREE = 1e-3  # the p-value below which a chain warns
+# What a report reads of a run, by its kind.
+NEEDED: dict[str, dict[str, list[str]]] = {
+    "map": {
+        "posterior": [], "unconstrained_posterior": [], "observed_data": [], "laplace": [],
+        "constant_data": ["alpha", "sigma"], "sample_stats": ["converged", "starts", "starts_agreed", "lp"],
+    },
+    "posterior": {
+        "posterior": [], "unconstrained_posterior": [], "observed_data": [], "diagnostics": [],
+        "constant_data": ["alpha", "sigma"], "sample_stats": ["diverging", "lp"],
+    },
+    "reverse": {"schedule": ["alpha", "sigma"]},
+}  # fmt: skip
+FAR = 0.5  # so many posterior sd from the mean, a MAP is said not to be near it
+MANY = 20  # of so many observations the spread is compared
+OFF_THE_PICTURE = 20  # a MAP so many posterior sd off would squeeze its posterior to a line
 
 
 def write_report(
@@ -49,7 +75,7 @@ def write_report(
         that is installed, else by the route built in, which needs ``pip install "bayesdiff[report]"``. Or ends in
         ``.qmd``: the source, for Quarto or for changes of yours, with a run that was not saved yet beside it.
     title : str, optional
-        The title. It is made from the model unless given.
+        The title. Unless given it says what was inverted, and how.
     overwrite : bool
         Replace what is there even if it is not a page of ours: somebody may have written it, or changed a ``.qmd``.
 
@@ -61,7 +87,8 @@ def write_report(
     Raises
     ------
     TypeError, ValueError
-        If `run` is no run of ours, is damaged or was saved by a newer version, or `path` ends otherwise.
+        If `run` is no run of ours, is damaged (it lacks what a report reads) or was saved by a newer version, if it is
+        several chains of different schedules, forms or variables, or `path` ends otherwise.
     FileNotFoundError, FileExistsError
         If there is no run at that path; if another file than a page of ours, or the run beside it, is there already.
     ImportError
@@ -139,7 +166,10 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
             f"The run is a {type(run).__name__}. Pass what find_map and the like returned, or where it was saved."
         )
     kinds = [part.attrs.get("inversion") for part in parts.values()]
+    for name, part in parts.items():
+        _check_groups(part, who if len(parts) == 1 else f"{name!r} of {who}")
     if parts and all(kind == "reverse" for kind in kinds):
+        _check_alike(parts)
         return parts
     step = dict(zip(kinds, parts.values(), strict=True))
     if parts and len(step) == len(parts) and step.keys() <= {"map", "posterior"}:
@@ -149,6 +179,47 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
         f"sample_posterior or "
         "reverse returned, both inversions of one step together, or several chains."
     )
+
+
+def _check_groups(part: xr.DataTree, who: str) -> None:
+    """Raise where a run lacks what its report reads."""
+    kind = str(part.attrs.get("inversion"))
+    needed = NEEDED.get(kind, {})
+    if kind == "reverse" and "posterior" not in part.children and part.attrs.get("finished", 1):
+        needed = {"posterior": [], **needed}
+    for group, names in needed.items():
+        if group not in part.children:
+            raise ValueError(f"{who} has no group {group!r}, so it is damaged or only part of a run. Run it again.")
+        for name in names:
+            if name not in part[group]:
+                raise ValueError(f"{who} has no {name!r} in its group {group!r}, so it is damaged. Run it again.")
+
+
+def _check_alike(parts: Mapping[str, xr.DataTree]) -> None:
+    """Raise where chains differ in more than their inverter: one report tells one schedule, one form, one x."""
+
+    def told(part: xr.DataTree) -> dict[str, Any]:
+        group = "posterior" if "posterior" in part.children else "path"
+        x = part[group].to_dataset() if group in part.children else xr.Dataset()
+        schedule = part["schedule"].to_dataset()
+        return {
+            "schedules": [schedule[name].values.tolist() for name in ("alpha", "sigma")],
+            "forms": part.attrs.get("form"),
+            "variables": [
+                (str(name), [(dim, size) for dim, size in values.sizes.items() if dim not in (*SAMPLE, "level")])
+                for name, values in x.items()
+            ],
+            "states (one is finished, one is not)": bool(part.attrs.get("finished", 1)),
+        }
+
+    (first, of_first), *rest = [(name, told(part)) for name, part in parts.items()]
+    for name, of_this in rest:
+        for what, value in of_this.items():
+            if value != of_first[what]:
+                raise ValueError(
+                    f"The chains {first!r} and {name!r} have different {what}. Write one report for each: chains that "
+                    "differ in more than their inverter are compared in a study of your own, a .qmd."
+                )
 
 
 def _labels(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
@@ -186,13 +257,14 @@ def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> 
             if kind in parts:
                 load_code += f"\n{name} = {f'run[{kind!r}]' if names else 'run'}"
     setup = f"import bayesdiff as bd\nfrom bayesdiff.report import show\n\n{load_code}"
+    date = _date(next(iter(parts.values())))
     head = [
         "---",
         f"title: {_quoted(_title(parts, chain) if title is None else escaped(title))}",
         "lang: en",
-        f"date: {_date(next(iter(parts.values())))}",
+        *([f"date: {date}"] if date else []),
         "abstract: |",
-        *(f"  {line}" for line in first.splitlines()),
+        *(f"  {line}" for line in first.strip().splitlines()),
         "format:",
         "  html:",
         "    toc: true",
@@ -245,7 +317,7 @@ def _spoken(text: str) -> str:
 
 def _date(run: xr.DataTree) -> str:
     told = re.match(r"\d{4}-\d\d-\d\d", str(run.attrs.get("created_at", "")))
-    return told[0] if told else "undated"
+    return told[0] if told else ""
 
 
 def _cell(code: str, **options: Any) -> str:
@@ -271,14 +343,17 @@ def _callout(kind: str, title: str, text: str) -> str:
 def _warning(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     for name, part in parts.items():
         if text := str(part.attrs.get("warning", "")):
-            yield _callout("warning", "What the run warned of", f"{escaped(name)}: {escaped(text)}")
+            who = f"{escaped(name)}: " if len(parts) > 1 else ""
+            yield _callout("warning", "What the run warned of", f"{who}{escaped(text)}")
 
 
 def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator[str]:
     """The prior, the noise and the equation of a step. ``called``: what the cells call this run."""
     yield "# The model {#sec-model}"
     model = str(run.attrs.get("model", ""))
-    yield f"The prior p~0~{f' is that of {escaped(model)}' if model else ''}. Noise acts on its unconstrained values."
+    stopped = not run.attrs.get("finished", 1)
+    known = f"that of {escaped(model)}" if model else "the model below" if run.attrs.get("model_equations") else ""
+    yield (f"The prior p~0~ is {known}. " if known else "") + "Noise acts on the unconstrained values of x."
     if str(run.attrs.get("model_equations", "")).strip():
         yield _cell(f"show.equations({called})")
     yield f"$$ {equation} $$ {{#eq-step}}"
@@ -297,8 +372,10 @@ def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator
             low, high = np.quantile(values.values, [0.05, 0.95])
             told.append(f"{escaped(name)} lies between {rounded(low)} and {rounded(high)}")
         yield f"Of {run['prior'].sizes['draw']:,} draws of the prior, nine in ten times: {'; '.join(told[:8])}."
+    elif stopped:
+        yield "The model's equations, its graph and draws of the prior are written at the end of a run, so not yet."
     else:
-        yield "The prior could not be drawn by itself: it has data, a Potential, or no random draws."
+        yield "The run holds no draws of the prior: it has data, a Potential, or no random draws."
 
 
 def _edges(run: xr.DataTree) -> list[str]:
@@ -316,23 +393,21 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     both = len(parts) == 2
     x = run["posterior"].to_dataset()
     n = x.sizes.get("observation")
-    many = n is not None
     noise = run["constant_data"].to_dataset()
     said = [f"{name} = {_range(noise[name].values)}" for name in ("alpha", "sigma")]
-    verdict, told = _step_verdict(parts)
+    short, verdict, fine = _step_verdict(parts)
     beside = _beside(parts) if both else ""
     yield (
-        f"{_count(n)} of x through noise, {', '.join(said)}, inverted by "
+        f"{short} {_count(n)} of x through noise, {', '.join(said)}, inverted by "
         f"{' and by '.join(HOW[kind] for kind in parts)}." + beside
     )
-    yield _callout("tip" if told else "important", "Are these numbers to be trusted?", verdict)
+    yield _callout("tip" if fine else "important", "Are these numbers to be trusted?", verdict)
     yield from _warning(parts)
+    each = "Each" if n and n > 1 else "It"
     yield from _model(
         run,
         "modes" if "map" in parts else "draws",
-        f"Here {' and '.join(said)}"
-        + (f", for {n:,} observations." if many else ".")
-        + " One step is inverted as in @eq-step.",
+        f"Here {' and '.join(said)}, for {_count(n).lower()}. {each} is inverted as in @eq-step.",
         r"o \mid x \sim N(\alpha x, \sigma^2 I), \qquad p(x \mid o) \propto N(o; \alpha x, \sigma^2 I)\, p_0(x)",
     )
     yield "# MAP and posterior {#sec-compare}" if both else "# What came out {#sec-compare}"
@@ -344,7 +419,7 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         )
         yield _table(
             "compare",
-            f"MAP beside posterior.{beside}",
+            f"MAP beside posterior.{beside}" + (_where_free(run) if transformed(run) else ""),
             "show.comparison_table(modes, draws)",
         )
     else:
@@ -355,68 +430,143 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
             else "The posterior, with the Monte Carlo errors of its means."
         )
         yield _table("summary", caption, f"show.summary_table({'modes' if kind == 'map' else 'draws'})")
-    numbers = sum(int(values.isel(chain=0, draw=0).size) // (n or 1) for values in x.values())
-    if both and numbers <= 16:
-        yield _figure(
-            "compare",
-            f"The posterior's mean and intervals, and the MAP beside it{', by observation' if many else ''}. "
-            "Where the MAP is far from the middle, it misleads.",
-            "A row for each number: a dot for the posterior mean, bars for its intervals, a marker for the MAP.",
-            "bd.plot_compare(modes, draws);",
-        )
-    if "posterior" in parts and numbers <= 8 and judge(parts["posterior"]).ok[0]:
-        yield _figure(
-            "step",
-            ("The first observation. " if many else "")
-            + "The likelihood pulls x to o, the prior to where x usually is; the posterior is the compromise.",
-            "Densities over x: prior, likelihood and posterior" + (", and the MAP as a line." if both else "."),
-            f"bd.plot_step(draws{', modes' if both else ''});",
-        )
+    yield from _step_figures(parts, sum(int(v.isel(chain=0, draw=0).size) // (n or 1) for v in x.values()))
     if both and n is not None and n > 1:
-        yield "# All observations together {#sec-all}"
-        yield (
-            "If the o came from the model, one posterior draw for each is a draw of the prior again. The modes are "
-            "not: they lie closer together. @tbl-all says how close."
-        )
-        yield _table(
-            "all",
-            f"How x spreads over {n:,} observations: the MAPs, and one posterior draw of each.",
-            "show.population_table(modes, draws)",
-        )
-        if numbers <= 4:
-            yield _figure(
-                "all",
-                "The MAPs of all observations, and one posterior draw of each, over the prior.",
-                "Histograms of the MAPs and of one posterior draw of each observation, over the prior's density.",
-                "\n".join(
-                    ["from bayesdiff.plots import plot_population", ""]
-                    + [f"plot_population(modes, draws, {_literal(name)});" for name in list(x.data_vars)[:1]]
-                ),
-            )
+        yield from _together(parts)
     yield "# Diagnostics {#sec-diagnostics}"
     yield verdict
     if "posterior" in parts:
         yield _table(
             "diagnostics",
             "The observations least to be trusted, worst first."
-            if many
-            else "R-hat near 1 and many effective draws: the chains agree.",
+            if n is not None and n > 1
+            else "R-hat near 1 and many effective draws say that the chains agree.",
             "show.diagnostics_table(draws)",
         )
         yield (
             "R-hat compares the chains with each other: 1 means that they agree. Effective draws are how many "
-            "independent ones would tell as much. A mode that no chain reached is seen by neither."
+            "independent ones would tell as much. Both are of split chains and not rank-normalised, so ArviZ's differ "
+            "a little. A mode that no chain reached is seen by neither."
         )
     if "map" in parts:
         stats = parts["map"]["sample_stats"].to_dataset()
-        agreed, starts = stats["starts_agreed"].values.ravel(), stats["starts"].values.ravel()
+        agreed, starts = (stats[name].values.ravel()[climbs(parts["map"]).ok] for name in ("starts_agreed", "starts"))
         if np.isfinite(agreed).any():
+            low, middle = int(np.nanmin(agreed)), rounded(float(np.nanmedian(agreed)))
             yield (
-                f"Of {int(np.nanmax(starts))} climbs to the mode, {int(np.nanmin(agreed))} ended there at least, "
-                f"{rounded(float(np.nanmedian(agreed)))} in the median. It cannot be proved that no higher one was "
-                f"missed."
+                f"Each MAP is the highest end of {int(np.nanmax(starts))} climbs. "
+                + (f"Between {low} and all" if low < np.nanmax(starts) else "All")
+                + f" of them ended there{f', {middle} in the median' if len(agreed) > 1 else ''}. It cannot be proved "
+                "that no higher one was missed."
             )
     yield from _evidence(parts)
+
+
+def _where_free(run: xr.DataTree) -> str:
+    return f" Offset and Laplace sd of {escaped(', '.join(transformed(run)))} are in unconstrained coordinates."
+
+
+def _step_figures(parts: Mapping[str, xr.DataTree], numbers: int) -> Iterator[str]:
+    """Both inversions beside each other, and one step. What is withheld in the tables is not drawn either."""
+    ok = standing(*parts.values())
+    names = ", ".join({"map": "modes", "posterior": "draws"}[kind] for kind in parts)
+    both = len(parts) == 2
+    n = next(iter(parts.values()))["posterior"].sizes.get("observation")
+    if not ok.any():
+        yield "There is no picture: no observation has numbers that can be trusted."
+        return
+    by = ", by observation" if n is not None and n > 1 else ""
+    if both and numbers <= 16:
+        yield _figure(
+            "compare",
+            f"The posterior's mean and intervals, and the MAP beside it{by}. "
+            "Where the MAP is far from the middle, it misleads." + ("" if ok.all() else f" {left_out(ok)}"),
+            "A row for each number: a dot for the posterior mean, bars for its intervals, a marker for the MAP.",
+            f"bd.plot_compare({names});" if ok.all() else f"bd.plot_compare(*show.trusted_part({names}));",
+        )
+    if "posterior" in parts and numbers <= 8:
+        yield from _one_step(parts, None if n is None else int(np.argmax(ok)))
+
+
+def _one_step(parts: Mapping[str, xr.DataTree], row: int | None) -> Iterator[str]:
+    """Prior, likelihood and posterior of one observation, as far as they are drawn."""
+    draws, modes = parts["posterior"], parts.get("map")
+    x = draws["posterior"].to_dataset()
+    names, gone = [str(name) for name in x.data_vars], []
+    if modes is not None:
+        beside = compare(modes, draws)
+        beside = beside if row is None else beside.isel(observation=row)
+        off = {
+            name: abs(beside[name].sel(summary="mode") - beside[name].sel(summary="mean"))
+            / beside[name].sel(summary="sd")
+            for name in names
+        }
+        gone = [name for name in names if bool((off[name] > OFF_THE_PICTURE).any())]
+        names = [name for name in names if name not in gone]
+    if not names:
+        return
+    where = [] if row is None else [f'observation=draws["posterior"]["observation"].values[{row}]']
+    where += [f"var_names=[{', '.join(map(_literal, names))}]"] if gone else []
+    label = None if row is None else x["observation"].values[row]
+    by_prior = [name for name in names if "prior" in draws.children and name in draws["prior"]]
+    free = set(map(str, draws["unconstrained_posterior"].data_vars)) - set(transformed(draws))
+    by_likelihood = [name for name in names if name in free]  # what `plot_step` draws it for
+    curves = [
+        *(["prior"] if by_prior else []),
+        *(["likelihood"] if by_likelihood else []),
+        "posterior",
+    ]
+    words = ""
+    if by_likelihood:
+        only = "" if len(by_likelihood) == len(names) else f" (of {escaped(', '.join(by_likelihood))})"
+        words += f" The likelihood{only} pulls x to o."
+        words += " The prior pulls it to where x usually is: the posterior is the compromise." if by_prior else ""
+    if not by_prior:
+        words += " The run holds no draws of the prior to draw."
+    if gone:
+        words += f" Not drawn: {escaped(', '.join(gone))}, whose MAP is too far from the posterior for one picture."
+    who = "" if row is None else f"Observation {escaped(label)}. " if x.sizes["observation"] > 1 else ""
+    yield _figure(
+        "step",
+        f"{who}Densities over x: {_and(curves)}{', and the MAP as a line' if modes is not None else ''}.{words}",
+        f"Densities over x: {_and(curves)}" + (", and the MAP as a line." if modes is not None else "."),
+        f"bd.plot_step({', '.join(['draws', *(['modes'] if modes is not None else []), *where])});",
+    )
+
+
+def _and(words: list[str]) -> str:
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def _together(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
+    """All observations of a batch: how the MAPs spread, and how the draws do."""
+    modes, draws = parts["map"], parts["posterior"]
+    ok = standing(modes, draws)
+    yield "# All observations together {#sec-all}"
+    if ok.sum() < 2:
+        yield "Too few observations have numbers that can be trusted to say how x spreads over all of them."
+        return
+    yield (
+        "If the o came from the model, one posterior draw for each is a draw of the prior again. The modes are no "
+        "draws. @tbl-all puts the spread of both beside each other."
+    )
+    rest = "" if ok.all() else f" {left_out(ok)}"
+    yield _table(
+        "all",
+        f"How x spreads over {int(ok.sum()):,} observations: the MAPs, and one posterior draw of each.{rest}",
+        "show.population_table(modes, draws)",
+    )
+    x = modes["posterior"].to_dataset()
+    if sum(int(values.isel(chain=0, draw=0, observation=0).size) for values in x.values()) <= 4:
+        name = str(next(iter(x.data_vars)))
+        trees = "modes, draws" if ok.all() else "*show.trusted_part(modes, draws)"
+        over = ", over the prior" if "prior" in modes.children else ""
+        yield _figure(
+            "all",
+            f"The MAPs of {'all' if ok.all() else 'these'} observations, and one posterior draw of each{over}.{rest}",
+            f"Histograms of the MAPs and of one posterior draw of each observation{over}.",
+            f"from bayesdiff.plots import plot_population\n\nplot_population({trees}, var_name={_literal(name)});",
+        )
 
 
 def _count(n: int | None) -> str:
@@ -428,65 +578,124 @@ def _range(values: np.ndarray) -> str:
     return rounded(low) if low == high else f"{rounded(low)} to {rounded(high)}"
 
 
-def _step_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, bool]:
-    """Say in words whether the numbers are to be trusted, and whether that is a yes."""
-    words, fine = [], True
+def _step_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, str, bool]:
+    """Say whether the numbers are to be trusted: in a sentence without numbers, with them, and whether it is a yes."""
+    words, short, fine = [], [], True
+    run = next(iter(parts.values()))
+    labels = np.atleast_1d(run["posterior"].coords.get("observation", np.array([0])))
+    n = len(labels)
+    good = (climbs(run) if "map" in parts else judge(run)).good
+    if not good.all():
+        fine = False
+        words.append(
+            f"{int((~good).sum())} of {n} observations could not be inverted." if n > 1 else "It could not be inverted."
+        )
     if "posterior" in parts:
         verdict = judge(parts["posterior"])
-        n, failed = len(verdict.ok), int((~verdict.ok).sum())
-        if not verdict.judged:
-            words.append("The draws are too few to be judged: ask for more before reading their numbers.")
+        failed = int((verdict.good & ~verdict.ok).sum())
+        if verdict.few:
+            words.append(f"Not judged: {verdict.few}. The numbers of the draws are withheld: ask for more.")
+            short.append("The draws are too few to be judged, so their numbers are withheld.")
             fine = False
         elif failed:
-            worst = int(np.argmax(np.where(verdict.ok, -np.inf, np.nan_to_num(verdict.r_hat, posinf=1e9))))
+            doubtful = np.where(verdict.good & ~verdict.ok, np.nan_to_num(verdict.r_hat, posinf=1e9), -np.inf)
+            worst = int(np.argmax(doubtful))
+            who = f"the draws of {failed} of {n} observations" if n > 1 else "the draws"
+            which = f" The worst is observation {escaped(labels[worst])}" if n > 1 else " Why"
             words.append(
-                f"No: the draws of {failed} of {n} observations are not to be trusted, and their numbers are "
-                f"withheld. The worst is observation {worst}: {verdict.reason(worst)}."
+                f"No: {who} are not to be trusted, and their numbers are withheld.{which}: {verdict.reason(worst)}."
             )
+            all_of = failed == int(verdict.good.sum())
+            short.append(f"{'The' if all_of else 'Some'} draws are not to be trusted, and their numbers are withheld.")
             fine = False
-        else:
+        elif good.any():
+            ok = verdict.ok
+            which = "" if n == 1 else f"of all {n:,} observations " if ok.all() else f"of the other {int(ok.sum()):,} "
             words.append(
-                f"The draws {'of all ' + str(n) + ' observations ' if n > 1 else ''}can be trusted, as far as the "
-                f"chains can tell: R-hat is at most {verdict.r_hat.max():.3f} (limit {verdict.most:.2f}), "
-                f"{verdict.ess.min():,.0f} draws or more are effective ({verdict.fewest:.0f} are needed)."
+                f"The draws {which}can be trusted, as far as the chains can tell: R-hat is at most "
+                f"{verdict.r_hat[ok].max():.3f} (limit {R_HAT:.2f}), {verdict.ess[ok].min():,.0f} draws or more are "
+                f"effective ({ENOUGH_DRAWS} are needed)."
             )
+            short.append("The draws can be trusted, as far as the chains can tell.")
     if "map" in parts:
-        ended = np.atleast_1d(parts["map"]["sample_stats"].to_dataset()["converged"].values.ravel())
-        lost = int((~ended.astype(bool)).sum())
+        climbed = climbs(parts["map"])
+        lost, tried = int((climbed.good & ~climbed.ok).sum()), int(climbed.good.sum())
         if lost:
-            words.append(f"{lost} of {len(ended)} climbs to the MAP did not end at a maximum.")
+            which = f" of {lost} of {n} observations" if n > 1 else ""
+            words.append(f"The search for the MAP{which} did not end at a maximum: that is withheld.")
+            short.append("Not every MAP is a maximum." if n > 1 else "The MAP is no maximum, and withheld.")
             fine = False
-        else:
+        elif tried:
             words.append(
-                "Every climb to the MAP ended at a maximum."
-                if len(ended) > 1
-                else "The climb to the MAP ended at a maximum."
+                "Every search for a MAP ended at a maximum."
+                if tried > 1
+                else "The search for the MAP ended at a maximum."
             )
-    return " ".join(words), fine
+            short += [] if short else ["Every MAP is a maximum." if tried > 1 else "The MAP is a maximum."]
+    if not good.all():
+        short.append("Not every observation could be inverted." if good.any() else "Nothing could be inverted.")
+    return " ".join(short), " ".join(words), fine
 
 
 def _beside(parts: Mapping[str, xr.DataTree]) -> str:
-    """Say how far the two inversions are apart, in a sentence after a space, if that is known."""
-    compared, verdict = compare(parts["map"], parts["posterior"]), judge(parts["posterior"])
-    worst, where = 0.0, ""
-    for name, values in compared.data_vars.items():
+    """Say how far the two inversions are apart, in sentences after a space, as far as that is known.
+
+    An offset says where the MAP is, and nothing of how wide the posterior is: so does the sentence.
+    """
+    modes, draws = parts["map"], parts["posterior"]
+    ok = standing(modes, draws)
+    if not ok.any():
+        return ""
+    worst, where = -1.0, ""
+    for name, values in compare(modes, draws).data_vars.items():
         if name == "lp":
             continue
         offset = values.sel(summary="offset")
-        offset = (
-            offset.isel(observation=verdict.ok) if "observation" in offset.dims else offset.where(bool(verdict.ok[0]))
-        )
+        offset = offset.isel(observation=ok) if "observation" in offset.dims else offset
         flat = np.abs(offset.values[np.isfinite(offset.values)])
         if flat.size and flat.max() > worst:
-            worst, where = float(flat.max()), escaped(name)
+            worst, where = float(flat.max()), str(name)
     if not where:
         return ""
-    end = (
-        "so the MAP stands well for the posterior"
-        if worst < 0.5
-        else "so the MAP does not stand for the posterior there"
+    free = where.removesuffix("_unconstrained") in transformed(draws) or where not in draws["posterior"]
+    of = f"for {escaped(where)}{', in unconstrained coordinates' if free else ''}"
+    far = "less than 0.01" if worst < 0.005 else f"{'at most ' if len(ok) > 1 else ''}{worst:.2f}"
+    if worst < FAR:
+        said = (
+            f" {'Each' if len(ok) > 1 else 'The'} MAP is near the posterior mean ({far} posterior sd off, {of}). That "
+            "says nothing of how wide the posterior is."
+        )
+    else:
+        who = "MAPs are up to" if len(ok) > 1 else "The MAP is"
+        said = f" {who} {worst:.2f} posterior sd from the posterior mean ({of}): there a MAP does not stand for it."
+    return said + _spread(modes, draws, ok)
+
+
+def _spread(modes: xr.DataTree, draws: xr.DataTree, ok: np.ndarray) -> str:
+    """Say where the MAPs of a batch spread otherwise than one posterior draw of each does."""
+    if ok.sum() < MANY:
+        return ""
+    found = []
+    for name, values in draws["unconstrained_posterior"].to_dataset().items():
+        of_draws = values.isel(chain=0, draw=-1, observation=ok).std("observation", ddof=1)
+        mode = (
+            modes["unconstrained_posterior"]
+            .to_dataset()[name]
+            .isel(chain=0, draw=0, observation=ok)
+            .std("observation", ddof=1)
+        )
+        ratios = (mode / of_draws).values.ravel()
+        found += [(float(r), str(name)) for r in ratios if np.isfinite(r) and r > 0]
+    if not found:
+        return ""
+    ratio, name = max(found, key=lambda each: abs(np.log(each[0])))
+    if 0.5 < ratio < 2:
+        return ""
+    free = ", in unconstrained coordinates" if name in transformed(draws) else ""
+    return (
+        f" Over all {int(ok.sum()):,} observations the MAPs have not the spread of the draws: their sd is "
+        f"{rounded(ratio, digits=2)} times that of one posterior draw each (for {escaped(name)}{free})."
     )
-    return f" The two are at most {worst:.2f} posterior sd apart (for {where}), {end}."
 
 
 # --------------------------------------------------------------------------------------------------------------- chain
@@ -496,161 +705,209 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     run = next(iter(parts.values()))
     schedule = run["schedule"].to_dataset()
     levels = schedule.sizes["level"] - 1
-    done = all(part.attrs.get("finished", 1) and "posterior" in part.children for part in parts.values())
-    verdict, fine = _chain_verdict(parts)
-    sample = run["posterior" if done else "path"].sizes
-    count = sample["chain"] * sample["draw"]
-    first = (
-        f"{count:,} particles were brought from noise to x in {levels} step{'s' * (levels != 1)}, from sigma = "
-        f"{rounded(float(schedule['sigma'][-1]))} down. "
-    )
-    yield first + _prior_words(parts) if done else first
+    judged = {name: judge_chain(part) for name, part in parts.items()}
+    done = all(each.finished for each in judged.values())
+    short, verdict, fine = _chain_verdict(parts)
+    told = f"{short} {_sent(parts)} {levels} step{'s' * (levels != 1)}, from sigma = {rounded(_last_sigma(run))} down. "
+    yield told + _prior_words(parts)
     if not done:
-        reached = [int(part["path"].coords["level"].values.min()) for part in parts.values() if "path" in part.children]
-        yield _callout(
-            "important",
-            "This run is not finished",
-            f"It came down from level {levels} to level {min(reached, default=levels)}. What follows is what there is; "
-            "there is no x yet. The same call with the same store goes on from there.",
-        )
+        yield _callout("important", "This run is not finished", _unfinished(parts, levels))
     yield _callout("tip" if fine else "important", "Are these numbers to be trusted?", verdict)
     yield from _warning(parts)
-    forms = {str(part.attrs.get("form", "")) for part in parts.values()}
+    forms = {str(part.attrs.get("form", "")) for part in parts.values()} - {""}
+    form = f" in the {escaped(next(iter(forms)))} form" if forms else ""
     clean = r"x \sim p(x \mid o_k), \qquad o_{k-1} \sim p(o_{k-1} \mid o_k, x)"
     below = r"o_{k-1} \sim p(o_{k-1} \mid o_k) \propto N(o_k; a_k o_{k-1}, s_k^2 I)\, p_{k-1}(o_{k-1})"
+    inverters = {name: str(part.attrs["inverter"]) for name, part in parts.items() if "inverter" in part.attrs}
+    used = "; ".join(f"{f'{escaped(k)}: ' if len(parts) > 1 else ''}{escaped(v)}" for k, v in inverters.items())
     yield from _model(
         run,
         f"runs[{_literal(next(iter(parts)))}]",
-        f"Each of the {levels} levels is one step down, as in @eq-step, in the "
-        f"{escaped(' and the '.join(sorted(filter(None, forms))) or 'unknown')} form. The inverter: "
-        + "; ".join(
-            f"{escaped(name)}: {escaped(part.attrs.get('inverter', 'unknown'))}" for name, part in parts.items()
-        )
-        + ".",
+        f"{f'Each of the {levels} levels' if levels > 1 else 'The one level'} is one step down, as in @eq-step{form}."
+        + (f" The inverter: {used}." if used else ""),
         r"o_k \mid x \sim N(\alpha_k x, \sigma_k^2 I), \qquad " + (below if forms == {"next level"} else clean),
     )
     yield _figure(
         "schedule",
         "The noise by level. The signal-to-noise ratio falls with every level; at the last one hardly any signal is "
         "left.",
-        "Lines over the level: alpha, sigma, and the signal-to-noise ratio, which falls.",
+        "A line over the level: the signal-to-noise ratio, which falls.",
         "bd.plot_schedule(next(iter(runs.values())));",
     )
-    pathed = all("path" in part.children and part["path"].sizes.get("level", 0) > 1 for part in parts.values())
-    free = run["path"].to_dataset() if "path" in run.children else xr.Dataset()
-    numbers = sum(int(values.isel(chain=0, draw=0, level=0).size) for values in free.values())
-    if pathed and 0 < numbers <= 8:
-        yield "# From noise to x {#sec-path}"
-        yield _figure(
-            "path",
-            "The particles from noise (left) to x (right), over how all of them are distributed at each level. Where "
-            "the chain is exact, the two outlines agree at every level.",
-            "Paths of particles against the level, over densities at each level.",
-            f"bd.plot_chain({'runs' if len(parts) > 1 else 'run'});",
-        )
-        if numbers == 2:
-            yield _figure(
-                "plane",
-                "The particles in the plane at some levels, from noise (left) to x (right).",
-                "Scatter plots of the particles at five levels.",
-                f"bd.plot_chain_plane({'runs' if len(parts) > 1 else 'run'});",
-            )
-    else:
-        yield (
-            "# From noise to x {#sec-path}\n\n"
-            + (
-                "x has too many numbers for a picture of each path. "
-                if pathed
-                else "The levels between were not kept. "
-            )
-            + ("" if pathed else "Run `reverse(..., path=True)` to see them.")
-        )
+    yield "# From noise to x {#sec-path}"
+    yield from _paths(parts, done)
     if done:
         yield "# What came out {#sec-result}"
         yield _table(
             "result",
             "The x that the chain ends with, with the errors of independent trajectories, beside draws of p0 "
-            "where there are any. " + _prior_words(parts),
+            f"where there are any. {_prior_words(parts)}".strip(),
             "show.chain_table(runs)",
         )
-    if all("level_stats" in part.children for part in parts.values()):
-        yield "# By level {#sec-levels}"
-        for i, (name, part) in enumerate(parts.items()):
-            p = part["level_stats"].to_dataset()["lineages_p_value"].values
-            low = float(np.nanmin(p)) if np.isfinite(p).any() else np.nan
-            at = (
-                ""
-                if np.isnan(low)
-                else f" The two halves of the trajectories differ most with p = {rounded(low, digits=2)}."
-            )
-            yield _table(
-                f"levels-{i + 1}",
-                f"{escaped(name)}: noise, work and agreement, from noise down.{at}",
-                f"show.levels_table(runs[{_literal(name)}])",
-            )
+    yield from _by_level(parts)
     yield "# Diagnostics {#sec-diagnostics}"
     yield verdict
     yield (
-        "Trajectories are independent, so R-hat says nothing here. Two checks stand in for it: half of the "
-        "trajectories begin their searches elsewhere, and must agree with the other half at every level; and the "
-        "final x, diffused again, must be distributed as the noise that it came from. Both are necessary, not "
-        "sufficient."
+        f"Trajectories are independent, so R-hat says nothing here; {ENOUGH_DRAWS} of them are needed to be judged. "
+        "Three checks stand in for it: half of the trajectories begin their searches elsewhere, and must agree with "
+        "the other half at every level; the final x, diffused again, must be distributed as the noise that it came "
+        "from; and x must be distributed as draws of p~0~, where there are any. All are necessary, none is sufficient."
     )
     yield from _evidence(parts)
 
 
-def _chain_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, bool]:
-    words, fine = [], True
+def _last_sigma(run: xr.DataTree) -> float:
+    return float(run["schedule"].to_dataset()["sigma"][-1])
+
+
+def _sent(parts: Mapping[str, xr.DataTree]) -> str:
+    """Say how many particles were sent down, and how many are left."""
+    told = []
+    for name, part in parts.items():
+        judged = judge_chain(part)
+        sent = judged.sent or int(part.attrs.get("draws", 0)) * int(part.attrs.get("chains", 0))
+        who = f"{escaped(name)}: " if len(parts) > 1 else ""
+        if not judged.finished:
+            told.append(f"{who}{sent:,} particles are on their way from noise to x")
+        elif judged.arrived < sent:
+            told.append(f"{who}of {sent:,} particles that were sent from noise, {judged.arrived:,} came to x")
+        else:
+            told.append(f"{who}{sent:,} particle{'s were' if sent > 1 else ' was'} brought from noise to x")
+    text = "; ".join(told)
+    return f"{text[:1].upper()}{text[1:]}, in" if len(parts) == 1 else f"{text}; in"
+
+
+def _unfinished(parts: Mapping[str, xr.DataTree], levels: int) -> str:
+    reached = [int(part["path"].coords["level"].values.min()) for part in parts.values() if "path" in part.children]
+    low = min(reached, default=levels)
+    came = f"It came down from level {levels} to level {low}" if low < levels else f"It is still at level {levels}"
+    known: dict[str, Any] = {}
+    for part in parts.values():
+        known |= {name: part.attrs[name] for name in ("inverter", "draws", "chains", "seed") if name in part.attrs}
+    told = ", ".join(f"{name} {escaped(value)}" for name, value in known.items())
+    return (
+        f"{came}. What follows is what there is; there is no x yet. "
+        + (f"The call that began it: {told}. " if told else "")
+        + "Where it has a store, the same call goes on from there."
+    )
+
+
+def _paths(parts: Mapping[str, xr.DataTree], done: bool) -> Iterator[str]:
+    """The particles on their way, of the chains whose numbers are shown."""
+    run = next(iter(parts.values()))
+    if not all("path" in part.children and part["path"].sizes.get("level", 0) > 1 for part in parts.values()):
+        yield "The levels between were not kept. " + ("Run `reverse(..., path=True)` to see them." if done else "")
+        return
+    numbers = sum(int(values.isel(chain=0, draw=0, level=0).size) for values in run["path"].to_dataset().values())
+    if numbers > 8:
+        yield "x has too many numbers for a picture of each path."
+        return
+    shown = [name for name, part in parts.items() if judge_chain(part).ok]
+    if not shown:
+        yield "There is no picture: the particles are not to be trusted."
+        return
+    left = ", ".join(escaped(name) for name in parts if name not in shown)
+    rest = f" Left out, as not to be trusted: {left}." if left else ""
+    runs = "run" if len(parts) == 1 else "runs"
+    if left:
+        runs = "{" + ", ".join(f"{_literal(name)}: runs[{_literal(name)}]" for name in shown) + "}"
+    last = int(run["path"].coords["level"].values.min())
+    end = "x (right)" if last == 0 else f"level {last} (right), as far as it came"
+    yield _figure(
+        "path",
+        f"The particles from noise (left) to {end}, over how all of them are distributed at each level."
+        + (
+            " Where the chain is exact, the two outlines agree at every level."
+            if any("unconstrained_prior" in parts[name].children for name in shown)
+            else ""
+        )
+        + rest,
+        "Paths of particles against the level, over densities at each level.",
+        f"bd.plot_chain({runs});",
+    )
+    if numbers == 2:
+        count = min(5, run["path"].sizes["level"])
+        yield _figure(
+            "plane",
+            f"The particles in the plane at some levels, from noise (left) to {end}.{rest}",
+            f"Scatter plots of the particles at {count} levels.",
+            f"bd.plot_chain_plane({runs});",
+        )
+
+
+def _by_level(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
+    if not all("level_stats" in part.children for part in parts.values()):
+        return
+    yield "# By level {#sec-levels}"
+    for i, (name, part) in enumerate(parts.items()):
+        p = part["level_stats"].to_dataset()["lineages_p_value"].values
+        at = "The two halves of the trajectories were not compared: too few of them."
+        if np.isfinite(p).any():
+            at = f"The two halves of the trajectories differ most with p = {rounded(float(np.nanmin(p)), digits=2)}."
+        who = f"{escaped(name)}: noise" if len(parts) > 1 else "Noise"
+        yield _table(
+            f"levels-{i + 1}",
+            f"{who}, work and agreement, from noise down. {at}",
+            f"show.levels_table(runs[{_literal(name)}])",
+        )
+
+
+def _chain_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, str, bool]:
+    """Say whether the chains are to be trusted: in a sentence without numbers, with them, and whether it is a yes."""
+    words, short, fine = [], [], True
     for name, part in parts.items():
         who = f"{escaped(name)}: " if len(parts) > 1 else ""
-        told = []
-        if "level_stats" in part.children:
-            stats = part["level_stats"].to_dataset()
-            p, lost = stats["lineages_p_value"].values, stats["lost"].values
-            if np.isfinite(p).any() and np.nanmin(p) * len(p) < AGREE:
-                level = int(stats["level"].values[np.nanargmin(p)])
-                told.append(f"two halves of the trajectories disagree at level {level} (p = {np.nanmin(p):.1g})")
-            if lost.max() > 0:
-                told.append(f"{int(lost.max())} trajectories were lost")
-        if "diagnostics" in part.children:
-            again = float(part["diagnostics"]["diffused_again_p_value"])
-            if again < AGREE:
-                told.append(
-                    f"the final x, diffused again, is not distributed as the noise it came from (p = {again:.1g})"
-                )
-        if "too narrow" in str(part.attrs.get("warning", "")):
-            told.append("the last level is too narrow")
-        if not part.attrs.get("finished", 1) or "posterior" not in part.children:
-            told.append("the run is not finished")
-        if told:
-            fine = False
-            words.append(f"{who}No: {'; '.join(told)}.")
-        elif part.attrs.get("inverter", "").endswith(".mode"):
+        judged = judge_chain(part)
+        fine &= judged.ok and judged.finished and len(judged.missing) <= 1
+        wide = " and their numbers are withheld"
+        if judged.failed:
+            told = [*judged.failed, *([judged.few] if judged.few else [])]
+            told += [] if judged.finished else ["the run is not finished"]
+            words.append(f"{who}No: {'; '.join(told)}. What rests on it is withheld.")
+            short.append(f"{who}These particles are not to be trusted,{wide}.")
+        elif not judged.ok:
+            words.append(
+                f"{who}{'' if judged.finished else 'No: the run is not finished. '}Not judged: {judged.reason}. What "
+                "rests on it is withheld."
+            )
+            short.append(f"{who}These particles cannot be judged,{wide}.")
+        elif not judged.finished:
+            words.append(f"{who}No: the run is not finished. No check failed so far.")
+            short.append(f"{who}The run is not finished.")
+        elif function_of(str(part.attrs.get("inverter", ""))) == "bayesdiff.inverters.mode":
             fine = False
             words.append(
                 f"{who}No check failed, but a chain of modes is no sample of p~0~ even then: modes are no draws."
             )
+            short.append(f"{who}No check failed, but modes are no draws.")
         else:
             words.append(f"{who}No check failed. The checks are necessary, not sufficient.")
-    return " ".join(words), fine
+            short.append(f"{who}No check failed.")
+        if judged.missing:
+            words.append(f"{who}Not checked: {'; '.join(judged.missing)}.")
+            if judged.ok and judged.finished and len(judged.missing) > 1:
+                short[-1] += " Most checks were not made."
+    return " ".join(short), " ".join(words), fine
 
 
 def _prior_words(parts: Mapping[str, xr.DataTree]) -> str:
-    """Say how far the spread of x is from that of p0."""
+    """Say how far the spread of x is from that of p0, of the chains whose numbers are shown."""
     told = []
     for label, run in parts.items():
-        if "prior" not in run.children:
+        judged = judge_chain(run)
+        if "prior" not in run.children or not (judged.ok and judged.finished) or o_was_given(run):
             continue
         ratios = [
             float(values.std() / known.std())
             for name, values in run["posterior"].to_dataset().items()
+            if name in run["prior"]
             for known in [run["prior"].to_dataset()[name]]
             if known.size and float(known.std()) > 0 and values.sizes.keys() <= {*SAMPLE}
         ]
         if ratios:
             worst = max(ratios, key=lambda ratio: abs(np.log(max(ratio, 1e-300))))
             who = f"Of {escaped(label)}, the" if len(parts) > 1 else "The"
-            told.append(f"{who} sd is {worst:.2f} times that of p0.")
+            told.append(f"{who} sd of x is {worst:.2f} times that of p0.")
     return " ".join(told)
 
 
@@ -678,6 +935,9 @@ def _reproduce(parts: Mapping[str, xr.DataTree]) -> str:
         about = part.attrs
         columns.append({
             "seed": about.get("seed", about.get("random_seed", "unknown")),
+            "draws of each chain": about.get("draws", "–"),
+            "chains": about.get("chains", "–"),
+            "inverter": about.get("inverter", "–"),
             "made at (UTC)": about.get("created_at") or "unknown",
             "wall time": f"{float(about['sampling_time']):.1f} s" if "sampling_time" in about else "unknown",
             "bayesdiff": about.get("inference_library_version", "unknown"),
@@ -686,9 +946,14 @@ def _reproduce(parts: Mapping[str, xr.DataTree]) -> str:
             "checksum of what was inverted": _checksum(part, ("observed_data", "constant_data", "schedule")),
             "checksum of what came out": _checksum(part, ("unconstrained_posterior", "path")),
         })  # fmt: skip
-    rows = [[key, *(escaped(column[key]) for column in columns)] for key in columns[0]]
-    text = table(["", *map(escaped, parts)], rows, left=1 + len(parts))
-    return "\n\n".join(["# To make it again {#sec-again}", text, ": How this run was made. {#tbl-again}"])
+    # What no part says is left out: a MAP has no chains, a run that is not finished no versions yet.
+    told = [key for key in columns[0] if any(column[key] not in ("unknown", "–") for column in columns)]
+    rows = [[key, *(escaped(column[key]) for column in columns)] for key in told]
+    text = table(["", *(map(escaped, parts) if len(parts) > 1 else ["this run"])], rows, left=1 + len(parts))
+    caption = "How this run was made."
+    if not all(part.attrs.get("finished", 1) for part in parts.values()):
+        caption += " Its time, versions and machine are written when it ends."
+    return "\n\n".join(["# To make it again {#sec-again}", text, f": {caption} {{#tbl-again}}"])
 
 
 def _checksum(part: xr.DataTree, groups: tuple[str, ...]) -> str:

@@ -1,0 +1,300 @@
+"""What of a run is to be trusted: which observations of a step, and which chains, by the rule of `bayesdiff.trust`.
+
+Everything that a report says rests on this: what is not to be trusted is withheld, and so is all that rests on it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from scipy.stats import ks_2samp, norm
+
+from bayesdiff.trust import DIVERGING, ENOUGH_DRAWS, R_HAT, disagree, too_few, trusted, worst_of
+
+SAMPLE = ("chain", "draw")
+NOT_INVERTED = "could not be inverted"
+
+
+def escaped(text: Any) -> str:
+    """Text of a user as Markdown that shows it as it is."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(str(text).split()))
+
+
+def components(values: xr.DataArray, leading: Sequence[str] = ()) -> Iterator[tuple[str, xr.DataArray]]:
+    """Every number of a variable by its label, such as ``theta[school A]``: arrays of the ``leading`` dimensions."""
+    dims = [dim for dim in values.dims if dim not in leading]
+    for index in np.ndindex(*[values.sizes[dim] for dim in dims]):
+        at = dict(zip(dims, index, strict=True))
+        labels = ", ".join(str(values[dim].values[i]) for dim, i in at.items())
+        yield f"{values.name}[{labels}]" if dims else str(values.name), values.isel(at)
+
+
+# ---------------------------------------------------------------------------------------------------------------- step
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Which draws are to be trusted: all arrays (observation,). ``few`` says why there are too few to be judged."""
+
+    r_hat: np.ndarray
+    ess: np.ndarray
+    diverged: np.ndarray
+    ok: np.ndarray
+    good: np.ndarray
+    few: str
+
+    def reason(self, i: int) -> str:
+        """Say why the draws of observation i are not to be trusted."""
+        if not self.good[i]:
+            return NOT_INVERTED
+        if self.few:
+            return self.few
+        if self.r_hat[i] > R_HAT:
+            return f"R-hat {self.r_hat[i]:.2f} > {R_HAT:.2f}"
+        if self.ess[i] < ENOUGH_DRAWS:
+            return f"{self.ess[i]:.0f} effective draws < {ENOUGH_DRAWS}"
+        return f"{self.diverged[i]:.0%} diverging > {DIVERGING:.0%}"
+
+
+@dataclass(frozen=True)
+class Climbs:
+    """Which MAPs are maxima: arrays (observation,). ``good``: those whose o could be inverted at all."""
+
+    ok: np.ndarray
+    good: np.ndarray
+
+    def reason(self, i: int) -> str:
+        """Say why the MAP of observation i is withheld."""
+        return "the search for the MAP did not end at a maximum" if self.good[i] else NOT_INVERTED
+
+
+def judge(posterior_tree: xr.DataTree) -> Judgement:
+    """Judge the draws of every observation by the rule of `bayesdiff.trust`."""
+    x = posterior_tree["unconstrained_posterior"].to_dataset()
+    batch = "observation" in x.dims
+    stats, told = posterior_tree["sample_stats"].to_dataset(), posterior_tree["diagnostics"].to_dataset()
+
+    def flat(which: str) -> np.ndarray:
+        parts = [values.sel(diagnostic=which) for values in told.data_vars.values()]
+        size = x.sizes["observation"] if batch else 1
+        ordered = [part.transpose("observation", ...) if batch else part for part in parts]
+        return np.concatenate([part.values.reshape(size, -1) for part in ordered], axis=1)
+
+    diverging = stats["diverging"].transpose(*(["observation"] if batch else []), *SAMPLE).values.astype(float)
+    r_hat, fewest, diverged = worst_of(flat("r_hat"), flat("ess_bulk"), diverging if batch else diverging[None])
+    good, few = _finite(x), too_few(x.sizes["chain"], x.sizes["draw"])
+    ok = good & trusted(r_hat, fewest, diverged) & (not few)
+    return Judgement(r_hat, fewest, diverged, ok, good, few)
+
+
+def climbs(map_tree: xr.DataTree) -> Climbs:
+    """Tell which searches for the MAP ended at a maximum."""
+    good = _finite(map_tree["unconstrained_posterior"].to_dataset())
+    return Climbs(good & map_tree["sample_stats"].to_dataset()["converged"].values.ravel().astype(bool), good)
+
+
+def _finite(x: xr.Dataset) -> np.ndarray:
+    """Which observations have finite x: (observation,)."""
+    size = x.sizes.get("observation", 1)
+    values = [each.transpose("observation", ...) if "observation" in each.dims else each for each in x.values()]
+    return np.logical_and.reduce([np.isfinite(each.values.reshape(size, -1)).all(axis=1) for each in values])
+
+
+def standing(*trees: xr.DataTree) -> np.ndarray:
+    """Which observations can be trusted in all of these inversions: (observation,)."""
+    return np.logical_and.reduce([(climbs(t) if t.attrs["inversion"] == "map" else judge(t)).ok for t in trees])
+
+
+def trusted_part(*trees: xr.DataTree) -> tuple[xr.DataTree, ...]:
+    """Leave out the observations that cannot be trusted in all of these inversions of one batch.
+
+    Parameters
+    ----------
+    *trees : xarray.DataTree
+        What ``find_map`` and ``sample_posterior`` returned for the same step. One observation is given back as it is.
+
+    Returns
+    -------
+    tuple of xarray.DataTree
+    """
+    rows = np.flatnonzero(standing(*trees))
+    found = []
+    for tree in trees:
+        groups = {name: child.to_dataset() for name, child in tree.children.items()}
+        part = xr.DataTree.from_dict({
+            name: ds.isel(observation=rows) if "observation" in ds.dims else ds for name, ds in groups.items()
+        })  # fmt: skip
+        part.attrs = tree.attrs
+        found.append(part)
+    return tuple(found)
+
+
+def transformed(tree: xr.DataTree) -> list[str]:
+    """Name the variables whose unconstrained coordinates, where the noise acts, are others than their values."""
+    x, free = (tree[group].to_dataset() for group in ("posterior", "unconstrained_posterior"))
+    return [str(name) for name in free.data_vars if not x[name].variable.equals(free[name].variable)]
+
+
+# --------------------------------------------------------------------------------------------------------------- chain
+
+
+@dataclass(frozen=True)
+class ChainJudgement:
+    """What the checks of a chain say, in Markdown. ``failed``: those that failed; ``missing``: those not made, and why.
+
+    ``few`` says why there are too few trajectories to be judged; ``arrived``: how many are finite, of ``sent``.
+    """
+
+    failed: Sequence[str]
+    missing: Sequence[str]
+    made: int
+    few: str
+    sent: int
+    arrived: int
+    finished: bool
+
+    @cached_property
+    def ok(self) -> bool:
+        """Whether the numbers are shown."""
+        return not self.failed and not self.few and self.made > 0
+
+    @cached_property
+    def reason(self) -> str:
+        """Say why they are not."""
+        return "; ".join([*([self.few] if self.few else []), *self.failed]) or "no check was made"
+
+
+def judge_chain(run: xr.DataTree) -> ChainJudgement:
+    """Judge a chain, finished or not, by the checks that its run holds, and by its draws of p0."""
+    finished = bool(run.attrs.get("finished", 1)) and "posterior" in run.children
+    x = _ends(run, finished)
+    sent, arrived = x.shape[0], int(np.isfinite(x).all(axis=1).sum())
+    few = ""
+    if arrived < ENOUGH_DRAWS:
+        few = f"too few trajectories to be judged: {arrived}, {ENOUGH_DRAWS} are needed"
+    failed: list[str] = []
+    missing: list[str] = []
+    made = 0
+    if lost := max(sent - arrived, _most_lost(run)):
+        failed.append(f"{lost:,} of {sent:,} trajectories were lost" if sent else f"{lost:,} trajectories were lost")
+    if run.attrs.get("last_level_too_narrow"):
+        failed.append("the last level is too narrow")
+    # Before there is an x, nothing more can be checked.
+    for check in (_halves, _again, _beside_prior) if finished else (_halves,):
+        said, why = check(run, x)
+        made += not why
+        failed += [said] if said else []
+        missing += [why] if why else []
+    return ChainJudgement(failed, missing, made, few, sent, arrived, finished)
+
+
+def _ends(run: xr.DataTree, finished: bool) -> np.ndarray:
+    """Where the trajectories are (trajectory, n): x, or the lowest level that they came to."""
+    group = "unconstrained_posterior" if "unconstrained_posterior" in run.children else "posterior"
+    if finished:
+        ds = run[group].to_dataset()
+    elif "path" in run.children:
+        ds = run["path"].to_dataset().isel(level=0)  # levels go upwards
+    else:
+        return np.zeros((0, 1))
+    parts = [values.transpose(*SAMPLE, ...).values for values in ds.values()]
+    return np.concatenate([part.reshape(part.shape[0] * part.shape[1], -1) for part in parts], axis=1)
+
+
+def _most_lost(run: xr.DataTree) -> int:
+    return int(run["level_stats"]["lost"].max()) if "level_stats" in run.children else 0
+
+
+def _p_of_halves(run: xr.DataTree) -> np.ndarray:
+    if "level_stats" not in run.children:
+        return np.zeros(0)
+    values = run["level_stats"].to_dataset()["lineages_p_value"].values
+    return values[np.isfinite(values)]
+
+
+def _halves(run: xr.DataTree, x: np.ndarray) -> tuple[str, str]:
+    """The first check: half of the trajectories searched from elsewhere. Why it failed, and why it was not made."""
+    if not _p_of_halves(run).size:
+        return "", "the two halves of the trajectories were not compared: too few of them"
+    p = run["level_stats"].to_dataset()["lineages_p_value"]
+    worst = float(p.min())
+    if not disagree(worst, p.size):
+        return "", ""
+    level = int(p["level"].values[np.nanargmin(p.values)])
+    return f"two halves of the trajectories disagree at level {level} ({_p(worst)})", ""
+
+
+def _again(run: xr.DataTree, x: np.ndarray) -> tuple[str, str]:
+    """The second check: x, diffused again."""
+    if "diagnostics" not in run.children:
+        return "", "the final x was not diffused again: the run does not say how it compares"
+    p = float(run["diagnostics"]["diffused_again_p_value"])
+    if np.isnan(p):
+        return "", "the final x was not diffused again: its o was given, or there are too few trajectories"
+    if not disagree(p):
+        return "", ""
+    return f"the final x, diffused again, is not distributed as the noise it came from ({_p(p)})", ""
+
+
+def _beside_prior(run: xr.DataTree, x: np.ndarray) -> tuple[str, str]:
+    """The third check: x against draws of p0, its mean in units of its error, and its distribution.
+
+    Two tests for each number, and the least of their p-values times how many there are (Bonferroni): z of the mean, and
+    Kolmogorov and Smirnov's, which sees a spread that is wrong and needs no moments.
+    """
+    for free in ("unconstrained_", ""):
+        if {f"{free}prior", f"{free}posterior"} <= set(run.children):
+            break
+    else:
+        return "", "x was not compared with draws of p~0~: the run holds none"
+    if o_was_given(run):
+        return "", "x was not compared with draws of p~0~: its o was given, so it need not be distributed as p~0~"
+    prior, posterior = run[f"{free}prior"].to_dataset(), run[f"{free}posterior"].to_dataset()
+    found = []
+    for name in posterior.data_vars:
+        if name not in prior:
+            continue
+        both = zip(components(posterior[name], SAMPLE), components(prior[name], SAMPLE), strict=False)
+        for (label, ours), (_, theirs) in both:
+            a, b = (values.values[np.isfinite(values.values)] for values in (ours, theirs))
+            if min(a.size, b.size) > 1:
+                found.append((min(_p_of_means(a, b), ks_2samp(a, b, method="asymp").pvalue), label, a, b))
+    if not found:
+        return "", "x was not compared with draws of p~0~: too few of them"
+    p, label, a, b = min(found, key=lambda each: each[0])
+    if not disagree(p, 2 * len(found)):
+        return "", ""
+    mean, sd = (f"{f(a):.3g} against {f(b):.3g}" for f in (np.mean, lambda v: np.std(v, ddof=1)))
+    where = f"{escaped(label)}{', unconstrained' if free and transformed(run) else ''}"
+    return f"x is not distributed as p~0~ (the mean of {where}: {mean}, its sd: {sd}; {_p(p)})", ""
+
+
+def _p_of_means(a: np.ndarray, b: np.ndarray) -> float:
+    error = np.hypot(a.std(ddof=1) / np.sqrt(a.size), b.std(ddof=1) / np.sqrt(b.size))
+    return float(2 * norm.sf(abs(a.mean() - b.mean()) / error)) if error > 0 else 1.0
+
+
+def o_was_given(run: xr.DataTree) -> bool:
+    """Whether a chain began at an o of the user's: what it ends with then need not be a draw of p0."""
+    return "diagnostics" in run.children and bool(np.isnan(run["diagnostics"]["diffused_again_p_value"]))
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.1g}" if value > 1e-300 else "p < 1e-300"
+
+
+def function_of(inverter: str) -> str:
+    """Name the function of an inverter whose options are bound, as `reverse` stores it.
+
+    Examples
+    --------
+    >>> function_of("bayesdiff.inverters.mode(draws=3)"), function_of("bayesdiff.inverters.draw")
+    ('bayesdiff.inverters.mode', 'bayesdiff.inverters.draw')
+    """
+    return inverter.split("(", 1)[0]

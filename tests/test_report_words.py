@@ -1,0 +1,441 @@
+"""What a report says: its verdict, what it concludes, and what it withholds with all that rests on it.
+
+Sources alone are written: their words are final, and their cells say which figures a page would have.
+"""
+
+import re
+from functools import partial
+
+import numpy as np
+import pymc as pm
+import pytest
+import xarray as xr
+
+import bayesdiff as bd
+from bayesdiff.plots import plot_population
+from bayesdiff.priors import equations
+from bayesdiff.report import show
+from bayesdiff.report.judgement import function_of, judge_chain
+from bayesdiff.report.source import write_report
+from bayesdiff.results import dataset, tree
+from bayesdiff.trust import trusted
+from models import gaussian
+
+QUIET = {"random_seed": 1, "progressbar": False}
+CONCLUDES = ("stand for", "near the posterior mean", "the spread of the draws", "times that of p0")
+
+
+@pytest.fixture(scope="module")
+def article():
+    """The article's 100 o of N(0, 1), sigma = 10, both ways."""
+    prior = bd.compile_prior(gaussian.prior())
+    o = np.random.default_rng(1).normal(0, 101**0.5, 100)
+    return {
+        "map": bd.find_map(prior, o, sigma=10, **QUIET),
+        "posterior": bd.sample_posterior(prior, o, sigma=10, draws=250, tune=100, **QUIET),
+    }
+
+
+@pytest.fixture(scope="module")
+def school():
+    """A positive variable in a model with data, and something computed: one observation."""
+    with pm.Model() as prior:
+        mu, tau = pm.Normal("mu", 0, 5), pm.HalfNormal("tau", 5)
+        pm.Deterministic("ratio", mu / tau)
+        pm.Normal("y", mu, 10, observed=28.0)
+    o = {"mu": 5.0, "tau": 1.0}
+    return {
+        "map": bd.find_map(prior, o, sigma=2, **QUIET),
+        "posterior": bd.sample_posterior(prior, o, sigma=2, draws=500, tune=300, **QUIET),
+    }
+
+
+def copies(run):
+    return {name: part.copy(deep=True) for name, part in run.items()}
+
+
+def part_of(run, **at):
+    """Some observations, or some draws."""
+    return {name: part.isel(at, missing_dims="ignore") for name, part in run.items()}
+
+
+def written(run, folder):
+    """The source: all of it, its abstract, and the code of its figures."""
+    folder = folder / str(len(list(folder.iterdir())))
+    folder.mkdir()
+    text = write_report(run, folder / "a.qmd").read_text(encoding="utf-8")
+    abstract = text.split("abstract: |\n")[1].split("\nformat:")[0].strip()
+    return text, abstract, re.findall(r"^(?:bd\.)?plot_\w+\(.*$", text, flags=re.MULTILINE)
+
+
+def made(x, *, prior=None, p=(0.5, 0.5, 0.5), again=0.5, **attrs):
+    """A chain by hand, of three levels: x (chain, draw), as `reverse` returns it."""
+    sample, level = ("chain", "draw"), ["level"]
+    noise = dataset({"alpha": np.ones(4), "sigma": [0.0, 0.5, 2.0, 9.0]}, dims={"alpha": level, "sigma": level})
+    path = x[..., None] + noise["sigma"].values * np.random.default_rng(3).normal(size=(*x.shape, 4))
+    stats = {"lineages_p_value": np.array(p), "lost": np.zeros(3)}
+    groups = {
+        "posterior": dataset({"x": x}, sample_dims=sample),
+        "unconstrained_posterior": dataset({"x": x}, sample_dims=sample),
+        "path": dataset({"x": path}, sample_dims=sample, dims={"x": level}),
+        "level_stats": dataset(stats, dims=dict.fromkeys(stats, level), coords={"level": [1, 2, 3]}),
+        "schedule": noise,
+        "diagnostics": dataset({"diffused_again_p_value": again}),
+    }
+    if prior is not None:
+        known = dataset({"x": prior[None]}, sample_dims=sample)
+        groups |= {"prior": known, "unconstrained_prior": known}
+    return tree(groups, {"inversion": "reverse", "inverter": "bayesdiff.inverters.draw", "form": "clean", **attrs})
+
+
+NORMAL = np.random.default_rng(1).normal(size=(4, 100))
+PRIOR = np.random.default_rng(2).normal(size=1000)
+
+
+# ---------------------------------------------------------------------------------------------------------- the verdict
+
+
+def test_seventeen_effective_draws_are_not_trusted_however_few_were_asked_for():
+    r_hat, ess, diverged = np.array([1.0, 1.0]), np.array([17.0, 100.0]), np.zeros(2)
+    assert trusted(r_hat, ess, diverged).tolist() == [False, True]
+
+
+def test_too_few_draws_are_not_judged_and_nothing_rests_on_them(article, tmp_path):
+    few = part_of(article, chain=slice(2), draw=slice(20), observation=slice(5))
+    text, abstract, figures = written(few, tmp_path)
+    assert "callout-tip" not in text
+    assert "Not judged: too few draws to be judged: 40, 100 are needed." in text
+    assert abstract.startswith("The draws are too few to be judged, so their numbers are withheld.")
+    assert not any(words in text for words in CONCLUDES)
+    assert figures == []
+    for table in (show.comparison_table(few["map"], few["posterior"]), show.summary_table(few["posterior"])):
+        rows = table.text.splitlines()[2:7]
+        assert all(show.WITHHELD in row for row in rows)
+        assert "±" not in table.text
+    assert "not judged: too few draws" in show.diagnostics_table(few["posterior"]).text
+
+
+def test_the_abstract_says_whether_to_trust_before_any_number(article, tmp_path):
+    for run in (article, {"a": made(NORMAL, prior=PRIOR)}):
+        first = written(run, tmp_path)[1].split(". ")[0]
+        assert first in ("The draws can be trusted, as far as the chains can tell", "No check failed")
+
+
+def test_a_map_near_the_mean_is_said_to_be_near_and_no_more(article, tmp_path):
+    """The case that the article warns of: every MAP is near its posterior mean, and all have a tenth of the spread."""
+    text, abstract, _ = written(article, tmp_path)
+    modes = article["map"]["posterior"]["x"].values.ravel()
+    draws = article["posterior"]["posterior"]["x"].values[0, -1]
+    ratio = modes.std(ddof=1) / draws.std(ddof=1)
+    assert "Each MAP is near the posterior mean" in abstract
+    assert "says nothing of how wide the posterior is" in abstract
+    assert f"the MAPs have not the spread of the draws: their sd is {ratio:.2g} times" in abstract
+    assert "stands" not in text
+
+
+# ---------------------------------------------------------------------------------------------- withheld, and its heirs
+
+
+def test_a_map_that_is_withheld_takes_along_what_rests_on_it(article, tmp_path):
+    run = copies(article)
+    run["map"]["sample_stats"]["converged"].values[..., 3] = False
+    for group in ("posterior", "unconstrained_posterior"):
+        run["map"][group]["x"].values[..., 3] = 7.0
+    row = show.comparison_table(run["map"], run["posterior"], rows=100).text.splitlines()[2 + 3]
+    assert row.count(show.WITHHELD) == 4  # MAP, share, offset, Laplace ratio: not mean and sd of the draws
+    assert "±" in row
+    population = show.population_table(run["map"], run["posterior"]).text
+    others = np.delete(article["map"]["posterior"]["x"].values.ravel(), 3)
+    assert f"| {others.std(ddof=1):.3g} |" in population
+    assert "1 of 100 observations are left out" in population
+    text, abstract, figures = written(run, tmp_path)
+    assert "near the posterior mean" in abstract  # the 7 would be 7 sd off
+    assert figures[0] == "bd.plot_compare(*show.trusted_part(modes, draws));"
+    assert "1 of 100 observations are left out" in text.split("fig-compare")[1].split("plot_compare")[0]
+
+
+def test_where_no_map_is_a_maximum_nothing_is_compared(article, tmp_path):
+    run = copies(article)
+    run["map"]["sample_stats"]["converged"].values[:] = False
+    text, _, figures = written(run, tmp_path)
+    assert not any(words in text for words in CONCLUDES)
+    assert figures == []
+
+
+def test_draws_that_are_withheld_are_not_drawn_either(article, tmp_path):
+    run = copies(article)
+    run["posterior"]["diagnostics"]["x"].loc[{"diagnostic": "r_hat"}] = 2.0
+    text, abstract, figures = written(run, tmp_path)
+    assert figures == []
+    assert "There is no picture" in text
+    assert abstract.startswith("The draws are not to be trusted")
+    assert not any(words in text for words in CONCLUDES)
+
+
+def test_figures_leave_out_what_the_tables_withhold(article):
+    run = copies(article)
+    run["posterior"]["diagnostics"]["x"].loc[{"observation": 0, "diagnostic": "r_hat"}] = 2.0
+    modes, draws = show.trusted_part(run["map"], run["posterior"])
+    assert modes["posterior"]["observation"].values.tolist() == list(range(1, 100))
+    assert draws["diagnostics"].sizes["observation"] == 99
+    bd.plot_compare(modes, draws, backend="none")
+
+
+def test_the_figure_and_the_table_say_the_same_sd(article):
+    few = part_of(article, observation=slice(4))
+    titles = plot_population(few["map"], few["posterior"], backend="matplotlib")
+    said = [target.get_title() for target in titles.get_viz("plot", "x").values.ravel()]
+    cells = show.population_table(few["map"], few["posterior"]).text.splitlines()[2].split("|")
+    for title, cell in zip(said, cells[2:4], strict=True):
+        assert f"sd {float(cell):.2g}" in title
+
+
+@pytest.mark.parametrize("lost", [200, 400])
+def test_lost_trajectories_withhold_what_the_others_say(tmp_path, lost):
+    x = NORMAL.copy()
+    x.ravel()[:lost] = np.nan
+    run = made(x, prior=PRIOR)
+    text, abstract, figures = written(run, tmp_path)
+    assert f"{lost} of 400 trajectories were lost" in text
+    assert f"Of 400 particles that were sent from noise, {400 - lost} came to x" in abstract
+    assert not any(words in text for words in CONCLUDES)
+    assert figures == ["bd.plot_schedule(next(iter(runs.values())));"]
+    table = show.chain_table({"a": run}).text
+    assert table.splitlines()[2].count(show.WITHHELD) == 2
+    assert f"{lost} of 400 trajectories were lost" in table
+
+
+# --------------------------------------------------------------------------------------------------------------- chains
+
+
+@pytest.mark.parametrize(
+    ("x", "wrong"),
+    [
+        (NORMAL, False),
+        (0 * NORMAL + 5, True),  # an inverter that always returns 5
+        (0.3 * NORMAL, True),  # collapsed
+        (NORMAL + 0.5, True),
+        (np.sign(NORMAL), True),  # mean and sd are right
+    ],
+)
+def test_a_chain_is_compared_with_p0(tmp_path, x, wrong):
+    text, abstract, figures = written(made(x, prior=PRIOR), tmp_path)
+    assert ("x is not distributed as p~0~" in text) == wrong
+    assert ("callout-tip" in text) != wrong
+    assert ("bd.plot_chain(run);" in figures) != wrong
+    assert ("times that of p0" in abstract) != wrong
+
+
+def test_checks_that_were_not_made_are_named(tmp_path):
+    run = made(NORMAL, p=(np.nan,) * 3)
+    text, abstract, _ = written(run, tmp_path)
+    assert "Not checked: the two halves of the trajectories were not compared" in text
+    assert "x was not compared with draws of p~0~: the run holds none" in text
+    assert "callout-tip" not in text
+    assert "Most checks were not made." in abstract
+    given = judge_chain(made(5 + NORMAL, prior=PRIOR, again=np.nan))
+    assert given.ok  # x given an o need not be distributed as p0
+    assert any("its o was given" in why for why in given.missing)
+
+
+def test_ten_particles_are_too_few(tmp_path):
+    text, _, _ = written(made(NORMAL[:2, :5], prior=PRIOR), tmp_path)
+    assert "too few trajectories to be judged: 10, 100 are needed" in text
+    assert "callout-tip" not in text
+    assert "±" not in show.chain_table({"a": made(NORMAL[:2, :5], prior=PRIOR)}).text
+
+
+def test_modes_are_no_draws_with_options_too(tmp_path):
+    stored = bd.reverse(gaussian.prior(), bd.one_step(9.0), partial(bd.mode), draws=5, **QUIET).attrs["inverter"]
+    assert function_of(stored) == "bayesdiff.inverters.mode"
+    text, _, _ = written(made(NORMAL, prior=PRIOR, inverter=stored), tmp_path)
+    assert "modes are no draws" in text
+    assert "callout-tip" not in text
+
+
+def test_a_last_level_that_is_too_narrow_is_known_without_its_warning(tmp_path):
+    prior = bd.gaussian_mixture([0.7, 0.3], [-2.0, 2.0], [1.0, 0.1])
+    with pytest.warns(UserWarning, match="The last level is too narrow"):
+        run = bd.reverse(prior, bd.one_step(1.0), bd.laplace, draws=50, **QUIET)
+    run.attrs["warning"] = ""
+    assert "the last level is too narrow" in written(run, tmp_path)[0]
+
+
+def test_a_single_chain_has_no_label(tmp_path):
+    text = written(made(NORMAL, prior=PRIOR, warning="beware"), tmp_path)[0]
+    assert "reverse:" not in text.replace("load('", "")
+    assert "The inverter: bayesdiff" in text
+
+
+def test_chains_that_differ_in_more_than_their_inverter_are_refused(tmp_path):
+    one = made(NORMAL, prior=PRIOR)
+    other = one.copy(deep=True)
+    other["schedule"]["sigma"].values[-1] = 8.0
+    named = tree({k: c.to_dataset().rename(x="z") if "x" in c else c.to_dataset() for k, c in one.children.items()})
+    named.attrs = dict(one.attrs)
+    for second, what in (
+        (other, "schedules"),
+        (made(NORMAL, form="next level"), "forms"),
+        (named, "variables"),
+        (made(NORMAL, finished=0), "states"),
+    ):
+        with pytest.raises(ValueError, match=rf"'a' and 'b' have different {what}.*Write one report for each"):
+            write_report({"a": one, "b": second}, tmp_path / "a.qmd")
+    assert list(tmp_path.iterdir()) == []
+    text, _, figures = written({"a": one, "b": made(0 * NORMAL + 5, prior=PRIOR)}, tmp_path)
+    assert figures[1] == "bd.plot_chain({'a': runs['a']});"
+    assert "Left out, as not to be trusted: b." in text
+
+
+def test_a_stopped_chain_says_what_it_knows(tmp_path):
+    def stops(prior, o, alpha, sigma, *, start, random_seed):
+        if sigma < 1:
+            raise ValueError("enough")
+        return bd.laplace(prior, o, alpha, sigma, start=start, random_seed=random_seed)
+
+    store = tmp_path / "run.zarr"
+    with pytest.raises(bd.ChainError):
+        bd.reverse(gaussian.prior(), bd.geometric(5, 0.1, 20.0), stops, draws=50, path=True, store=store, **QUIET)
+    text, abstract, _ = written(store, tmp_path)
+    assert "undated" not in text
+    assert "could not be drawn" not in text
+    assert "written at the end of a run" in text
+    assert "unknown" not in text
+    assert "draws 50, chains 4, seed 1" in text
+    assert "to level 2 (right), as far as it came" in text
+    assert "200 particles are on their way" in abstract
+
+
+def test_the_plane_says_how_many_levels_it_shows(tmp_path):
+    run = made(NORMAL, prior=PRIOR)
+    flat = {}
+    for name, child in run.children.items():
+        ds = child.to_dataset()
+        flat[name] = ds.assign(y=ds["x"]) if "x" in ds else ds
+    plane = tree(flat, run.attrs)
+    assert "at 4 levels" in written(plane, tmp_path)[0]
+
+
+# ------------------------------------------------------------------------------------------------ what there is to say
+
+
+def test_offsets_in_other_coordinates_say_so(school, article, tmp_path):
+    table = show.comparison_table(school["map"], school["posterior"]).text
+    assert "offset / sd, unconstrained | Laplace sd / sd, unconstrained |" in table
+    assert "tau has others than its values" in table
+    assert "unconstrained" not in show.comparison_table(article["map"], article["posterior"]).text
+    text = written(school, tmp_path)[0]
+    assert "Offset and Laplace sd of tau are in unconstrained coordinates." in text
+
+
+def test_the_caption_of_a_step_names_what_is_drawn(school, article, tmp_path):
+    step = written(school, tmp_path)[0].split("fig-step")[1].split("plot_step")[0]
+    assert "Densities over x: likelihood and posterior, and the MAP" in step
+    assert "The likelihood (of mu) pulls x to o." in step
+    assert "prior pulls" not in step
+    step = written(article, tmp_path)[0].split("fig-step")[1].split("plot_step")[0]
+    assert "Densities over x: prior, likelihood and posterior" in step
+
+
+def test_a_map_far_off_does_not_squeeze_the_picture(school, tmp_path):
+    run = copies(school)
+    run["map"]["posterior"]["ratio"].values[:] = 5460.0
+    text, _, figures = written(run, tmp_path)
+    assert "Not drawn: ratio" in text
+    assert "var_names=['mu', 'tau']" in figures[1]
+
+
+def test_observations_that_could_not_be_inverted(article, tmp_path):
+    run = copies(part_of(article, observation=slice(5)))
+    for part in run.values():
+        for group in ("posterior", "unconstrained_posterior"):
+            part[group]["x"].values[..., 2] = np.nan
+    run["map"]["sample_stats"]["converged"].values[..., 2] = False
+    run["map"]["sample_stats"]["starts_agreed"].values[..., 2] = 0
+    run["posterior"]["diagnostics"]["x"].values[2] = np.nan
+    text, _, _ = written(run, tmp_path)
+    assert "1 of 5 observations could not be inverted." in text
+    assert "did not end" not in text
+    assert "Between 0" not in text
+    line = show.diagnostics_table(run["posterior"]).text.splitlines()[2]
+    assert line == "| 2 | – | – | – | no: could not be inverted |"
+
+
+def test_one_observation_is_spoken_of_as_one(article, tmp_path):
+    run = copies(part_of(article, observation=slice(7, 8)))
+    run["posterior"]["diagnostics"]["x"].loc[{"diagnostic": "r_hat"}] = 1.4
+    text, _, _ = written(run, tmp_path)
+    assert "1 of 1" not in text
+    assert "1 observations" not in text
+    assert "No: the draws are not to be trusted, and their numbers are withheld. Why: R-hat 1.40 > 1.05." in text
+
+
+def test_the_worst_observation_is_called_by_its_label(article, tmp_path):
+    run = {}
+    for kind, part in part_of(article, observation=slice(3)).items():
+        groups = {name: child.to_dataset() for name, child in part.children.items()}
+        labelled = {
+            k: ds.assign_coords(observation=["a", "b", "c"]) for k, ds in groups.items() if "observation" in ds.dims
+        }
+        run[kind] = tree(groups | labelled, part.attrs)
+    run["posterior"]["diagnostics"]["x"].loc[{"observation": "b", "diagnostic": "r_hat"}] = 1.4
+    assert "The worst is observation b: R-hat 1.40" in written(run, tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        (1234567.8, 10.0, "1.23457e+06 ± 10"),
+        (-0.001, 0.02, "0.00 ± 0.02"),
+        (1234567.8, 0.0, "1.23e+06"),
+        (1.5e-12, 1e-13, "1.5e-12 ± 1e-13"),
+    ],
+)
+def test_errors_and_values_have_the_same_digits(value, error, said):
+    assert show.with_error(value, error) == said
+
+
+def test_a_model_is_told_with_its_numbers(tmp_path):
+    schedule = bd.geometric(3, 0.1, 9.0)
+    full = bd.gaussian_mixture([0.5, 0.5], [[0.0, 1.0], [2.0, 3.0]], [np.eye(2), [[1.0, 0.5], [0.5, 2.0]]])
+    assert "C = [[[1 0] [0 1]] [[1 0.5] [0.5 2]]]" in equations(full)
+    level = bd.compile_prior(bd.gaussian_mixture([0.7, 0.3], [-2.0, 2.0], [1.0, 1e-8], schedule)).at_level(0).model
+    told = equations(level).splitlines()
+    assert told[0].startswith("x ~ sum_k w_k N(m_k, C_k), at level j: ")
+    assert told[1:] == ["    w = [0.7 0.3]", "    m = [-2 2]", "    C = [1 1e-08]"]
+    many = bd.gaussian_mixture(np.full(100, 0.01), np.arange(100.0), 1.0)
+    assert max(map(len, equations(many).splitlines())) < 60
+    ring = bd.density(lambda x: -((x**2).sum()), shape=2)
+    assert equations(ring) == "x ~ Density, known up to a constant"
+    tilted = bd.tilt(bd.gaussian_mixture([0.7, 0.3], [-2.0, 2.0], 1.0), lambda x: x)
+    assert "w = [0.7 0.3]" in equations(tilted)
+    run = bd.find_map(bd.gaussian_mixture([0.7, 0.3], [-2.0, 2.0], 1.0), 1.0, **QUIET)
+    assert run.attrs["model_equations"].splitlines()[2] == "    m = [-2 2]"
+    assert "The prior p~0~ is the model below." in written(run, tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "group", "name"),
+    [
+        ("map", "constant_data", None),
+        ("map", "sample_stats", "converged"),
+        ("map", "posterior", None),
+        ("map", "laplace", None),
+        ("posterior", "diagnostics", None),
+        ("posterior", "sample_stats", "diverging"),
+        ("chain", "schedule", None),
+        ("chain", "posterior", None),
+    ],
+)
+def test_a_run_that_lacks_what_a_report_reads_is_damaged(article, tmp_path, kind, group, name):
+    whole = {**article, "chain": made(NORMAL)}[kind]
+    groups = {k: child.to_dataset() for k, child in whole.children.items()}
+    if name is None:
+        del groups[group]
+    else:
+        groups[group] = groups[group].drop_vars(name)
+    run = xr.DataTree.from_dict(groups)
+    run.attrs = whole.attrs
+    with pytest.raises(ValueError, match=f"no {'group ' if name is None else ''}'{name or group}'.*damaged"):
+        write_report(run, tmp_path / "a.qmd")
+    assert list(tmp_path.iterdir()) == []
