@@ -21,6 +21,8 @@ ENOUGH_DRAWS = 100
 ENOUGH_IN_A_CHAIN = 8
 # Trajectories fail at sharp bends; the other moves make up for some of it, not for most of it.
 DIVERGING = 0.25
+# Trajectories are not lost at random: more than this share may leave a part of x out.
+MOST_LOST = 0.01
 # Below this p-value two samples that should have one law are said to differ (shared out over all that are compared).
 DISAGREE = 1e-3
 

@@ -258,7 +258,8 @@ def test_no_text_of_a_run_is_code_in_its_source(step, chain, tmp_path, kind):
         if kind == "step":
             run = {name: spelled(part.map_over_datasets(plainly), word) for name, part in step.items()}
         else:
-            run = {word: spelled(chain.map_over_datasets(plainly), word), "b": chain}
+            again = spelled(chain.map_over_datasets(plainly), word)
+            run = {word: again, f"{word} b": again}
         written = write_report(run, tmp_path / f"{len(sources)}.qmd", title=f"{word} title")
         sources.append(written.read_text(encoding="utf-8").replace("1-run.zarr", "0-run.zarr"))
     plain, worse = map(run_by_quarto_or_us, sources)

@@ -205,6 +205,15 @@ def test_lost_trajectories_withhold_what_the_others_say(tmp_path, lost):
     assert f"{lost} of 400 trajectories were lost" in table
 
 
+def test_a_few_lost_trajectories_leave_the_others_their_say(tmp_path):
+    x = NORMAL.copy()
+    x.ravel()[:4] = np.nan  # one in a hundred
+    run = made(x, prior=PRIOR)
+    _, abstract, _ = written(run, tmp_path)
+    assert "Of 400 particles that were sent from noise, 396 came to x" in abstract
+    assert show.WITHHELD not in show.chain_table({"a": run}).text
+
+
 # --------------------------------------------------------------------------------------------------------------- chains
 
 

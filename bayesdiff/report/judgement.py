@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import ks_2samp, norm
 
-from bayesdiff.trust import DIVERGING, ENOUGH_DRAWS, R_HAT, disagree, too_few, trusted, worst_of
+from bayesdiff.trust import DIVERGING, ENOUGH_DRAWS, MOST_LOST, R_HAT, disagree, too_few, trusted, worst_of
 
 SAMPLE = ("chain", "draw")
 NOT_INVERTED = "could not be inverted"
@@ -181,7 +181,8 @@ def judge_chain(run: xr.DataTree) -> ChainJudgement:
     failed: list[str] = []
     missing: list[str] = []
     made = 0
-    if lost := max(sent - arrived, _most_lost(run)):
+    lost = max(sent - arrived, _most_lost(run))
+    if lost > MOST_LOST * sent:
         failed.append(f"{lost:,} of {sent:,} trajectories were lost" if sent else f"{lost:,} trajectories were lost")
     if run.attrs.get("last_level_too_narrow"):
         failed.append("the last level is too narrow")

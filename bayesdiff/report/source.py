@@ -316,8 +316,10 @@ def _spoken(text: str) -> str:
 
 
 def _date(run: xr.DataTree) -> str:
-    told = re.match(r"\d{4}-\d\d-\d\d", str(run.attrs.get("created_at", "")))
-    return told[0] if told else ""
+    """The day of a run; nothing where it is not known. What is no day is text of somebody's, and not shown."""
+    created = str(run.attrs.get("created_at", ""))
+    told = re.match(r"\d{4}-\d\d-\d\d", created)
+    return told[0] if told else "undated" if created else ""
 
 
 def _cell(code: str, **options: Any) -> str:
