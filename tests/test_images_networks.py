@@ -374,6 +374,8 @@ def test_drawings_are_redrawn_and_stay_drawings():
     picture = -np.ones((1, 28, 28, 1), np.float32)
     picture[0, 8:20, 13:15] = 1.0  # a stroke
     many = np.asarray(redrawn(jax.random.key(0), jnp.asarray(np.repeat(picture, 64, 0))))
+    assert jax.config.jax_enable_x64  # as wherever a prior was compiled; pictures are not to become twice as wide
+    assert many.dtype == np.float32
     assert many.shape == (64, 28, 28, 1)
     assert many.min() >= -1
     assert many.max() <= 1

@@ -255,14 +255,15 @@ def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> ja
 
     # Twice as fine, so that lines stay as sharp as they were.
     fine = jax.image.resize(pictures - background, (n, 2 * height, 2 * width, pictures.shape[3]), "lanczos3")
-    y, x = jnp.meshgrid(jnp.arange(2 * height) - height + 0.5, jnp.arange(2 * width) - width + 0.5, indexing="ij")
+    rows, columns = (jnp.arange(2 * size, dtype=pictures.dtype) - size + 0.5 for size in (height, width))
+    y, x = jnp.meshgrid(rows, columns, indexing="ij")
     turn, size, shear, stretch = (
         spread(keys[0], 0.2),
         1.02 + spread(keys[1], 0.12),
         spread(keys[2], 0.12),
         1 + spread(keys[3], 0.1),
     )
-    mirror = jnp.where(jax.random.bernoulli(keys[4], 0.5, (n, 1, 1)), -1, 1).astype(pictures.dtype)
+    mirror = jnp.where(jax.random.uniform(keys[4], (n, 1, 1), pictures.dtype) < 0.5, -1, 1).astype(pictures.dtype)
     shift = spread(keys[5], 3.0, (2,))
     bend = jax.image.resize(1.3 * jax.random.normal(keys[6], (n, 2, 5, 5), pictures.dtype), (n, 2, *y.shape), "cubic")
     cos, sin = jnp.cos(turn), jnp.sin(turn)
@@ -320,7 +321,7 @@ def _density_loss(
     n, any_word = len(x0), len(net.words)
     by_level = jnp.arange(n) % 8 < 4
     other_level = log_snr + NEAR_LEVEL * jax.random.normal(near, (n,), FLOAT)
-    other_word = jax.random.randint(other, (n,), 0, max(1, any_word))
+    other_word = jax.random.randint(other, (n,), 0, max(1, any_word), jnp.int32)
     counts = by_level | ((word != any_word) & (word != other_word))
     theirs = logit(net, weights, x, jnp.where(by_level, other_level, log_snr), jnp.where(by_level, word, other_word))
     choice = jnp.where(counts, jax.nn.softplus(theirs - own), 0).sum() / jnp.maximum(counts.sum(), 1)
@@ -364,7 +365,7 @@ def _learn(
     word: jax.Array,
 ) -> tuple[Any, Any, Any, jax.Array]:
     bend, noise = jax.random.split(key)
-    x0 = x0 if warp is None else warp(bend, x0)
+    x0 = x0 if warp is None else warp(bend, x0).astype(FLOAT)
     (_, parts), gradient = jax.value_and_grad(partial(loss, net), has_aux=True)(weights, noise, x0, word)
     updates, optimised = optimiser.update(gradient, optimised)
     weights = optax.apply_updates(weights, updates)
@@ -551,7 +552,7 @@ def normalise(
         """Pictures of these rows, in noise."""
         keys = jax.random.split(jax.random.key(int(rng.integers(2**31))))
         x0 = jnp.asarray(x[rng.choice(rows, count, p=shown[rows] / shown[rows].sum())])
-        x0 = x0 if warp is None else warp(keys[0], x0)
+        x0 = x0 if warp is None else warp(keys[0], x0).astype(FLOAT)
         a, s = signal(jnp.asarray(level, FLOAT))
         return a * x0 + s * jax.random.normal(keys[1], x0.shape, FLOAT)
 
