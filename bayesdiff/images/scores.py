@@ -57,6 +57,8 @@ class Judge:
         What it tells apart.
     shape : (int, int, int)
         Height, width and colours of a picture.
+    mean, sd : float
+        Of all numbers in the pictures that it has learned from: it sees (picture - mean) / sd.
     loss : tuple of float
         Mean cross-entropy of each epoch of training, in nats.
 
@@ -74,6 +76,8 @@ class Judge:
     weights: dict[str, np.ndarray] = field(repr=False)
     words: tuple[str, ...]
     shape: tuple[int, int, int]
+    mean: float = 0.0
+    sd: float = 1.0
     loss: tuple[float, ...] = field(default=(), repr=False)
 
 
@@ -156,6 +160,9 @@ def train_judge(
             f"pictures go from {x.min():.4g} to {x.max():.4g}, none is dark anywhere; is that 0..1 instead of -1..1? "
             "Then write 2 * pictures - 1"
         )
+    mean, sd = float(x.mean(dtype=np.float64)), float(x.std(dtype=np.float64))
+    if sd == 0:
+        raise ValueError(f"pictures are all the same, {x.min():.4g} everywhere; there is nothing to learn from them")
     epochs = positive_int(epochs, "epochs")
     rng = generator(random_seed)
 
@@ -173,7 +180,9 @@ def train_judge(
             for i, rows in enumerate(order):
                 number = epoch * per_epoch + i
                 rate = FLOAT(RATE * _course(number, epochs * per_epoch))
-                weights, state, loss = _step(weights, state, key, np.int32(number), x[rows], y[rows], rate, warp)
+                weights, state, loss = _step(
+                    weights, state, key, np.int32(number), x[rows], y[rows], rate, FLOAT(mean), FLOAT(sd), warp
+                )
                 total += float(loss)
                 if progress:
                     progress(1)
@@ -183,7 +192,8 @@ def train_judge(
                     + ("does warp give finite pictures?" if warp else "the network's weights have run away")
                 )
             losses.append(total / per_epoch)
-    return Judge({name: np.asarray(array) for name, array in weights.items()}, words, x.shape[1:], tuple(losses))
+    kept = {name: np.asarray(array) for name, array in weights.items()}
+    return Judge(kept, words, x.shape[1:], mean, sd, tuple(losses))
 
 
 def among(judge: Judge, words: Sequence[str]) -> Judge:
@@ -418,7 +428,7 @@ def _convolved(weights: dict[str, jax.Array], name: str, x: jax.Array, stride: i
 
 def _seen(weights: dict[str, jax.Array], pictures: jax.Array) -> jax.Array:
     """Compute what the convolutions make of pictures (n, height, width, colours): (n, inner)."""
-    x = _convolved(weights, "conv1", pictures + 1, 2)  # background is 0
+    x = _convolved(weights, "conv1", pictures, 2)
     x = _convolved(weights, "conv2", x, 2)
     x = x + _convolved(weights, "conv3", x, 1)
     return x.reshape(len(x), -1)
@@ -439,13 +449,15 @@ def _step(
     pictures: jax.Array,
     labels: jax.Array,
     rate: jax.Array,
+    mean: jax.Array,
+    sd: jax.Array,
     warp: Warp | None,
 ) -> tuple[dict[str, jax.Array], optax.OptState, jax.Array]:
     key_warp, key_drop = jax.random.split(jax.random.fold_in(key, number))
     shown = pictures if warp is None else warp(key_warp, pictures)
 
     def loss(weights: dict[str, jax.Array]) -> jax.Array:
-        seen = _seen(weights, shown)
+        seen = _seen(weights, (shown - mean) / sd)
         kept = jax.random.bernoulli(key_drop, FLOAT(1 - DROPPED), seen.shape)
         logits = _decided(weights, jnp.where(kept, seen / FLOAT(1 - DROPPED), FLOAT(0)))[1]
         return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
@@ -456,8 +468,10 @@ def _step(
 
 
 @jax.jit
-def _forward(weights: dict[str, jax.Array], pictures: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _decided(weights, _seen(weights, pictures))
+def _forward(
+    weights: dict[str, jax.Array], pictures: jax.Array, mean: jax.Array, sd: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    return _decided(weights, _seen(weights, (pictures - mean) / sd))
 
 
 def _judged(judge: Judge, pictures: ArrayLike, what: str) -> tuple[np.ndarray, np.ndarray]:
@@ -466,11 +480,12 @@ def _judged(judge: Judge, pictures: ArrayLike, what: str) -> tuple[np.ndarray, n
     weights = {name: jnp.asarray(array) for name, array in judge.weights.items()}
     found = np.empty((len(x), FEATURES), FLOAT)
     logits = np.empty((len(x), len(judge.words)), FLOAT)
+    scale = FLOAT(judge.mean), FLOAT(judge.sd)
     size = min(CHUNK, power_of_two(len(x)))
     for start in range(0, len(x), size):
         part = x[start : start + size]
         padded = np.concatenate([part, np.zeros((size - len(part), *judge.shape), FLOAT)])  # one size, one compilation
-        for whole, chunk in zip((found, logits), _forward(weights, padded), strict=True):
+        for whole, chunk in zip((found, logits), _forward(weights, padded, *scale), strict=True):
             whole[start : start + size] = np.asarray(chunk)[: len(part)]
     return found, logits
 
