@@ -164,7 +164,7 @@ def test_planted_copies_are_found_wherever_they_moved():
 
 def test_chunks_are_put_together_again(monkeypatch):
     rng = np.random.default_rng(2)
-    samples, references = rng.uniform(-1, 1, (30, 6, 6, 1)), rng.uniform(-1, 1, (5000, 6, 6, 1))
+    samples, references = rng.uniform(-1, 1, (10, 6, 6, 1)), rng.uniform(-1, 1, (5000, 6, 6, 1))
     want = nearest(samples, references)
     monkeypatch.setattr("bayesdiff.images.scores.BLOCK", 1)
     found = nearest(samples, references)
@@ -220,7 +220,7 @@ def exact(x):
 
 @pytest.fixture(scope="module")
 def judge():
-    return train_judge(*two_words(6400, 0), WORDS, random_seed=1, progressbar=False)
+    return train_judge(*two_words(3200, 0), WORDS, random_seed=1, progressbar=False)
 
 
 def quick(words=WORDS, seed=0, shape=SHAPE, **options):
@@ -245,7 +245,7 @@ def test_a_judge_learns_all_that_can_be_known(judge):
 
 
 def test_there_is_nothing_to_learn_from_labels_that_mean_nothing():
-    x, labels = two_words(2560, 2)
+    x, labels = two_words(1280, 2)
     random = np.random.default_rng(3).permutation(labels)
     fooled = train_judge(x, random, WORDS, epochs=4, progressbar=False)
     new, labels = two_words(2000, 4)
@@ -260,13 +260,16 @@ def test_one_seed_one_judge():
 
 
 def test_a_judge_is_float32_whatever_jax_computes_in():
-    one, x = quick(warp=nudged), np.random.default_rng(0).uniform(-1, 1, (5, *SHAPE))
+    one, x = quick(), np.random.default_rng(0).uniform(-1, 1, (5, *SHAPE))
     with jax.enable_x64(True):
-        two = quick(warp=nudged)
+        two = quick()
         assert {array.dtype for array in two.weights.values()} == {np.dtype(np.float32)}
         wide = features(two, x)
     for name, array in one.weights.items():
         np.testing.assert_allclose(two.weights[name], array, atol=1e-5)
+        moved = jax.jit(nudged)(jax.random.key(1), x.astype(np.float32))
+        assert moved.dtype == np.float32
+    np.testing.assert_allclose(moved, jax.jit(nudged)(jax.random.key(1), x.astype(np.float32)), atol=1e-5)
     assert wide.dtype == np.float32
     np.testing.assert_allclose(wide, features(one, x), atol=1e-4)
 
@@ -287,14 +290,9 @@ def test_chunks_of_pictures_are_put_together_again(judge):
         np.testing.assert_allclose(features(judge, x[part]), every[part], atol=1e-5)
 
 
-def test_colours_and_odd_sizes():
-    odd = quick(("a", "b", "c"), shape=(7, 10, 3))
-    assert odd.shape == (7, 10, 3)
-    assert probabilities(odd, np.zeros((2, 7, 10, 3))).shape == (2, 3)
-
-
 def test_a_judge_of_some_words_is_the_same_judge_told_more():
-    every, x = quick(("cat", "dog", "bird", "sun")), np.random.default_rng(0).uniform(-1, 1, (20, *SHAPE))
+    shape = (7, 10, 3)  # colours, and sides that are not multiples of 4
+    every, x = quick(("cat", "dog", "bird", "sun"), shape=shape), np.random.default_rng(0).uniform(-1, 1, (20, *shape))
     some = among(every, ["sun", "dog"])
     p = probabilities(every, x)[:, [3, 1]]
     np.testing.assert_allclose(probabilities(some, x), p / p.sum(1, keepdims=True), rtol=1e-5)
@@ -310,7 +308,7 @@ def test_nudged_pictures_stay_what_they_are():
     side = 28
     y, x = np.mgrid[:side, :side] - (side - 1) / 2
     disc = np.where(np.hypot(y - 2, x - 5) < 4, 1, -1).astype(np.float32)[None, :, :, None]
-    many = np.asarray(nudged(jax.random.key(0), jnp.asarray(np.repeat(disc, 2000, 0))))
+    many = np.asarray(jax.jit(nudged)(jax.random.key(0), jnp.asarray(np.repeat(disc, 2000, 0))))
     assert many.dtype == np.float32
     assert -1 <= many.min() < many.max() <= 1
     ink = (many[..., 0] + 1) / 2
@@ -335,17 +333,17 @@ def test_a_warp_is_what_the_judge_learns_from():
 
 
 def test_real_pictures_are_as_far_apart_as_real_pictures(judge):
-    real, _ = two_words(3000, 7)
+    real, _ = two_words(2000, 7)
     samples, _ = two_words(300, 8)
     score = frechet_of(judge, samples, real, random_seed=1)
     assert score.n == 300
     assert score.ratio == score.distance / score.real
     assert 0.5 < score.ratio < 2
     assert 0 < score.real_sd < score.real
-    assert frechet_of(judge, samples, real, random_seed=1) == score
-    assert frechet_of(judge, samples, real, random_seed=2) != score
+    few = [frechet_of(judge, samples[:70], real[:140], repeats=2, random_seed=seed) for seed in (1, 1, 2)]
+    assert few[0] == few[1] != few[2]
     # More pictures, less bias.
-    assert frechet_of(judge, real[:1000], real, repeats=3, random_seed=1).real < 0.6 * score.real
+    assert frechet_of(judge, real[:1000], real, repeats=2, random_seed=1).real < 0.6 * score.real
 
 
 def test_pictures_of_one_word_and_noise_fail(judge):
@@ -448,9 +446,11 @@ def test_bad_training(change, error, message):
         train_judge(call.pop("pictures"), call.pop("labels"), call.pop("words"), **call)
 
 
-def test_a_warp_that_gives_no_numbers():
-    with pytest.raises(FloatingPointError, match=r"the loss is nan in epoch 1: does warp give finite pictures\?"):
-        quick(warp=lambda key, x: x / 0)
+def test_a_training_that_runs_away(monkeypatch):
+    monkeypatch.setattr("bayesdiff.images.scores.RATE", np.inf)
+    x, labels = two_words(256, 0)
+    with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1: the network's weights have run away"):
+        train_judge(x, labels, WORDS, progressbar=False)
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from numpy.typing import ArrayLike
+from scipy import linalg
 
-from bayesdiff.batches import power_of_two, progress_bar
+from bayesdiff.batches import progress_bar
 from bayesdiff.checks import Seed, generator, positive_int, real_array
 
 # Pictures are float32 here, whatever the rest of the library computes in.
@@ -34,7 +35,7 @@ DROPPED = 0.3  # share of the last convolution's outputs, in training
 BATCH = 64
 RATE = 2e-3
 WARM_UP = 50  # steps
-CHUNK = 1024  # pictures judged at once
+CHUNKS = (64, 1024)  # pictures judged at once: two sizes, two compilations
 # Numbers in one product of matrices, when the nearest picture is searched: 64 MB.
 BLOCK = 1 << 24
 ROUNDING = 1e-4  # by which a number may lie outside of -1..1
@@ -481,10 +482,10 @@ def _judged(judge: Judge, pictures: ArrayLike, what: str) -> tuple[np.ndarray, n
     found = np.empty((len(x), FEATURES), FLOAT)
     logits = np.empty((len(x), len(judge.words)), FLOAT)
     scale = FLOAT(judge.mean), FLOAT(judge.sd)
-    size = min(CHUNK, power_of_two(len(x)))
+    size = CHUNKS[len(x) > CHUNKS[0]]
     for start in range(0, len(x), size):
         part = x[start : start + size]
-        padded = np.concatenate([part, np.zeros((size - len(part), *judge.shape), FLOAT)])  # one size, one compilation
+        padded = np.concatenate([part, np.zeros((size - len(part), *judge.shape), FLOAT)])
         for whole, chunk in zip((found, logits), _forward(weights, padded, *scale), strict=True):
             whole[start : start + size] = np.asarray(chunk)[: len(part)]
     return found, logits
@@ -549,7 +550,7 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
             f"features_a has {a.shape[1]} columns and features_b {b.shape[1]}; write features of the same judge"
         )
     _warn_of_few({"features_a": len(a), "features_b": len(b)}, a.shape[1])
-    return _squared_distance(a, b)
+    return _squared_distance(_fitted(a), _fitted(b))
 
 
 @dataclass(frozen=True)
@@ -659,33 +660,38 @@ def frechet_of(
             f"least {2 * n} real pictures, or samples[:{len(b) // 2}]"
         )
     _warn_of_few({"samples": n}, FEATURES)
-    found = _judged(judge, a, "samples")[0].astype(np.float64)
+    fitted = _fitted(_judged(judge, a, "samples")[0].astype(np.float64))
     of_real = _judged(judge, b, "real")[0].astype(np.float64)
     both = []
     for _ in range(repeats):
         order = rng.permutation(len(b))
-        first, second = of_real[order[:n]], of_real[order[n : 2 * n]]
-        both.append((_squared_distance(found, first), _squared_distance(first, second)))
+        first, second = _fitted(of_real[order[:n]]), _fitted(of_real[order[n : 2 * n]])
+        both.append((_squared_distance(fitted, first), _squared_distance(first, second)))
     mean, sd = np.mean(both, axis=0), np.std(both, axis=0, ddof=1 if repeats > 1 else 0)
     return Frechet(n, float(mean[0]), float(sd[0]), float(mean[1]), float(sd[1]))
 
 
-def _squared_distance(a: np.ndarray, b: np.ndarray) -> float:
-    mean_a, mean_b = a.mean(0), b.mean(0)
-    root_a, root_b = _root(a - mean_a), _root(b - mean_b)
-    common = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
-    squared = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * common
-    return max(float(squared), 0.0)  # of equal sets it is 0 but for rounding
+class _Gaussian(NamedTuple):
+    """The Gaussian that fits rows: ``mean`` (d,), and ``root`` (d, d) with root' root its covariance."""
+
+    mean: np.ndarray
+    root: np.ndarray
 
 
-def _root(centred: np.ndarray) -> np.ndarray:
-    """Compute R (d, d) with R' R the covariance of centred rows (n, d)."""
-    # A decomposition of the rows themselves would keep more digits, but LAPACK shares it among threads that wait for
-    # each other: on busy cores that took 400 ms where this takes less than one.
-    variances, axes = np.linalg.eigh(centred.T @ centred / (len(centred) - 1))
-    # What is but rounding counts as none: its root would be 3e-9 of the largest one, for each dead feature.
+def _fitted(rows: np.ndarray) -> _Gaussian:
+    mean = rows.mean(0)
+    centred = rows - mean
+    # SciPy's: NumPy's calls the same routine with threads that wait for each other, on busy cores forty times longer.
+    variances, axes = linalg.eigh(centred.T @ centred / (len(rows) - 1), driver="evd")
+    # What is but rounding counts as none: its root would be 1e-8 of the largest one, for each dead feature.
     variances[variances < len(variances) * np.finfo(float).eps * variances[-1]] = 0
-    return np.sqrt(variances)[:, None] * axes.T
+    return _Gaussian(mean, np.sqrt(np.maximum(variances, 0))[:, None] * axes.T)
+
+
+def _squared_distance(a: _Gaussian, b: _Gaussian) -> float:
+    common = np.linalg.svd(a.root @ b.root.T, compute_uv=False).sum()
+    squared = ((a.mean - b.mean) ** 2).sum() + (a.root**2).sum() + (b.root**2).sum() - 2 * common
+    return max(float(squared), 0.0)  # of equal sets it is 0 but for rounding
 
 
 def _feature_array(value: ArrayLike, what: str) -> np.ndarray:
