@@ -21,7 +21,6 @@ from bayesdiff.images.scores import (
     frechet_of,
     nearest,
     novelty,
-    nudged,
     probabilities,
     train_judge,
 )
@@ -262,14 +261,11 @@ def test_one_seed_one_judge():
 def test_a_judge_is_float32_whatever_jax_computes_in():
     one, x = quick(), np.random.default_rng(0).uniform(-1, 1, (5, *SHAPE))
     with jax.enable_x64(True):
-        two = quick()
+        two = quick(warp=lambda key, x: x * jnp.ones((), float))  # float64, as an arange makes them
         assert {array.dtype for array in two.weights.values()} == {np.dtype(np.float32)}
         wide = features(two, x)
     for name, array in one.weights.items():
         np.testing.assert_allclose(two.weights[name], array, atol=1e-5)
-        moved = jax.jit(nudged)(jax.random.key(1), x.astype(np.float32))
-        assert moved.dtype == np.float32
-    np.testing.assert_allclose(moved, jax.jit(nudged)(jax.random.key(1), x.astype(np.float32)), atol=1e-5)
     assert wide.dtype == np.float32
     np.testing.assert_allclose(wide, features(one, x), atol=1e-4)
 
@@ -299,26 +295,6 @@ def test_a_judge_of_some_words_is_the_same_judge_told_more():
     np.testing.assert_array_equal(features(some, x), features(every, x))
     assert some.words == ("sun", "dog")
     assert every.words == ("cat", "dog", "bird", "sun")
-
-
-# ------------------------------------------------------------------------------------------------- nudged pictures
-
-
-def test_nudged_pictures_stay_what_they_are():
-    side = 28
-    y, x = np.mgrid[:side, :side] - (side - 1) / 2
-    disc = np.where(np.hypot(y - 2, x - 5) < 4, 1, -1).astype(np.float32)[None, :, :, None]
-    many = np.asarray(jax.jit(nudged)(jax.random.key(0), jnp.asarray(np.repeat(disc, 2000, 0))))
-    assert many.dtype == np.float32
-    assert -1 <= many.min() < many.max() <= 1
-    ink = (many[..., 0] + 1) / 2
-    assert ink.sum((1, 2)).mean() == pytest.approx((disc + 1).sum() / 2, rel=0.05)
-    at_x, at_y = ((ink * axis).sum((1, 2)) / ink.sum((1, 2)) for axis in (x, y))
-    assert (at_x > 0).mean() == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(2000))  # mirrored or not
-    # (5, 2) stretched by 1.15, moved by 2 and turned by 15 degrees, which moves it by 1.6 more.
-    assert np.abs(np.abs(at_x) - 5).max() < 0.15 * 5 + 2 * 1.2 + 1.6
-    assert np.abs(at_y - 2).max() < 0.15 * 2 + 2 * 1.2 + 1.6
-    assert np.std(at_y) > 1
 
 
 def test_a_warp_is_what_the_judge_learns_from():

@@ -109,7 +109,7 @@ def train_judge(
         28; a few thousand pictures want 60 or more, and a ``warp``.
     warp : callable, optional
         (JAX random key, pictures) -> pictures, on JAX arrays: the same pictures as they could have been made as well,
-        anew in each epoch. `nudged` is one.
+        anew in each epoch. `redrawn` is one, for drawings.
     random_seed : int, Generator or None
         The source of randomness. Same machine, same weights.
     progressbar : bool
@@ -338,57 +338,6 @@ def called(judge: Judge, pictures: ArrayLike) -> np.ndarray:
     return np.array(judge.words)[_judged(judge, pictures, "pictures")[1].argmax(1)]
 
 
-def nudged(key: jax.Array, pictures: jax.Array) -> jax.Array:
-    """Compute pictures mirrored or not, turned by up to 15 degrees, stretched by up to 15 %, moved by up to 2 pixels.
-
-    Parameters
-    ----------
-    key : JAX random key
-        The source of randomness.
-    pictures : Array (n, height, width, colours)
-        In -1..1; outside of them is -1.
-
-    Returns
-    -------
-    Array (n, height, width, colours)
-
-    Notes
-    -----
-    Values between pixels are interpolated linearly.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp
-    >>> from bayesdiff.images.scores import nudged
-    >>> nudged(jax.random.key(0), -jnp.ones((2, 8, 8, 1), jnp.float32)).shape
-    (2, 8, 8, 1)
-    """
-    n, height, width, _ = pictures.shape
-    keys = jax.random.split(key, 4)
-    turn = jax.random.uniform(keys[0], (n, 1, 1), FLOAT, -0.26, 0.26)
-    size = 1 + jax.random.uniform(keys[1], (n, 2, 1, 1), FLOAT, -0.15, 0.15)
-    mirror = jnp.where(jax.random.bernoulli(keys[2], FLOAT(0.5), (n, 1, 1)), FLOAT(-1), FLOAT(1))
-    move = jax.random.uniform(keys[3], (n, 2, 1, 1), FLOAT, -2, 2)
-    y, x = (jnp.arange(side, dtype=FLOAT) - FLOAT((side - 1) / 2) for side in (height, width))
-    y, x = y[:, None], x[None, :]
-    from_y = size[:, 0] * (jnp.cos(turn) * y + jnp.sin(turn) * x) + move[:, 0] + FLOAT((height - 1) / 2)
-    from_x = mirror * size[:, 1] * (jnp.cos(turn) * x - jnp.sin(turn) * y) + move[:, 1] + FLOAT((width - 1) / 2)
-
-    # A rim of background, so that what lies outside is found there.
-    rimmed = jnp.pad(pictures, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=-1)
-    top, left = jnp.floor(from_y), jnp.floor(from_x)
-    down, right = (from_y - top)[..., None], (from_x - left)[..., None]
-
-    def at(dy: int, dx: int) -> jax.Array:
-        rows = jnp.clip(top.astype(jnp.int32) + (1 + dy), 0, height + 1)
-        columns = jnp.clip(left.astype(jnp.int32) + (1 + dx), 0, width + 1)
-        return rimmed[jnp.arange(n)[:, None, None], rows, columns]
-
-    upper = (1 - right) * at(0, 0) + right * at(0, 1)
-    lower = (1 - right) * at(1, 0) + right * at(1, 1)
-    return (1 - down) * upper + down * lower
-
-
 _ADAM = optax.scale_by_adam()
 
 
@@ -455,7 +404,7 @@ def _step(
     warp: Warp | None,
 ) -> tuple[dict[str, jax.Array], optax.OptState, jax.Array]:
     key_warp, key_drop = jax.random.split(jax.random.fold_in(key, number))
-    shown = pictures if warp is None else warp(key_warp, pictures)
+    shown = pictures if warp is None else warp(key_warp, pictures).astype(FLOAT)
 
     def loss(weights: dict[str, jax.Array]) -> jax.Array:
         seen = _seen(weights, (shown - mean) / sd)
@@ -723,7 +672,24 @@ def _warn_of_few(counts: dict[str, int], dimension: int) -> None:
 
 
 class Nearest(NamedTuple):
-    """The nearest reference of each sample: ``distance`` (n,), Euclidean, and ``which`` (n,) among the references."""
+    """The nearest reference of each sample.
+
+    Attributes
+    ----------
+    distance : numpy.ndarray (n,)
+        Euclidean: the root of a sum over all pixels and colours.
+    which : numpy.ndarray of int (n,)
+        Among the references.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesdiff.images.scores import nearest
+    >>> pictures = np.random.default_rng(0).uniform(-1, 1, size=(4, 8, 8, 1))
+    >>> distance, which = nearest(pictures[[2, 0]], pictures)
+    >>> distance, which
+    (array([0., 0.]), array([2, 0]))
+    """
 
     distance: np.ndarray
     which: np.ndarray
