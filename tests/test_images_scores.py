@@ -274,6 +274,7 @@ def test_probabilities_are_those_of_the_last_layer(judge):
     x, _ = two_words(40, 5)
     found = features(judge, x)
     assert found.shape == (40, 64)
+    assert features(judge, two_words(3200, 0)[0]).var(0).mean() == pytest.approx(1, rel=1e-4)
     logits = found @ judge.weights["words"] + judge.weights["words_bias"]
     np.testing.assert_allclose(probabilities(judge, x)[:, 1], expit(logits[:, 1] - logits[:, 0]), rtol=1e-4)
     assert called(judge, x).tolist() == [WORDS[i] for i in logits.argmax(1)]

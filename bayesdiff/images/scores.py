@@ -38,6 +38,7 @@ WARM_UP = 50  # steps
 CHUNKS = (64, 1024)  # pictures judged at once: two sizes, two compilations
 # Numbers in one product of matrices, when the nearest picture is searched: 64 MB.
 BLOCK = 1 << 24
+UNITS = 5000  # pictures whose features have variance 1, on average over features
 ROUNDING = 1e-4  # by which a number may lie outside of -1..1
 
 Warp = Callable[[jax.Array, jax.Array], jax.Array]
@@ -131,8 +132,9 @@ def train_judge(
     Notes
     -----
     Three convolutions (the first two halve height and width; the third is added to its input: He et al. 2016), 64
-    features, a softmax; dropout before the features (Srivastava et al. 2014); Adam (Kingma & Ba 2015) with a rate that
-    rises for 50 steps and then falls to 0 along a cosine (Loshchilov & Hutter 2017).
+    features in units in which their variance is 1 on average, a softmax; dropout before the features (Srivastava et al.
+    2014); Adam (Kingma & Ba 2015) with a rate that rises for 50 steps and then falls to 0 along a cosine (Loshchilov &
+    Hutter 2017).
 
     Examples
     --------
@@ -194,7 +196,7 @@ def train_judge(
                 )
             losses.append(total / per_epoch)
     kept = {name: np.asarray(array) for name, array in weights.items()}
-    return Judge(kept, words, x.shape[1:], mean, sd, tuple(losses))
+    return _in_units(Judge(kept, words, x.shape[1:], mean, sd, tuple(losses)), x[rng.permutation(len(x))[:UNITS]])
 
 
 def among(judge: Judge, words: Sequence[str]) -> Judge:
@@ -339,6 +341,16 @@ def called(judge: Judge, pictures: ArrayLike) -> np.ndarray:
 
 
 _ADAM = optax.scale_by_adam()
+
+
+def _in_units(judge: Judge, pictures: np.ndarray) -> Judge:
+    """Rescale features to a mean variance of 1 on these pictures; the last layer takes it back."""
+    spread = float(np.sqrt(features(judge, pictures).var(0, dtype=np.float64).mean()))
+    if not 0 < spread < np.inf:
+        return judge
+    # An activation of c x is c times that of x, for c > 0.
+    scales = {"features": 1 / spread, "features_bias": 1 / spread, "words": spread}
+    return replace(judge, weights={name: array * FLOAT(scales.get(name, 1)) for name, array in judge.weights.items()})
 
 
 def _course(number: int, steps: int) -> float:
