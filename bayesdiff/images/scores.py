@@ -36,7 +36,7 @@ BATCH = 64
 RATE = 2e-3
 WARM_UP = 50  # steps
 CHUNKS = (64, 1024)  # pictures judged at once: two sizes, two compilations
-# Numbers in one product of matrices, when the nearest picture is searched: 64 MB.
+# Numbers in a factor or a product of matrices, when the nearest picture is searched: 64 MB.
 BLOCK = 1 << 24
 UNITS = 5000  # pictures whose features have variance 1, on average over features
 ROUNDING = 1e-4  # by which a number may lie outside of -1..1
@@ -924,7 +924,7 @@ def _search(
     in_sight = np.concatenate([move.adjoint(np.ones_like(references[:1])) for move in moves]).reshape(len(moves), -1)
     squares = np.empty((len(moves), len(flat)), FLOAT)
     width = min(len(flat), 2048)
-    rows = max(1, BLOCK // (len(moves) * width))
+    rows = max(1, BLOCK // (len(moves) * max(width, flat.shape[1])))
     for columns in _slices(len(flat), width):
         squares[:, columns] = in_sight @ np.square(flat[columns]).T
     best = np.full(len(samples), np.inf, FLOAT)
