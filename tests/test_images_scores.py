@@ -219,7 +219,7 @@ def exact(x):
 
 @pytest.fixture(scope="module")
 def judge():
-    return train_judge(*two_words(3200, 0), WORDS, random_seed=1, progressbar=False)
+    return train_judge(*two_words(1920, 0), WORDS, random_seed=1, progressbar=False)
 
 
 def quick(words=WORDS, seed=0, shape=SHAPE, **options):
@@ -234,13 +234,13 @@ def equal(a, b):
 
 
 def test_a_judge_learns_all_that_can_be_known(judge):
-    x, labels = two_words(8000, 1)
+    x, labels = two_words(4000, 1)
     bayes = stats.norm.sf(np.linalg.norm(MEAN) / SD)
     assert bayes == pytest.approx(0.1, abs=0.001)
     wrong = (called(judge, x) != np.array(WORDS)[labels]).mean()
     error = np.sqrt(bayes * (1 - bayes) / len(x))
     assert bayes - 4 * error < wrong < bayes + 0.02 + 4 * error
-    assert np.abs(probabilities(judge, x)[:, 1] - exact(x)).mean() < 0.06
+    assert np.abs(probabilities(judge, x)[:, 1] - exact(x)).mean() < 0.08
 
 
 def test_there_is_nothing_to_learn_from_labels_that_mean_nothing():
@@ -274,7 +274,7 @@ def test_probabilities_are_those_of_the_last_layer(judge):
     x, _ = two_words(40, 5)
     found = features(judge, x)
     assert found.shape == (40, 64)
-    assert features(judge, two_words(3200, 0)[0]).var(0).mean() == pytest.approx(1, rel=1e-4)
+    assert features(judge, two_words(1920, 0)[0]).var(0).mean() == pytest.approx(1, rel=1e-4)
     logits = found @ judge.weights["words"] + judge.weights["words_bias"]
     np.testing.assert_allclose(probabilities(judge, x)[:, 1], expit(logits[:, 1] - logits[:, 0]), rtol=1e-4)
     assert called(judge, x).tolist() == [WORDS[i] for i in logits.argmax(1)]
@@ -312,7 +312,7 @@ def test_a_warp_is_what_the_judge_learns_from():
 def test_real_pictures_are_as_far_apart_as_real_pictures(judge):
     real, _ = two_words(2000, 7)
     samples, _ = two_words(300, 8)
-    score = frechet_of(judge, samples, real, random_seed=1)
+    score = frechet_of(judge, samples, real, repeats=5, random_seed=1)
     assert score.n == 300
     assert score.ratio == score.distance / score.real
     assert 0.5 < score.ratio < 2
