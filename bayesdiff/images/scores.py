@@ -106,7 +106,7 @@ def train_judge(
     words : sequence of str
         At least two.
     epochs : int
-        How often each picture is shown. Six are enough for 10,000 pictures, some fifteen seconds of two cores at 28 x
+        How often each picture is shown. Six are enough for 10,000 pictures, some twenty seconds of a core at 28 x
         28; a few thousand pictures want 60 or more, and a ``warp``.
     warp : callable, optional
         (JAX random key, pictures) -> pictures, on JAX arrays: the same pictures as they could have been made as well,
@@ -202,8 +202,7 @@ def train_judge(
 def among(judge: Judge, words: Sequence[str]) -> Judge:
     """Restrict a judge to some of its words: p(word | picture, it is one of these).
 
-    A judge of many words has seen more pictures, so its features tell a few of them apart better than a judge of
-    these few does.
+    The softmax over some of the logits is just that, so one judge of many words serves for any few of them.
 
     Parameters
     ----------
