@@ -1,4 +1,4 @@
-"""Pictures as x: data sets to learn from, networks that learn, and the priors that they are.
+"""Pictures as x: data sets to learn from, networks that learn, the priors that they are, scores of what comes out.
 
 Everything here is loaded on first use, as in ``bayesdiff`` itself.
 """
@@ -27,6 +27,19 @@ if TYPE_CHECKING:
     from bayesdiff.images.priors import classifier_prior as classifier_prior
     from bayesdiff.images.priors import noise as noise
     from bayesdiff.images.priors import picture_schedule as picture_schedule
+    from bayesdiff.images.scores import Frechet as Frechet
+    from bayesdiff.images.scores import Judge as Judge
+    from bayesdiff.images.scores import Nearest as Nearest
+    from bayesdiff.images.scores import Novelty as Novelty
+    from bayesdiff.images.scores import among as among
+    from bayesdiff.images.scores import called as called
+    from bayesdiff.images.scores import features as features
+    from bayesdiff.images.scores import frechet_distance as frechet_distance
+    from bayesdiff.images.scores import frechet_of as frechet_of
+    from bayesdiff.images.scores import nearest as nearest
+    from bayesdiff.images.scores import novelty as novelty
+    from bayesdiff.images.scores import probabilities as probabilities
+    from bayesdiff.images.scores import train_judge as train_judge
     from bayesdiff.images.training import Course as Course
     from bayesdiff.images.training import normalise as normalise
     from bayesdiff.images.training import redrawn as redrawn
@@ -57,6 +70,19 @@ _HOME = {
     "classifier_prior": "priors",
     "noise": "priors",
     "picture_schedule": "priors",
+    "Frechet": "scores",
+    "Judge": "scores",
+    "Nearest": "scores",
+    "Novelty": "scores",
+    "among": "scores",
+    "called": "scores",
+    "features": "scores",
+    "frechet_distance": "scores",
+    "frechet_of": "scores",
+    "nearest": "scores",
+    "novelty": "scores",
+    "probabilities": "scores",
+    "train_judge": "scores",
 }
 __all__ = list(_HOME)
 
