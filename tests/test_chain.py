@@ -144,8 +144,16 @@ def judges(name):
     return lambda size, rng: exact.mixture_draws(mixture, size, rng), sliced_w2, from_nearest(MIXTURES[name][1])
 
 
-@pytest.mark.parametrize("next_level", [False, True], ids=["clean", "next level"])
-@pytest.mark.parametrize("name", ["line", "eight"])
+# The clean form of eight modes takes as long as the three others.
+@pytest.mark.parametrize(
+    ("name", "next_level"),
+    [
+        pytest.param("line", False, id="line-clean"),
+        pytest.param("line", True, id="line-next level"),
+        pytest.param("eight", False, id="eight-clean", marks=pytest.mark.slow),
+        pytest.param("eight", True, id="eight-next level"),
+    ],
+)
 def test_draws_reach_the_floor_and_modes_do_not(name, next_level):
     schedule = bd.geometric(4, 0.5, 40.0)
     prior = level_prior(name, schedule)
@@ -200,6 +208,7 @@ def test_a_density_without_draws_starts_from_a_pilot_run():
     np.testing.assert_allclose(last.var(axis=(0, 1)), variance, rtol=4 * np.sqrt(2 / 1000))
 
 
+@pytest.mark.slow
 def test_a_prior_with_data_through_the_chain():
     """linear_inverse: everything Gaussian, p0 itself a posterior."""
     truth = linear_inverse.exact()

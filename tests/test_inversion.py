@@ -183,7 +183,7 @@ OVERLAPPING = exact.mixture(
 )
 
 
-@pytest.mark.parametrize("sigma", [0.3, 3.0])
+@pytest.mark.parametrize("sigma", [0.3, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_ten_dimensions(sigma):
     o, posteriors = observations(OVERLAPPING, 100, sigma, seed=7)
     tree = bd.sample_posterior(known(OVERLAPPING), o, sigma=sigma, random_seed=8, **QUIET)
@@ -226,7 +226,7 @@ def test_modes_that_no_move_crosses_are_flagged():
 # densities
 
 
-@pytest.mark.parametrize("sigma", [0.3, 3.0, 30.0])
+@pytest.mark.parametrize("sigma", [0.3, pytest.param(3.0, marks=pytest.mark.slow), 30.0])
 def test_eight_schools_against_its_integral(sigma):
     rng = np.random.default_rng(11)
     o = {"mu": 4 + sigma * rng.normal(size=8), "tau": 1 + sigma * rng.normal(size=8), "z": rng.normal(size=(8, 8))}
@@ -261,7 +261,7 @@ def test_eight_schools_and_pymc_agree():
     np.testing.assert_array_equal(ours["posterior"]["school"], theirs["posterior"]["school"])
 
 
-@pytest.mark.parametrize("sigma", [0.2, 5.0])
+@pytest.mark.parametrize("sigma", [0.2, pytest.param(5.0, marks=pytest.mark.slow)])
 def test_linear_inverse_is_a_prior_with_data(sigma):
     prior = linear_inverse.prior()
     n = bd.compile_prior(prior).n
@@ -282,7 +282,7 @@ def test_linear_inverse_is_a_prior_with_data(sigma):
     assert "prior" not in tree.children  # its p0 is p(x | y): not to be drawn from the model
 
 
-@pytest.mark.parametrize("sigma", [0.5, 10.0])
+@pytest.mark.parametrize("sigma", [0.5, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_rings(sigma):
     o = np.random.default_rng(14).normal(size=(20, 2)) * np.hypot(3, sigma)
     tree = bd.sample_posterior(rings.prior(), o, sigma=sigma, draws=4000, random_seed=15, **QUIET)
