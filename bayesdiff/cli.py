@@ -213,7 +213,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="OUT",
         help="a page (.html), or of a run its source (.qmd); default: as RUN, .html",
     )
-    report.add_argument("--title", metavar="TEXT", help="of a run's report; made from the model unless given")
+    report.add_argument("--title", metavar="TEXT", help="of a run's report; default: what was inverted, and how")
     report.add_argument("--overwrite", action="store_true", help="replace a file that is not a page of bayesdiff")
 
     data = commands.add_parser(

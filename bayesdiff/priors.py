@@ -163,7 +163,8 @@ def density(
         If `logp` is not callable or gives no real PyTensor scalar, `name` is no string, `initval` holds no real
         numbers, or `schedule` is none.
     ValueError
-        If `logp` raises, gives an array or does not depend on x; if `shape`, `dims`, `coords` and `initval` do not fit.
+        If `logp` raises, gives an array or does not depend on x (or, with a schedule, on the level); if `shape`,
+        `dims`, `coords` and `initval` do not fit.
 
     Examples
     --------

@@ -3,7 +3,7 @@
     p_k(x | cat)        28 x 28 pixels in -1 (paper) .. 1 (ink), at every level k of noise
 
 The network learned from Quick, Draw! (345 words, 90 drawings of each; the last ten of each word were held out), twenty
-words by name. Run as a script this file trains it, in some five hours of two cores:
+words by name. Run as a script this file trains it, in hours:
 
     python models/quickdraw.py
 

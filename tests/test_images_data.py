@@ -724,10 +724,9 @@ def test_samples_are_written_to_the_same_bytes(npm, apt, tmp_path, monkeypatch):
     assert len(npm.calls) == 3
 
 
+@pytest.mark.slow
 def test_the_samples_are_parts_of_the_full_sets():
-    kept = [images.cache_folder() / name for name in ("quickdraw.npz", "fashion.npz")]
-    if not all(path.is_file() for path in kept):
-        pytest.skip("the full sets are not kept here: bayesdiff data quickdraw, bayesdiff data fashion")
+    """Fetches 46 MB, once."""
     drawn = images.quickdraw(data.SAMPLE_WORDS, progressbar=False)
     np.testing.assert_array_equal(drawn.images, images.quickdraw_sample().images)
     np.testing.assert_array_equal(drawn.labels, images.quickdraw_sample().labels)

@@ -113,7 +113,7 @@ class Pictures:
             )
         if images.ndim != 4 or images.shape[-1] not in (1, 3):
             raise ValueError(f"images has shape {images.shape}; write (n, height, width, colours), with 1 or 3 colours")
-        words = tuple(_texts(self.words))
+        words = tuple(distinct_texts(self.words))
         if labels.dtype.kind not in "iu":
             raise TypeError(f"labels has dtype {labels.dtype}; write integers, the places of their words")
         if labels.shape != images.shape[:1]:
@@ -244,7 +244,7 @@ def chosen(pictures: Pictures, words: Sequence[str]) -> Pictures:
     Traceback (most recent call last):
     ValueError: there is no word 'kat' in Quick Draw; write one of its 2 words: 'cat', 'dog'
     """
-    wanted = _texts(words)
+    wanted = distinct_texts(words)
     for word in wanted:
         if word not in pictures.words:
             raise ValueError(
@@ -314,7 +314,8 @@ def _suggestion(word: str, words: Sequence[str]) -> str:
     return f"none of its {len(words)} words is near to it: they are pictures.words"
 
 
-def _texts(words: Sequence[str]) -> list[str]:
+def distinct_texts(words: Sequence[str]) -> list[str]:
+    """Give words as a list, or say why they are none."""
     if isinstance(words, str):
         raise TypeError(f"words is the text {words!r}; write a list: [{words!r}]")
     texts = list(words)
@@ -424,7 +425,7 @@ def quickdraw(
     Traceback (most recent call last):
     TypeError: words is the text 'cat'; write a list: ['cat']
     """
-    wanted = None if words is None else _texts(words)
+    wanted = None if words is None else distinct_texts(words)
     folder, say = cache_folder(cache), _speaker("quickdraw", progressbar)
     read = _kept(
         folder / "quickdraw.npz", QUICKDRAW.sha256, lambda: _read_drawings(_packed(QUICKDRAW, folder, say), say), say

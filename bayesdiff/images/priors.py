@@ -103,7 +103,8 @@ def classifier_prior(
         s > 0: p_k(x) (p_k(x | word) / p_k(x))^s for every word that is wanted. 1 is the density itself; more gives
         pictures that are more typical of the word than real ones.
     dtype : "float32" or "float64"
-        What the network computes in. float32 is twice as fast, and off by about .001 nats.
+        What the network computes in: float32, the precision of its weights, or float64, where differences of the
+        density are taken.
 
     Returns
     -------

@@ -25,6 +25,7 @@ from scipy import linalg
 
 from bayesdiff.batches import progress_bar
 from bayesdiff.checks import Seed, generator, positive_int, real_array
+from bayesdiff.images.data import distinct_texts
 
 # Pictures are float32 here, whatever the rest of the library computes in.
 FLOAT = np.float32
@@ -148,7 +149,7 @@ def train_judge(
     >>> print((called(judge, pictures) == np.array(judge.words)[labels]).mean())
     1.0
     """
-    words = _words(words)
+    words = tuple(distinct_texts(words))
     x = _pictures(pictures, "pictures")
     y = _labels(labels, len(x), words)
     if len(words) < 2:
@@ -233,7 +234,7 @@ def among(judge: Judge, words: Sequence[str]) -> Judge:
     >>> bool(np.allclose(few[:, 0], all_three[:, 2] / (all_three[:, 0] + all_three[:, 2]), atol=1e-6))
     True
     """
-    words = _words(words)
+    words = tuple(distinct_texts(words))
     for word in words:
         if word not in judge.words:
             raise ValueError(f"the judge does not know {word!r}; write some of its words: {', '.join(judge.words)}")
@@ -1010,18 +1011,3 @@ def _labels(value: ArrayLike, pictures: int, words: tuple[str, ...]) -> np.ndarr
             f"0..{len(words) - 1}"
         )
     return labels.astype(np.int32)
-
-
-def _words(words: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(words, str):
-        raise TypeError(f"words is the text {words!r}; write a list: [{words!r}, ...]")
-    texts = tuple(words)
-    for word in texts:
-        if not isinstance(word, str):
-            raise TypeError(f"words holds {word!r}; write texts")
-    if not texts:
-        raise ValueError("words is empty; write at least two words")
-    if len(set(texts)) < len(texts):
-        twice = next(word for word in texts if texts.count(word) > 1)
-        raise ValueError(f"words holds {twice!r} twice; write each word once")
-    return tuple(map(str, texts))

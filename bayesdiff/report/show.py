@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -520,12 +521,15 @@ def arrange(
             x[place] = at + (free + wide(place)) / 2
             at += free + wide(place)
 
+    def middle_of(place: Any, near: Mapping[Any, list[Any]]) -> float:
+        return float(np.mean([x[at] for at in near.get(place, [place])]))
+
     for row in rows:
         spread(row)
     for _ in range(4):  # each row in the order of its neighbours: fewer arrows cross
         for order, near in ((rows, up), (rows[::-1], down)):
             for row in order:
-                row.sort(key=lambda place, by=near: float(np.mean([x[at] for at in by.get(place, [place])])))  # type: ignore[misc]
+                row.sort(key=partial(middle_of, near=near))
                 spread(row)
 
     tall = [max((sizes[place][1] for place in row if place in sizes), default=0.3) for row in rows]
