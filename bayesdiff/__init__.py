@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from bayesdiff.inverters import laplace as laplace
     from bayesdiff.inverters import mean as mean
     from bayesdiff.inverters import mode as mode
+    from bayesdiff.pictures import animate_pictures as animate_pictures
+    from bayesdiff.pictures import pictures_of as pictures_of
+    from bayesdiff.pictures import save_pictures as save_pictures
     from bayesdiff.plots import plot_compare as plot_compare
     from bayesdiff.plots import plot_step as plot_step
     from bayesdiff.priors import density as density
@@ -70,6 +73,9 @@ _HOME = {
     "reverse": "chain",
     "ChainError": "chain",
     "compare": "comparison",
+    "pictures_of": "pictures",
+    "save_pictures": "pictures",
+    "animate_pictures": "pictures",
     "plot_step": "plots",
     "plot_compare": "plots",
     "plot_chain": "chain_plots",

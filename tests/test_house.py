@@ -47,18 +47,20 @@ MAY_IMPORT = {
     "multimodal": CHAIN,
     "images": CHAIN,
     "comparison": set(),
+    "pictures": set(),
     "plots": {"comparison"},
     "chain_plots": {"plots"},
-    "report": {"comparison", "plots", "chain_plots", "results", "trust"},
+    "report": {"comparison", "plots", "chain_plots", "pictures", "results", "trust"},
     "demo": INVERT | {"inversion", "comparison", "plots"},
     "explorer": INVERT | {"chain"},
     "cli": CHAIN
-    | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "report", "demo", "explorer"},
+    | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "pictures", "report"}
+    | {"demo", "explorer"},
     "__main__": {"cli"},
 }
 
 # These read what was computed and must not be able to compute it: "a report cannot sample".
-READERS = ["comparison", "plots", "chain_plots", "report"]
+READERS = ["comparison", "plots", "chain_plots", "pictures", "report"]
 COMPUTE = {
     "pymc",
     "pymc_extras",

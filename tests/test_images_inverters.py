@@ -101,6 +101,21 @@ def test_a_chain_of_draws_shares_out_two_modes(plane):
     assert abs(heavy.mean() - 0.6) < 4 * np.sqrt(0.24 / len(x))
 
 
+def test_moves_at_the_end_leave_p0_alone_and_mend_what_is_wrong(normal):
+    target, step = normal.at_level(0), SCHEDULE.step(1)
+    # From an o that p0 does not have, the step's posterior is not p0; moves with p0 as target forget it.
+    o = np.full((64, 100), 0.6)
+    near, _ = NORMAL_DRAW(target, o, *step, random_seed=1)
+    assert near.mean() > 0.4
+    far, settled = NORMAL_DRAW(target, o, *step, random_seed=1, leaps=12, settle=60)
+    assert st.kstest(far.ravel(), "norm").pvalue > 1e-3
+    assert (settled["evaluations"] == 3 * 12 + 2 + 60 * 12 + 1).all()
+    np.testing.assert_allclose(settled["lp"], target.logp(far), rtol=1e-9)
+    # At other levels there are none.
+    same = [NORMAL_DRAW(normal.at_level(2), o, *SCHEDULE.step(3), random_seed=1, settle=n)[0] for n in (0, 9)]
+    np.testing.assert_array_equal(*same)
+
+
 def test_modes_of_a_step(normal, plane):
     alpha, sigma = SCHEDULE.step(6)
     o = np.random.default_rng(7).normal(0, 2, size=(5, 100))
@@ -165,6 +180,7 @@ def test_a_step_that_is_none_of_the_schedule(plane):
     ("invert", "options", "error", "words"),
     [
         (inverters.draw, {"moves": 0}, ValueError, "moves is 0; write an int >= 1"),
+        (inverters.draw, {"settle": -1}, ValueError, "settle is -1; write an int >= 1"),
         (inverters.draw, {"leaps": 1.5}, TypeError, "leaps is 1.5; write an int >= 1"),
         (inverters.mode, {"climbs": 0}, ValueError, "climbs is 0; write an int >= 1"),
         (inverters.draw, {"narrowest": 0.0}, ValueError, "narrowest is 0.0; write a number > 0"),

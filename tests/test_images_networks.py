@@ -44,7 +44,7 @@ def points(number, seed):
 @pytest.fixture(scope="module")
 def trained():
     x, word = points(20_000, 0)
-    course = Course(300, 1200, batch=256, guess_rate=3e-3, density_rate=3e-3)
+    course = Course(300, 1200, batch=256, guess_rate=1e-2, density_rate=1e-2)
     return train(NET, x, word, course=course, random_seed=1, progressbar=False)
 
 
@@ -306,6 +306,24 @@ def test_a_store_of_another_training_is_refused(tmp_path):
     (tmp_path / "kept" / "density.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"density.npz is damaged .* this part is trained anew"):
         learn(x, word, random_seed=1)
+
+
+def test_a_training_goes_on_from_a_network(trained, tmp_path):
+    x, word = points(2000, 14)
+    more = Course(0, 30, batch=32, density_rate=1e-4)
+    learn = partial(train, NET, x, word, course=more, random_seed=3, progressbar=False)
+    went_on = learn(start=trained, store=tmp_path / "kept")
+    assert went_on.made["before"] == trained.made
+    assert went_on.made["loss"]["guess"] == []
+    # What it has learned is not lost: a training from nothing is far worse after as few steps.
+    new = learn()
+    assert went_on.made["loss"]["density"][0][0] < 0.75 * new.made["loss"]["density"][0][0]
+    with pytest.raises(ValueError, match="holds another training: start was"):
+        learn(store=tmp_path / "kept")
+    with pytest.raises(ValueError, match=r"start is made of VectorNet.* write one made of the same"):
+        train(SMALL, x, word, start=trained, progressbar=False)
+    with pytest.raises(ValueError, match="guess_steps and density_steps are both 0"):
+        Course(0, 0)
 
 
 def test_a_loss_that_explodes_is_said(tmp_path):

@@ -6,10 +6,12 @@ import warnings
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pymc as pm
 import pytest
 from scipy import linalg, stats
 from scipy.special import expit
 
+import bayesdiff as bd
 from bayesdiff.images.data import scaled
 from bayesdiff.images.scores import (
     Frechet,
@@ -19,6 +21,7 @@ from bayesdiff.images.scores import (
     features,
     frechet_distance,
     frechet_of,
+    log_probability,
     nearest,
     novelty,
     probabilities,
@@ -278,6 +281,26 @@ def test_probabilities_are_those_of_the_last_layer(judge):
     logits = found @ judge.weights["words"] + judge.weights["words_bias"]
     np.testing.assert_allclose(probabilities(judge, x)[:, 1], expit(logits[:, 1] - logits[:, 0]), rtol=1e-4)
     assert called(judge, x).tolist() == [WORDS[i] for i in logits.argmax(1)]
+
+
+@pytest.mark.filterwarnings("ignore:Numba will use object mode to run JAXOp:UserWarning")
+def test_log_f_of_a_plain_classifier_is_a_tilt(judge):
+    with pm.Model() as noise:
+        pm.Normal("x", 0, 0.5, shape=judge.shape)
+    word = judge.words[0]
+    log_f = log_probability(judge, word)
+    x = np.random.default_rng(5).uniform(-1, 1, size=(6, *judge.shape))
+    flat = x.reshape(6, -1)
+    tilted, alone = bd.compile_prior(bd.tilt(noise, log_f)), bd.compile_prior(noise)
+    known = np.log(probabilities(judge, x)[:, 0])
+    np.testing.assert_allclose(tilted.logp(flat) - alone.logp(flat), known, atol=1e-4)
+    # The slope along its own direction, by finite differences as wide as float32 asks for.
+    slope = tilted.logp_and_gradient(flat)[1] - alone.logp_and_gradient(flat)[1]
+    way = slope / np.linalg.norm(slope, axis=1, keepdims=True)
+    ahead, behind = (tilted.logp(flat + h * way) - alone.logp(flat + h * way) for h in (1e-2, -1e-2))
+    np.testing.assert_allclose((slope * way).sum(1), (ahead - behind) / 2e-2, rtol=0.05)
+    with pytest.raises(ValueError, match="the judge does not know 'cta'; write one of its words"):
+        log_probability(judge, "cta")
 
 
 def test_chunks_of_pictures_are_put_together_again(judge):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bayesdiff.images.data import scaled as scaled
     from bayesdiff.images.data import split as split
     from bayesdiff.images.data import to_uint8 as to_uint8
+    from bayesdiff.images.halfseen import blur as blur
+    from bayesdiff.images.halfseen import half_seen as half_seen
     from bayesdiff.images.networks import Network as Network
     from bayesdiff.images.networks import PictureNet as PictureNet
     from bayesdiff.images.networks import VectorNet as VectorNet
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from bayesdiff.images.scores import features as features
     from bayesdiff.images.scores import frechet_distance as frechet_distance
     from bayesdiff.images.scores import frechet_of as frechet_of
+    from bayesdiff.images.scores import log_probability as log_probability
     from bayesdiff.images.scores import nearest as nearest
     from bayesdiff.images.scores import novelty as novelty
     from bayesdiff.images.scores import probabilities as probabilities
@@ -69,6 +72,8 @@ _HOME = {
     "train": "training",
     "classifier_prior": "priors",
     "noise": "priors",
+    "half_seen": "halfseen",
+    "blur": "halfseen",
     "picture_schedule": "priors",
     "Frechet": "scores",
     "Judge": "scores",
@@ -79,6 +84,7 @@ _HOME = {
     "features": "scores",
     "frechet_distance": "scores",
     "frechet_of": "scores",
+    "log_probability": "scores",
     "nearest": "scores",
     "novelty": "scores",
     "probabilities": "scores",

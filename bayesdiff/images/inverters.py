@@ -31,17 +31,21 @@ CHUNK = 64
 # hardly depend on the dimension once the step is divided by its fourth root).
 ACCEPTANCE = 0.7
 FIRST_STEP = 1.3
+ADAPTED = 20  # moves after which the step size stays
 # The sd of p0 in its narrowest direction: a network's own lowest noise.
 NARROWEST = 0.018
 
+Density = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
 
 class _Step(NamedTuple):
-    """One step, taken by a batch: log p(x | o) and its gradient, the mean of the step and its sd.
+    """One step, taken by a batch: log p(x | o) and log p0, each with its gradient; the mean of the step and its sd.
 
     ``mean`` (batch, n) is o / alpha where the density at the level above is not known; ``sd`` (batch,).
     """
 
-    posterior: Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+    posterior: Density
+    prior: Density
     mean: np.ndarray
     sd: np.ndarray
 
@@ -56,6 +60,7 @@ def draw(
     random_seed: Seed = None,
     moves: int = 3,
     leaps: int = 4,
+    settle: int = 0,
     narrowest: float = NARROWEST,
 ) -> tuple[np.ndarray, Stats]:
     """Draw once from p(x | o) of a small step, for each picture of a batch.
@@ -80,6 +85,9 @@ def draw(
         The source of randomness.
     moves, leaps : int
         Of Hamiltonian Monte Carlo; gradients in each.
+    settle : int
+        At level 0, so many moves more with p0 alone as their target. They leave p0 as it is, and mend what is near by
+        where the densities on the way were approximations (`half_seen`, prompts of several words).
     narrowest : float
         The sd of p0 in its narrowest direction, which bounds the step size; .018 is that of the networks here.
 
@@ -117,37 +125,28 @@ def draw(
     """
     positive_int(moves, "moves")
     positive_int(leaps, "leaps")
+    if settle:
+        positive_int(settle, "settle")
     if not 0 < narrowest < np.inf:
         raise ValueError(f"narrowest is {narrowest!r}; write a number > 0, the least sd of p0 in any direction")
     rng = generator(random_seed)
+    prior = compile_prior(prior)
+    at_end = _level(prior) == 0
 
     def invert(step: _Step, steps: Steps) -> tuple[np.ndarray, Stats]:
         x = step.mean + step.sd[:, None] * rng.normal(size=step.mean.shape)
-        size = FIRST_STEP * x.shape[1] ** -0.25
-        lp, gradient = step.posterior(x)
-        rates = np.zeros(len(x))
-        for move in range(moves):
-            # Shortened at random, so that no orbit closes on itself.
-            epsilon = size * rng.uniform(0.8, 1.0) * step.sd[:, None]
-            momentum = rng.normal(size=x.shape)
-            y, slope, v = x, gradient, momentum
-            for _ in range(leaps):
-                v = v + 0.5 * epsilon * slope
-                y = y + epsilon * v
-                there, slope = step.posterior(y)
-                v = v + 0.5 * epsilon * slope
-            with np.errstate(invalid="ignore"):
-                gain = there - lp + 0.5 * (momentum**2 - v**2).sum(axis=1)
-            gain = np.where(np.isnan(gain), -np.inf, gain)
-            rate = np.exp(np.minimum(gain, 0.0))
-            taken = rng.random(len(x)) < rate
-            x, lp = np.where(taken[:, None], y, x), np.where(taken, there, lp)
-            gradient = np.where(taken[:, None], slope, gradient)
-            rates += rate / moves
-            if move < moves - 1 and steps.good.any():  # the last move is made with a step size that it did not choose
-                size *= np.exp(rate[steps.good].mean() - ACCEPTANCE)
-        calls = np.full(len(x), moves * leaps + 2)
-        return x, {"lp": lp, "acceptance_rate": rates, "step_size": size * step.sd, "evaluations": calls}
+        x, stats = _moved(step.posterior, x, step.sd, steps.good, rng, moves, leaps)
+        if settle and at_end:
+            # Without the o above, p0 alone is the target; in its narrowest direction it is as wide as the step or more.
+            x, last = _moved(step.prior, x, step.sd, steps.good, rng, settle, leaps)
+            stats = {
+                "lp": last["lp"],
+                "acceptance_rate": (moves * stats["acceptance_rate"] + settle * last["acceptance_rate"])
+                / (moves + settle),
+                "step_size": last["step_size"],
+                "evaluations": stats["evaluations"] + last["evaluations"],
+            }
+        return x, {**stats, "evaluations": stats["evaluations"] + 1}
 
     return _inverted(invert, prior, o, alpha, sigma, start, narrowest=narrowest)
 
@@ -346,6 +345,44 @@ def flow(
     return _inverted(invert, prior, o, alpha, sigma, None, needs_mean=True)
 
 
+def _moved(
+    density: Density,
+    x: np.ndarray,
+    sd: np.ndarray,
+    good: np.ndarray,
+    rng: np.random.Generator,
+    moves: int,
+    leaps: int,
+) -> tuple[np.ndarray, Stats]:
+    """Make moves of Hamiltonian Monte Carlo from x (batch, n), with step sizes in units of sd (batch,)."""
+    size = FIRST_STEP * x.shape[1] ** -0.25
+    lp, gradient = density(x)
+    rates = np.zeros(len(x))
+    for move in range(moves):
+        # Shortened at random, so that no orbit closes on itself.
+        epsilon = size * rng.uniform(0.8, 1.0) * sd[:, None]
+        momentum = rng.normal(size=x.shape)
+        y, slope, v = x, gradient, momentum
+        for _ in range(leaps):
+            v = v + 0.5 * epsilon * slope
+            y = y + epsilon * v
+            there, slope = density(y)
+            v = v + 0.5 * epsilon * slope
+        with np.errstate(invalid="ignore"):
+            gain = there - lp + 0.5 * (momentum**2 - v**2).sum(axis=1)
+        gain = np.where(np.isnan(gain), -np.inf, gain)
+        rate = np.exp(np.minimum(gain, 0.0))
+        taken = rng.random(len(x)) < rate
+        x, lp = np.where(taken[:, None], y, x), np.where(taken, there, lp)
+        gradient = np.where(taken[:, None], slope, gradient)
+        rates += rate / moves
+        # The moves that count most are made with a step size that they did not choose.
+        if move < min(moves - 1, ADAPTED) and good.any():
+            size *= np.exp(rate[good].mean() - ACCEPTANCE)
+    calls = np.full(len(x), moves * leaps + 1)
+    return x, {"lp": lp, "acceptance_rate": rates, "step_size": size * sd, "evaluations": calls}
+
+
 def _inverted(
     invert: Callable[[_Step, Steps], tuple[np.ndarray, Stats]],
     prior: CompiledPrior,
@@ -384,14 +421,17 @@ def _step(prior: CompiledPrior, steps: Steps, own: bool, narrowest: float) -> _S
         rest = steps.o - alpha * x
         return lp - 0.5 * (rest**2 / variance).sum(axis=1), gradient + alpha * rest / variance
 
+    def alone(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return _padded(prior, x)
+
     level, schedule = _level(prior), prior.schedule
     below = narrowest if schedule is None else np.hypot(schedule.alpha[level] * narrowest, schedule.sigma[level])
     precision = (steps.alpha / steps.sigma) ** 2 + below**-2.0
     if own:
         gradient = _padded(prior.at_level(level + 1), steps.o)[1]
-        return _Step(posterior, (steps.o + variance * gradient) / alpha, precision**-0.5)
+        return _Step(posterior, alone, (steps.o + variance * gradient) / alpha, precision**-0.5)
     begin = steps.start[:, 0] if steps.start.shape[1] else steps.o / alpha
-    return _Step(posterior, begin, precision**-0.5)
+    return _Step(posterior, alone, begin, precision**-0.5)
 
 
 def _padded(prior: CompiledPrior, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -419,7 +419,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         "net": type(network.net).__name__,
         "parts": asdict(network.net),
         "made": network.made,
-        "sha256": _digest(weights, constants),
+        "sha256": digest_of(weights, constants),
     }
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
     beside = path.with_name(path.name + ".part")
@@ -469,7 +469,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
         ) from error
     if about.get("format", 0) > FORMAT:
         raise ValueError(f"{path} was written by a newer bayesdiff (format {about['format']}); update bayesdiff")
-    if about.get("sha256") != _digest(weights, constants):
+    if about.get("sha256") != digest_of(weights, constants):
         raise ValueError(
             f"{path} is damaged: its weights do not have the checksum {about.get('sha256')}; fetch it again"
         )
@@ -495,7 +495,8 @@ def _prefixed(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {f"w/{name}": array for name, array in weights.items()}
 
 
-def _digest(weights: Mapping[str, np.ndarray], constants: np.ndarray) -> str:
+def digest_of(weights: Mapping[str, np.ndarray], constants: np.ndarray) -> str:
+    """Give the sha256 of all weights and constants, with their names."""
     digest = hashlib.sha256(np.ascontiguousarray(constants).tobytes())
     for name in sorted(weights):
         digest.update(f"{name} {weights[name].shape}".encode() + np.ascontiguousarray(weights[name]).tobytes())

@@ -20,7 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytensor.tensor as pt
 from numpy.typing import ArrayLike
+from pytensor import wrap_jax
+from pytensor.tensor.variable import TensorVariable
 from scipy import linalg
 
 from bayesdiff.batches import progress_bar
@@ -338,6 +341,65 @@ def called(judge: Judge, pictures: ArrayLike) -> np.ndarray:
     ['dark', 'bright', 'dark']
     """
     return np.array(judge.words)[_judged(judge, pictures, "pictures")[1].argmax(1)]
+
+
+def log_probability(judge: Judge, word: str) -> Callable[[TensorVariable], TensorVariable]:
+    """Write log p(word | picture), the log f of a plain classifier, as a function for ``bd.tilt``.
+
+    p(x) ∝ p0(x) f(x),   f(x) = p(word | x)
+
+    Parameters
+    ----------
+    judge : Judge
+    word : str
+        One of its words.
+
+    Returns
+    -------
+    callable
+        Takes a PyTensor variable of a picture's shape (height, width, colours), and gives a PyTensor scalar with a
+        gradient. Twenty times it is the log of f raised to the 20th power.
+
+    Raises
+    ------
+    ValueError
+        If the judge does not know the word.
+
+    Notes
+    -----
+    f is 1 at most. In hundreds of dimensions a few nats change little: pictures drawn from p are like those of p0. A
+    network that tells noise levels apart (`classifier_prior`) is what draws pictures.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pymc as pm
+    >>> import bayesdiff as bd
+    >>> from bayesdiff.images.scores import log_probability, train_judge
+    >>> x, labels = np.random.default_rng(0).uniform(-1, 1, size=(64, 8, 8, 1)), np.arange(64) % 2
+    >>> judge = train_judge(x, labels, ["heads", "tails"], epochs=1, progressbar=False)
+    >>> with pm.Model() as noise:
+    ...     picture = pm.Normal("x", shape=(8, 8, 1))
+    >>> bd.tilt(noise, log_probability(judge, "heads")).potentials
+    [tilt]
+    """
+    if word not in judge.words:
+        raise ValueError(f"the judge does not know {word!r}; write one of its words: {', '.join(judge.words)}")
+    place = judge.words.index(word)
+    weights: dict[str, Any] = dict(judge.weights)
+    mean, sd = FLOAT(judge.mean), FLOAT(judge.sd)
+
+    def one(picture: jax.Array) -> jax.Array:
+        logits = _decided(weights, _seen(weights, ((picture.astype(FLOAT) - mean) / sd)[None]))[1][0]
+        return jax.nn.log_softmax(logits)[place].astype("float64")
+
+    evaluate = wrap_jax(one)
+
+    def log_f(x: TensorVariable) -> TensorVariable:
+        value: TensorVariable = evaluate(pt.specify_shape(x, judge.shape))
+        return value
+
+    return log_f
 
 
 _ADAM = optax.scale_by_adam()

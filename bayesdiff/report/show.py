@@ -21,6 +21,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 
 from bayesdiff.comparison import compare, mcse_mean
+from bayesdiff.pictures import pictures_of, shown_levels, strip, tiled
 from bayesdiff.report.judgement import (
     SAMPLE,
     climbs,
@@ -39,6 +40,8 @@ __all__ = [
     "diagnostics_table",
     "draw_graph",
     "levels_table",
+    "picture_paths",
+    "pictures",
     "population_table",
     "summary_table",
     "trusted_part",
@@ -402,6 +405,27 @@ def read_graph(mermaid: str) -> Graph | None:
         elif plate and line in nodes:
             plates[line] = plate
     return Graph(nodes, [edge for edge in edges if set(edge) <= nodes.keys()], plates) if nodes else None
+
+
+def pictures(run: xr.DataTree, most: int = 100) -> Figure:
+    """Draw the pictures that a chain ended with, in a grid."""
+    found = pictures_of(run)
+    return _drawn(tiled(found[even(len(found), most)]))
+
+
+def picture_paths(run: xr.DataTree, most: int = 6, steps: int = 9) -> Figure:
+    """Draw the way of a few pictures from noise (left) to x (right)."""
+    columns = len(shown_levels(run["path"].sizes["level"], steps))
+    return _drawn(tiled(strip(run, most, steps), columns))
+
+
+def _drawn(pixels: np.ndarray) -> Figure:
+    height, width = pixels.shape[:2]
+    figure = plt.figure(figsize=(7, 7 * height / width))
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.imshow(pixels, interpolation="nearest", aspect="equal")
+    return figure
 
 
 def equations(run: xr.DataTree) -> Verbatim:

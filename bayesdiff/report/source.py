@@ -18,6 +18,7 @@ import numpy as np
 import xarray as xr
 
 from bayesdiff.comparison import compare
+from bayesdiff.pictures import is_picture
 from bayesdiff.report.document import ReportError
 from bayesdiff.report.files import check_place, write_whole
 from bayesdiff.report.judgement import (
@@ -738,7 +739,19 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     )
     yield "# From noise to x {#sec-path}"
     yield from _paths(parts, done)
-    if done:
+    if done and _of_pictures(parts):
+        yield "# What came out {#sec-result}"
+        for name, part in parts.items():
+            who = f"{escaped(name)}: the" if len(parts) > 1 else "The"
+            count = int(np.prod([part["posterior"].sizes[dim] for dim in SAMPLE]))
+            yield _figure(
+                f"pictures-{1 + list(parts).index(name)}",
+                f"{who} pictures that the chain ended with{f', 100 of {count:,}' if count > 100 else ''}. Look at "
+                "them: no check of a chain sees what a picture is of. Their numbers, pixel by pixel, are in the run.",
+                "A grid of pictures.",
+                f"show.pictures(runs[{_literal(name)}]);",
+            )
+    elif done:
         yield "# What came out {#sec-result}"
         yield _table(
             "result",
@@ -801,6 +814,17 @@ def _paths(parts: Mapping[str, xr.DataTree], done: bool) -> Iterator[str]:
         yield "The levels between were not kept. " + ("Run `reverse(..., path=True)` to see them." if done else "")
         return
     numbers = sum(int(values.isel(chain=0, draw=0, level=0).size) for values in run["path"].to_dataset().values())
+    if done and _of_pictures(parts):
+        for name in parts:
+            who = f"{escaped(name)}: the" if len(parts) > 1 else "The"
+            yield _figure(
+                f"way-{1 + list(parts).index(name)}",
+                f"{who} way of six pictures from noise (left) to x (right), level by level, each in units of its "
+                "level's spread.",
+                "Rows of pictures, each from noise to a picture.",
+                f"show.picture_paths(runs[{_literal(name)}]);",
+            )
+        return
     if numbers > 8:
         yield "x has too many numbers for a picture of each path."
         return
@@ -835,6 +859,12 @@ def _paths(parts: Mapping[str, xr.DataTree], done: bool) -> Iterator[str]:
             f"Scatter plots of the particles at {count} levels.",
             f"bd.plot_chain_plane({runs});",
         )
+
+
+def _of_pictures(parts: Mapping[str, xr.DataTree]) -> bool:
+    """Whether what the chains bring from noise is one picture each."""
+    groups = [part["posterior"].to_dataset() for part in parts.values()]
+    return all(len(ds.data_vars) == 1 and is_picture(next(iter(ds.data_vars.values()))) for ds in groups)
 
 
 def _by_level(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:

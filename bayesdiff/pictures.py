@@ -1,0 +1,340 @@
+"""Pictures as pictures: many in a grid, their way from noise in a strip, and that way as an animation.
+
+All take arrays (n, height, width, colours) in -1..1, or runs of `reverse` whose x is a picture (its last three
+dimensions are row, column and colour), and clip them to -1..1. Nothing here samples.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from numpy.typing import ArrayLike
+
+AXES = ("row", "column", "colour")
+SAMPLE = ("chain", "draw")
+GAP = 2  # pixels of paper between pictures
+
+
+def pictures_of(run: xr.DataTree) -> np.ndarray:
+    """Give the pictures that a chain ended with, chain after chain.
+
+    Parameters
+    ----------
+    run : DataTree
+        Of ``reverse``, with one variable whose last dimensions are ``row``, ``column`` and ``colour``.
+
+    Returns
+    -------
+    numpy.ndarray (n, height, width, colours)
+        In -1..1: what is outside, as noise makes it, is clipped. A trajectory that was lost is left out.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `run` holds no pictures.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from bayesdiff.pictures import pictures_of
+    >>> x = xr.DataArray(np.full((2, 3, 4, 4, 1), 1.01), dims=("chain", "draw", "row", "column", "colour"))
+    >>> pictures_of(xr.DataTree.from_dict({"posterior": xr.Dataset({"x": x})})).shape
+    (6, 4, 4, 1)
+    """
+    return _clipped(_flat(_variable(run, "posterior")))
+
+
+def path_of(run: xr.DataTree) -> tuple[np.ndarray, np.ndarray]:
+    """Give the pictures o_K, ..., o_1, x of each trajectory, in the order in which they came about.
+
+    Parameters
+    ----------
+    run : DataTree
+        Of ``reverse(..., path=True)``, as for `pictures_of`.
+
+    Returns
+    -------
+    path : numpy.ndarray (n, levels, height, width, colours)
+        In -1..1, each level divided by the root of alpha_k^2 + sigma_k^2.
+    level : numpy.ndarray of int (levels,)
+        From K down to 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `run` holds no pictures, or not their path.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from bayesdiff.pictures import path_of
+    >>> dims = ("chain", "draw", "level", "row", "column", "colour")
+    >>> o = xr.DataArray(np.zeros((1, 3, 2, 4, 4, 1)), dims=dims, coords={"level": [0, 1]})
+    >>> noise = xr.Dataset({"alpha": ("level", [1.0, 0.5]), "sigma": ("level", [0.0, 1.0])}, {"level": [0, 1]})
+    >>> path, level = path_of(xr.DataTree.from_dict({"path": xr.Dataset({"x": o}), "schedule": noise}))
+    >>> path.shape, level.tolist()
+    ((3, 2, 4, 4, 1), [1, 0])
+    """
+    o = _variable(run, "path")
+    if o.sizes.get("level", 0) < 2:
+        raise ValueError("run does not hold the levels between; make it with reverse(..., path=True)")
+    schedule = run["schedule"].to_dataset().sel(level=o["level"])
+    flat = _flat((o / np.hypot(schedule["alpha"], schedule["sigma"])).transpose(*SAMPLE, "level", *AXES))
+    order = np.argsort(-o["level"].values)
+    return _clipped(flat[:, order]), o["level"].values[order]
+
+
+def tiled(
+    pictures: ArrayLike, columns: int | None = None, *, zoom: int = 1, negative: bool | None = None
+) -> np.ndarray:
+    """Put pictures beside each other in a grid, row by row.
+
+    Parameters
+    ----------
+    pictures : array_like (n, height, width, colours)
+        In -1..1; 1 or 3 colours.
+    columns : int, optional
+        How many in a row; by default as many as make the grid a square.
+    zoom : int
+        Each pixel becomes a square of so many.
+    negative : bool, optional
+        Whether -1 is shown white and 1 black, as ink on paper: by default so for grey pictures.
+
+    Returns
+    -------
+    numpy.ndarray of uint8 (rows of pixels, columns of pixels, 3)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If pictures have another shape or are not finite, or a number is below 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bayesdiff.pictures import tiled
+    >>> tiled(np.zeros((5, 8, 8, 1)), columns=3).shape
+    (22, 32, 3)
+    """
+    x = _checked(pictures)
+    for name, value in (("columns", columns), ("zoom", zoom)):
+        if value is not None and (not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1):
+            raise ValueError(f"{name} is {value!r}; write an int >= 1")
+    n, height, width, colours = x.shape
+    across = min(n, int(np.ceil(np.sqrt(n))) if columns is None else columns)
+    down = -(-n // across)
+    if negative is None:
+        negative = colours == 1
+    pixels = np.rint((_clipped(x) + 1) * 127.5).astype(np.uint8)
+    pixels = np.broadcast_to(255 - pixels if negative else pixels, (n, height, width, 3))
+    grid = np.full((down * (height + GAP) + GAP, across * (width + GAP) + GAP, 3), 255, np.uint8)
+    for i, picture in enumerate(pixels):
+        row, column = (i // across) * (height + GAP) + GAP, (i % across) * (width + GAP) + GAP
+        grid[row : row + height, column : column + width] = picture
+    return grid.repeat(zoom, axis=0).repeat(zoom, axis=1)
+
+
+def strip(run: xr.DataTree, pictures: int = 6, steps: int = 9) -> np.ndarray:
+    """Give the way of a few pictures from noise, one in a row of the grid that `tiled` makes of them.
+
+    Parameters
+    ----------
+    run : DataTree
+        As for `path_of`.
+    pictures, steps : int
+        How many ways, and at how many levels each is shown: the first and the last are among them.
+
+    Returns
+    -------
+    numpy.ndarray (pictures * steps, height, width, colours)
+        For ``tiled(..., columns=steps)``; fewer where the run has fewer.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `path_of` does.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from bayesdiff.pictures import strip
+    >>> dims = ("chain", "draw", "level", "row", "column", "colour")
+    >>> o = xr.DataArray(np.zeros((1, 8, 3, 4, 4, 1)), dims=dims, coords={"level": [0, 1, 2]})
+    >>> noise = xr.Dataset({"alpha": ("level", [1, 0.5, 0.1]), "sigma": ("level", [0, 1, 1])}, {"level": [0, 1, 2]})
+    >>> strip(xr.DataTree.from_dict({"path": xr.Dataset({"x": o}), "schedule": noise}), 2, 3).shape
+    (6, 4, 4, 1)
+    """
+    path, level = path_of(run)
+    shown = path[:pictures, shown_levels(len(level), steps)]
+    return shown.reshape(-1, *path.shape[2:])
+
+
+def shown_levels(levels: int, steps: int) -> np.ndarray:
+    """Choose places, as evenly as whole numbers allow, among so many levels.
+
+    Examples
+    --------
+    >>> from bayesdiff.pictures import shown_levels
+    >>> shown_levels(25, 4).tolist()
+    [0, 8, 16, 24]
+    """
+    return np.unique(np.linspace(0, levels - 1, min(steps, levels)).round().astype(int))
+
+
+def save_pictures(
+    pictures: ArrayLike,
+    path: str | os.PathLike[str],
+    columns: int | None = None,
+    *,
+    zoom: int = 3,
+    negative: bool | None = None,
+) -> Path:
+    """Write pictures in a grid to a PNG file.
+
+    Parameters
+    ----------
+    pictures, columns, zoom, negative
+        As for `tiled`.
+    path : path
+        Ends in ``.png``.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `tiled` does, or if `path` ends otherwise.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np
+    >>> from bayesdiff.pictures import save_pictures
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_pictures(np.zeros((4, 8, 8, 1)), f"{folder}/grid.png").exists()
+    True
+    """
+    path = _ending(path, ".png")
+    return _written(path, [tiled(pictures, columns, zoom=zoom, negative=negative)])
+
+
+def animate_pictures(
+    run: xr.DataTree, path: str | os.PathLike[str], *, pictures: int = 64, zoom: int = 2, negative: bool | None = None
+) -> Path:
+    """Write the way of pictures from noise as an animation, a GIF that goes on for ever.
+
+    Parameters
+    ----------
+    run : DataTree
+        As for `path_of`.
+    path : path
+        Ends in ``.gif``.
+    pictures : int
+        How many, in a square; fewer where the run has fewer.
+    zoom, negative
+        As for `tiled`.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `path_of` does, or if `path` ends otherwise.
+
+    Examples
+    --------
+    >>> import tempfile, numpy as np, xarray as xr
+    >>> from bayesdiff.pictures import animate_pictures
+    >>> dims = ("chain", "draw", "level", "row", "column", "colour")
+    >>> o = xr.DataArray(np.zeros((1, 4, 2, 8, 8, 1)), dims=dims, coords={"level": [0, 1]})
+    >>> noise = xr.Dataset({"alpha": ("level", [1.0, 0.5]), "sigma": ("level", [0.0, 1.0])}, {"level": [0, 1]})
+    >>> run = xr.DataTree.from_dict({"path": xr.Dataset({"x": o}), "schedule": noise})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     animate_pictures(run, f"{folder}/path.gif").exists()
+    True
+    """
+    path = _ending(path, ".gif")
+    way, _ = path_of(run)
+    return _written(path, [tiled(x, zoom=zoom, negative=negative) for x in way[:pictures].swapaxes(0, 1)])
+
+
+def is_picture(values: xr.DataArray) -> bool:
+    """Whether a variable's last dimensions are those of a picture.
+
+    Examples
+    --------
+    >>> import numpy as np, xarray as xr
+    >>> from bayesdiff.pictures import is_picture
+    >>> is_picture(xr.DataArray(np.zeros((2, 4, 4, 1)), dims=("draw", "row", "column", "colour")))
+    True
+    """
+    return tuple(values.dims[-3:]) == AXES and values.sizes["colour"] in (1, 3)
+
+
+def _variable(run: Any, group: str) -> xr.DataArray:
+    """The one variable of a group that holds pictures."""
+    if not isinstance(run, xr.DataTree):
+        raise TypeError(f"run is {type(run).__name__}; write what reverse returned")
+    if group not in run.children:
+        raise ValueError(f"run has no group {group!r}; write what reverse returned, whole")
+    found = [values for values in run[group].to_dataset().data_vars.values() if is_picture(values)]
+    if len(found) != 1 or any(dim not in found[0].dims for dim in SAMPLE):
+        held = {str(name): values.dims for name, values in run[group].to_dataset().data_vars.items()}
+        raise ValueError(f"run holds no pictures but {held}; a picture's last dimensions are {', '.join(AXES)}")
+    return found[0]
+
+
+def _flat(x: xr.DataArray) -> np.ndarray:
+    """Chain after chain, without what was lost."""
+    values = x.transpose(*SAMPLE, ...).values
+    values = values.reshape(-1, *values.shape[2:])
+    return values[np.isfinite(values).all(axis=tuple(range(1, values.ndim)))]
+
+
+def _clipped(x: np.ndarray) -> np.ndarray:
+    return np.clip(x, -1.0, 1.0)
+
+
+def _checked(pictures: ArrayLike) -> np.ndarray:
+    x = np.asarray(pictures)
+    if x.dtype.kind not in "fiu":
+        raise TypeError(f"pictures has dtype {x.dtype}; write numbers in -1..1")
+    if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape:
+        raise ValueError(f"pictures has shape {x.shape}; write (n, height, width, colours), with 1 or 3 colours")
+    if not np.isfinite(x).all():
+        raise ValueError("pictures holds numbers that are not finite; leave these pictures out")
+    return x
+
+
+def _ending(path: str | os.PathLike[str], suffix: str) -> Path:
+    path = Path(path)
+    if path.suffix != suffix:
+        raise ValueError(f"path is {str(path)!r}; write one that ends in {suffix}")
+    return path
+
+
+def _written(path: Path, frames: Sequence[np.ndarray]) -> Path:
+    """One picture, or an animation of several: whole or not at all."""
+    from PIL import Image
+
+    shown = [Image.fromarray(frame) for frame in frames]
+    file = io.BytesIO()
+    if len(shown) == 1:
+        shown[0].save(file, "png", optimize=True)
+    else:
+        # Greys need no palette of their own, and so do not flicker; the end is looked at longest.
+        few = [frame.convert("L" if (np.ptp(np.asarray(frame), axis=2) == 0).all() else "P") for frame in shown]
+        few[0].save(file, "gif", save_all=True, append_images=few[1:], loop=0, duration=[120] * (len(few) - 1) + [3000])
+    beside = path.with_name(path.name + ".part")
+    beside.write_bytes(file.getvalue())
+    os.replace(beside, path)
+    return path
