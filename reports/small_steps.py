@@ -39,6 +39,7 @@ from reports.study import command_line, made_on
 STEPS = (1, 2, 4, 8, 16, 32, 64, 128)
 DRAW_STEPS = (1, 2, 4, 16, 64)
 SAMPLED_STEPS = (1, 4, 16)
+MOST_OF_TEN = 32  # in ten dimensions: more would cost more than all else together
 LIMIT_STEPS = (256, 512, 1024)
 FORMS = ("clean", "next level")
 INVERTERS = ("draw", "mode", "laplace", "mean", "mean and variance", "sampled mean")
@@ -394,7 +395,7 @@ def plan(prior: Prior, steps: Sequence[int], inverters: Sequence[str]) -> Iterat
     for k in steps:
         for form in prior.forms:
             for name in inverters:
-                if name == "draw" and k not in DRAW_STEPS:
+                if (name == "draw" and k not in DRAW_STEPS) or (prior.name == "ten" and k > MOST_OF_TEN):
                     continue
                 # It costs some 20 times a draw: enough to show that it is the exact one.
                 if name == "sampled mean" and (prior.name not in ("two", "four") or k not in SAMPLED_STEPS):
