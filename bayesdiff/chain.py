@@ -446,10 +446,12 @@ def _digest(arrays: list[np.ndarray]) -> str:
 
 
 def _fingerprint(prior: CompiledPrior) -> str:
-    """Tell priors apart: by their variables, and their densities at a few states."""
+    """Tell priors apart: by their variables, and their densities at a few states, of a level prior at three levels."""
     states = np.random.default_rng(0).normal(size=(8, prior.n))
-    # Rounded: the last digits of a density may depend on the machine.
-    logp = np.array([float(f"{value:.6e}") for value in prior.logp(states)])
+    last = None if prior.schedule is None else prior.schedule.levels
+    at = [prior] if last is None else [prior.at_level(k) for k in sorted({0, (last + 1) // 2, last})]
+    # Rounded: the last digits of a density may depend on the machine, and those of a float32 network do.
+    logp = np.array([float(f"{value:.4e}") for level in at for value in level.logp(states)])
     return _digest([np.frombuffer(" ".join(prior.layout.labels).encode(), np.uint8), logp])
 
 

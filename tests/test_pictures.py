@@ -110,8 +110,8 @@ def test_files_hold_what_was_shown(tmp_path, colours):
     assert len(frames) == 6
     for frame, x in zip(frames, way.swapaxes(0, 1), strict=True):
         off = np.abs(frame - tiled(x, zoom=2))
-        # Greys are all there; of colours a palette holds 256.
-        assert off.max() == 0 if colours == 1 else off.mean() < 12
+        # Greys are all there; of colours, which here are of chance, the 256 best.
+        assert off.max() == 0 if colours == 1 else off.mean() < 6
     assert sorted(file.name for file in tmp_path.iterdir()) == ["grid.png", "path.gif"]
 
 
@@ -131,8 +131,23 @@ def test_what_is_a_picture():
         (lambda: tiled(np.full((1, 2, 2, 1), "a")), TypeError, "write numbers in -1..1"),
         (lambda: tiled(np.zeros((4, 8, 8, 1)), columns=0), ValueError, "columns is 0; write an int >= 1"),
         (lambda: tiled(np.zeros((4, 8, 8, 1)), zoom=1.5), ValueError, "zoom is 1.5; write an int >= 1"),
+        (lambda: tiled(np.zeros((1, 8, 8, 1), np.uint8)), TypeError, r"has dtype uint8; .*images.scaled\(pictures\)"),
+        (lambda: strip(run(), pictures=0), ValueError, "pictures is 0; write an int >= 1"),
+        (lambda: strip(run(), steps=1), ValueError, "steps is 1; write an int >= 2"),
+        (lambda: animate_pictures(run(), "a.gif", pictures=-1), ValueError, "pictures is -1; write an int >= 1"),
         (lambda: save_pictures(np.zeros((1, 8, 8, 1)), "grid.jpg"), ValueError, "write one that ends in .png"),
         (lambda: animate_pictures(run(), "path.png"), ValueError, "write one that ends in .gif"),
+        (lambda: pictures_of(run() * np.nan), ValueError, "all 6 pictures of the run were lost"),
+        (
+            lambda: pictures_of(run().map_over_datasets(lambda ds: ds.expand_dims(observation=2))),
+            ValueError,
+            r"with the dimension \['observation'\]; choose one",
+        ),
+        (
+            lambda: path_of(xr.DataTree.from_dict({"path": run()["path"].to_dataset()})),
+            ValueError,
+            "run has no group 'schedule'",
+        ),
         (lambda: pictures_of({"x": 1}), TypeError, "run is dict; write what reverse returned"),
         (lambda: pictures_of(xr.DataTree()), ValueError, "run has no group 'posterior'"),
         (

@@ -17,5 +17,5 @@ def test_the_readme_runs(block, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_there_are_four_examples():
-    assert len(BLOCKS) == 4
+def test_there_are_five_examples():
+    assert len(BLOCKS) == 5

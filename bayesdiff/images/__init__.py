@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from bayesdiff.images.networks import Network as Network
     from bayesdiff.images.networks import PictureNet as PictureNet
     from bayesdiff.images.networks import VectorNet as VectorNet
+    from bayesdiff.images.networks import fashion_network as fashion_network
     from bayesdiff.images.networks import load_network as load_network
+    from bayesdiff.images.networks import quickdraw_network as quickdraw_network
     from bayesdiff.images.networks import save_network as save_network
     from bayesdiff.images.priors import classifier_prior as classifier_prior
     from bayesdiff.images.priors import noise as noise
@@ -65,6 +67,8 @@ _HOME = {
     "PictureNet": "networks",
     "VectorNet": "networks",
     "load_network": "networks",
+    "quickdraw_network": "networks",
+    "fashion_network": "networks",
     "save_network": "networks",
     "Course": "training",
     "normalise": "training",

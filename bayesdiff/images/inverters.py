@@ -59,7 +59,7 @@ def draw(
     start: ArrayLike | None = None,
     random_seed: Seed = None,
     moves: int = 3,
-    leaps: int = 4,
+    leaps: int = 3,
     settle: int = 0,
     narrowest: float = NARROWEST,
 ) -> tuple[np.ndarray, Stats]:
@@ -86,10 +86,12 @@ def draw(
     moves, leaps : int
         Of Hamiltonian Monte Carlo; gradients in each.
     settle : int
-        At level 0, so many moves more with p0 alone as their target. They leave p0 as it is, and mend what is near by
-        where the densities on the way were approximations (`half_seen`, prompts of several words).
+        After the step from level 1 to level 0, so many moves more with p0 alone as their target. They leave p0 as it
+        is, and mend what is near by where the densities on the way were approximations (`half_seen`, prompts of several
+        words). For chains in the next-level form only: what comes back is no draw of p(x | o) any more. 0: none.
     narrowest : float
-        The sd of p0 in its narrowest direction, which bounds the step size; .018 is that of the networks here.
+        The sd of p0 in its narrowest direction, which bounds the step size; .018 is that of the networks here. Data
+        with less noise than that make p0 narrower.
 
     Returns
     -------
@@ -101,7 +103,8 @@ def draw(
     Raises
     ------
     TypeError, ValueError
-        As `bayesdiff.draw` does; if `moves` or `leaps` is below 1, or `narrowest` is not > 0.
+        As `bayesdiff.draw` does; if `moves` or `leaps` is below 1, `settle` is no int >= 0, `narrowest` is not > 0, or
+        moves are to settle where the step is not that of the prior's schedule from level 1 to level 0.
 
     References
     ----------
@@ -125,13 +128,18 @@ def draw(
     """
     positive_int(moves, "moves")
     positive_int(leaps, "leaps")
-    if settle:
-        positive_int(settle, "settle")
+    if not isinstance(settle, int | np.integer) or isinstance(settle, bool) or settle < 0:
+        raise ValueError(f"settle is {settle!r}; write an int >= 0")
     if not 0 < narrowest < np.inf:
         raise ValueError(f"narrowest is {narrowest!r}; write a number > 0, the least sd of p0 in any direction")
     rng = generator(random_seed)
     prior = compile_prior(prior)
     at_end = _level(prior) == 0
+    if settle and at_end and not _is_own_step(prior, read_steps(prior, o, alpha, sigma, start)):
+        raise ValueError(
+            f"settle is {settle}, and this is no step of the prior's schedule from level 1 to level 0: moves with p0 "
+            "as target would forget o; write settle=0, or next_level=True for a chain"
+        )
 
     def invert(step: _Step, steps: Steps) -> tuple[np.ndarray, Stats]:
         x = step.mean + step.sd[:, None] * rng.normal(size=step.mean.shape)

@@ -379,6 +379,7 @@ def _check_scale(mean: float, sd: float) -> None:
 # ---------------------------------------------------------------------------------------------------------------- files
 
 FORMAT = 1
+TRAINED = Path(__file__).with_name("trained")
 
 
 def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
@@ -489,6 +490,41 @@ def load_network(path: str | os.PathLike[str]) -> Network:
                 f"is has {wanted.get(name, 'none')}"
             )
     return Network(net, {name: array.astype(np.float32) for name, array in weights.items()}, constants, about["made"])
+
+
+def quickdraw_network() -> Network:
+    """Load the network of 28 x 28 drawings that comes with bayesdiff: cats, and 20 other words of Quick, Draw!.
+
+    Returns
+    -------
+    Network
+        ``models/quickdraw.py`` trained it; ``made`` says how. It learned from The Quick, Draw! Dataset by Google (CC BY
+        4.0).
+
+    Examples
+    --------
+    >>> from bayesdiff.images.networks import quickdraw_network
+    >>> quickdraw_network().words[:3]
+    ('cat', 'dog', 'face')
+    """
+    return load_network(TRAINED / "quickdraw.npz")
+
+
+def fashion_network() -> Network:
+    """Load the network of 28 x 28 pictures of clothes that comes with bayesdiff: the ten words of Fashion-MNIST.
+
+    Returns
+    -------
+    Network
+        ``models/fashion.py`` trained it; ``made`` says how. It learned from Fashion-MNIST by Zalando (MIT).
+
+    Examples
+    --------
+    >>> from bayesdiff.images.networks import fashion_network
+    >>> fashion_network().words[:3]
+    ('t-shirt', 'trouser', 'pullover')
+    """
+    return load_network(TRAINED / "fashion.npz")
 
 
 def _prefixed(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:

@@ -362,8 +362,8 @@ def log_probability(judge: Judge, word: str) -> Callable[[TensorVariable], Tenso
 
     Raises
     ------
-    ValueError
-        If the judge does not know the word.
+    TypeError, ValueError
+        If `judge` is none, or does not know the word.
 
     Notes
     -----
@@ -383,6 +383,8 @@ def log_probability(judge: Judge, word: str) -> Callable[[TensorVariable], Tenso
     >>> bd.tilt(noise, log_probability(judge, "heads")).potentials
     [tilt]
     """
+    if not isinstance(judge, Judge):
+        raise TypeError(f"judge is {type(judge).__name__}; write one of train_judge")
     if word not in judge.words:
         raise ValueError(f"the judge does not know {word!r}; write one of its words: {', '.join(judge.words)}")
     place = judge.words.index(word)

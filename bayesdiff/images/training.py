@@ -45,6 +45,7 @@ AVERAGE = 0.999  # of the weights, over steps
 WARM_UP = 100  # steps
 KEEP_EVERY = 250  # steps
 KNOTS = 141  # levels at which densities are normalised: a tenth apart in log_snr
+EVERY = 5  # of these, one in so many for each word
 
 Warp = Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -78,7 +79,7 @@ class Course:
     def __post_init__(self) -> None:
         positive_int(self.batch, "batch")
         for name in ("guess_steps", "density_steps"):
-            if getattr(self, name) != 0:
+            if getattr(self, name) != 0 or not isinstance(getattr(self, name), int | np.integer):
                 positive_int(getattr(self, name), name)
         if self.guess_steps == self.density_steps == 0:
             raise ValueError("guess_steps and density_steps are both 0; write how long one of the two parts is")
@@ -167,6 +168,8 @@ def train(
     if shown.shape != (len(x),) or not np.isfinite(shown).all() or (shown < 0).any() or not shown.any():
         raise ValueError(f"share has shape {shown.shape}; write a number >= 0 for each of the {len(x)} pictures")
     positive_int(random_seed + 1, "random_seed + 1")
+    if start is not None and not isinstance(start, Network):
+        raise TypeError(f"start is {type(start).__name__}; write a Network, as load_network gives it")
     if start is not None and start.net != net:
         raise ValueError(f"start is made of {start.net}, and net is {net}; write one made of the same")
     keeper = _Keeper(None if store is None else Path(store), _call(net, course, x, label, shown, random_seed, start))
@@ -175,6 +178,8 @@ def train(
 
     first = net.initial(random_seed) if start is None else start.weights
     weights = {name: jnp.asarray(array) for name, array in first.items()}
+    # One that goes on sees other pictures in other noise than it saw first.
+    seed = (random_seed,) if start is None else (random_seed, int(digest_of(start.weights, start.constants)[:8], 16))
     total = course.guess_steps + course.density_steps
     losses: dict[str, list[list[float]]] = {}
     with progress_bar("train", total, progressbar) as progress:
@@ -192,7 +197,7 @@ def train(
             while state.step < steps:
                 state = _some_steps(
                     net, loss, optimiser, warp, state, min(steps, state.step + KEEP_EVERY), data, label, shown,
-                    (random_seed, part), course.batch, progress,
+                    (*seed, part), course.batch, progress,
                 )  # fmt: skip
                 keeper.keep(name, state)
             weights, losses[name] = state.average, state.losses
@@ -520,7 +525,8 @@ def normalise(
     sum over x of j: P(i | x) = sum over x of i: P(j | x),   P(i | x) = 1 / (1 + exp(logit_j + c_j - logit_i - c_i))
 
     Between two labels i and j, with as many pictures of each, this fixes c_j - c_i: it is where the cross-entropy of
-    the choice is least. It is chained for each word from pure noise, where c = 0, level by level.
+    the choice is least. For any picture it is chained from pure noise, where c = 0, level by level. Each word's c is
+    found beside that of any at the same level, for every fifth of the levels.
 
     Parameters
     ----------
@@ -529,7 +535,7 @@ def normalise(
     pictures, labels, share, warp
         As for `train`.
     draws : int, optional
-        Pictures in noise at each level; by default 167 of 28 x 28, and at most 1,024.
+        Pictures in noise at each level; by default 64 of 28 x 28, and at most 1,024.
     random_seed : int
         The source of randomness.
     progressbar : bool
@@ -567,7 +573,7 @@ def normalise(
     """
     x, label = check_pictures(network.net, pictures, labels)
     shown = np.ones(len(x)) if share is None else real_array(share, "share")
-    count = draws or int(np.clip(2**17 // np.prod(network.shape), 64, 1024))
+    count = draws or int(np.clip(50_000 // np.prod(network.shape), 64, 1024))
     rng = np.random.default_rng([random_seed, 2])
     levels = np.linspace(*LOG_SNR, KNOTS)
     any_word = len(network.words)
@@ -584,24 +590,41 @@ def normalise(
     def logits(x: jax.Array, level: float, word: int) -> np.ndarray:
         return np.asarray(_logits(network.net, weights, x, jnp.full(count, level, FLOAT), jnp.full(count, word)), float)
 
+    rough = np.unique(np.r_[0:KNOTS:EVERY, KNOTS - 1])
     constants, variance = np.zeros((any_word + 1, KNOTS)), 0.0
-    with progress_bar("normalise", KNOTS * (any_word + 1), progressbar) as progress:
-        for word in range(any_word + 1):
-            rows = np.flatnonzero((label == word) & (shown > 0)) if word < any_word else np.arange(len(x))
+    with progress_bar("normalise", KNOTS + any_word * len(rough), progressbar) as progress:
+
+        def done() -> None:
+            if progress:
+                progress(1)
+
+        # Any picture, level by level from pure noise, whose own logit is 0.
+        every = np.arange(len(x))
+        below = jax.random.normal(jax.random.key(int(rng.integers(2**31))), (count, *network.shape), FLOAT)
+        at_below, constant, seen = np.zeros(count), 0.0, {}
+        for knot, level in enumerate(levels):
+            here = noisy(every, level)
+            at_here = logits(here, level, any_word)
+            before = logits(here, levels[knot - 1], any_word) if knot else np.zeros(count)
+            step, se = _constant(logits(below, level, any_word) - at_below, at_here - before)
+            constant, variance = constant + step, variance + se**2
+            constants[any_word, knot] = constant
+            below, at_below = here, at_here
+            if knot in rough:
+                seen[knot] = here, at_here
+            done()
+        # Each word beside any at the same level, so that errors do not add up. The difference changes slowly.
+        for word in range(any_word):
+            rows = np.flatnonzero((label == word) & (shown > 0))
             if not len(rows):  # a word without a picture keeps the constants 0: nothing is known of it
                 continue
-            below = jax.random.normal(jax.random.key(int(rng.integers(2**31))), (count, *network.shape), FLOAT)
-            at_below, constant, variance = np.zeros(count), 0.0, 0.0  # pure noise: its own logit is 0
-            for knot, level in enumerate(levels):
-                here = noisy(rows, level)
-                at_here = logits(here, level, word)
-                before = logits(here, levels[knot - 1], word) if knot else np.zeros(count)
-                step, se = _constant(logits(below, level, word) - at_below, at_here - before)
-                constant, variance = constant + step, variance + se**2
-                constants[word, knot] = constant
-                below, at_below = here, at_here
-                if progress:
-                    progress(1)
+            steps = []
+            for knot in rough:
+                here, (others, of_others) = noisy(rows, levels[knot]), seen[knot]
+                of_any, own = (logits(here, levels[knot], of) for of in (any_word, word))
+                steps.append(_constant(logits(others, levels[knot], word) - of_others, own - of_any)[0])
+                done()
+            constants[word] = constants[any_word] + np.interp(np.arange(KNOTS), rough, steps)
     made = {**network.made, "constants_se": variance**0.5}
     return replace(network, constants=constants, made=made)
 

@@ -221,6 +221,9 @@ def _p_of_halves(run: xr.DataTree) -> np.ndarray:
 
 def _halves(run: xr.DataTree, x: np.ndarray) -> tuple[str, str]:
     """The first check: half of the trajectories searched from elsewhere. Why it failed, and why it was not made."""
+    inverter = function_of(str(run.attrs.get("inverter", "")))
+    if inverter.startswith("bayesdiff.images.inverters.") and run.attrs.get("form") == "next level":
+        return "", "the two halves of the trajectories say nothing: this inverter begins every step at its mean"
     if not _p_of_halves(run).size:
         return "", "the two halves of the trajectories were not compared: too few of them"
     p = run["level_stats"].to_dataset()["lineages_p_value"]

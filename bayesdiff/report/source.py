@@ -51,6 +51,12 @@ NEEDED: dict[str, dict[str, list[str]]] = {
     },
     "reverse": {"schedule": ["alpha", "sigma"]},
 }  # fmt: skip
+# What a chain carries that is no draw.
+NO_DRAWS = {
+    "bayesdiff.inverters.mode": "modes",
+    "bayesdiff.images.inverters.mode": "modes",
+    "bayesdiff.images.inverters.mean": "means",
+}
 FAR = 0.5  # so many posterior sd from the mean, a MAP is said not to be near it
 MANY = 20  # of so many observations the spread is compared
 OFF_THE_PICTURE = 20  # a MAP so many posterior sd off would squeeze its posterior to a line
@@ -743,11 +749,11 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         yield "# What came out {#sec-result}"
         for name, part in parts.items():
             who = f"{escaped(name)}: the" if len(parts) > 1 else "The"
-            count = int(np.prod([part["posterior"].sizes[dim] for dim in SAMPLE]))
+            count = judge_chain(part).arrived
             yield _figure(
                 f"pictures-{1 + list(parts).index(name)}",
                 f"{who} pictures that the chain ended with{f', 100 of {count:,}' if count > 100 else ''}. Look at "
-                "them: no check of a chain sees what a picture is of. Their numbers, pixel by pixel, are in the run.",
+                "them: they are shown whatever the checks say, and no check sees what a picture is of.",
                 "A grid of pictures.",
                 f"show.pictures(runs[{_literal(name)}]);",
             )
@@ -819,7 +825,7 @@ def _paths(parts: Mapping[str, xr.DataTree], done: bool) -> Iterator[str]:
             who = f"{escaped(name)}: the" if len(parts) > 1 else "The"
             yield _figure(
                 f"way-{1 + list(parts).index(name)}",
-                f"{who} way of six pictures from noise (left) to x (right), level by level, each in units of its "
+                f"{who} way of some pictures from noise (left) to x (right), level by level, each in units of its "
                 "level's spread.",
                 "Rows of pictures, each from noise to a picture.",
                 f"show.picture_paths(runs[{_literal(name)}]);",
@@ -890,6 +896,7 @@ def _chain_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, str, bool]:
     for name, part in parts.items():
         who = f"{escaped(name)}: " if len(parts) > 1 else ""
         judged = judge_chain(part)
+        no_draws = NO_DRAWS.get(function_of(str(part.attrs.get("inverter", ""))), "")
         fine &= judged.ok and judged.finished and len(judged.missing) <= 1
         wide = " and their numbers are withheld"
         if judged.failed:
@@ -900,18 +907,19 @@ def _chain_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, str, bool]:
         elif not judged.ok:
             words.append(
                 f"{who}{'' if judged.finished else 'No: the run is not finished. '}Not judged: {judged.reason}. What "
-                "rests on it is withheld."
+                "rests on it is withheld." + (f" They are {no_draws}, and {no_draws} are no draws." if no_draws else "")
             )
             short.append(f"{who}These particles cannot be judged,{wide}.")
         elif not judged.finished:
             words.append(f"{who}No: the run is not finished. No check failed so far.")
             short.append(f"{who}The run is not finished.")
-        elif function_of(str(part.attrs.get("inverter", ""))) == "bayesdiff.inverters.mode":
+        elif no_draws:
             fine = False
             words.append(
-                f"{who}No check failed, but a chain of modes is no sample of p~0~ even then: modes are no draws."
+                f"{who}No check failed, but a chain of {no_draws} is no sample of p~0~ even then: {no_draws} are no "
+                "draws."
             )
-            short.append(f"{who}No check failed, but modes are no draws.")
+            short.append(f"{who}No check failed, but {no_draws} are no draws.")
         else:
             words.append(f"{who}No check failed. The checks are necessary, not sufficient.")
             short.append(f"{who}No check failed.")
@@ -970,6 +978,9 @@ def _reproduce(parts: Mapping[str, xr.DataTree]) -> str:
             "draws of each chain": about.get("draws", "–"),
             "chains": about.get("chains", "–"),
             "inverter": about.get("inverter", "–"),
+            "prompt": about.get("prompt", "–"),
+            "strength": about.get("strength", "–"),
+            "network": _network(about.get("network")),
             "made at (UTC)": about.get("created_at") or "unknown",
             "wall time": f"{float(about['sampling_time']):.1f} s" if "sampling_time" in about else "unknown",
             "bayesdiff": about.get("inference_library_version", "unknown"),
@@ -986,6 +997,13 @@ def _reproduce(parts: Mapping[str, xr.DataTree]) -> str:
     if not all(part.attrs.get("finished", 1) for part in parts.values()):
         caption += " Its time, versions and machine are written when it ends."
     return "\n\n".join(["# To make it again {#sec-again}", text, f": {caption} {{#tbl-again}}"])
+
+
+def _network(made: Any) -> str:
+    """Say how a network came about: the command that trained it, and the data's checksum."""
+    if not isinstance(made, Mapping) or "command" not in made:
+        return "–"
+    return f"{made['command']} (data {str(made.get('sha256', 'unknown'))[:12]})"
 
 
 def _checksum(part: xr.DataTree, groups: tuple[str, ...]) -> str:

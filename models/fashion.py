@@ -1,0 +1,65 @@
+"""Pictures of clothes, as a network that knows noise from pictures would have them.
+
+    p_k(x)        28 x 28 pixels in -1 (nothing) .. 1, at every level k of noise
+
+The network learned from Fashion-MNIST, 6,000 pictures of each of ten words; the other 1,000 of each were held out. Run
+as a script this file trains it, in an hour or more:
+
+    python models/fashion.py
+
+It keeps what it has learned beside the file, and the same command goes on from there.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import pymc as pm
+
+from bayesdiff.images.data import fashion, scaled, split
+from bayesdiff.images.networks import TRAINED, PictureNet, fashion_network, load_network, save_network
+from bayesdiff.images.priors import classifier_prior
+from bayesdiff.images.training import Course, train
+
+
+def prior() -> pm.Model:
+    """The prior: ``x``, a picture (28, 28, 1) of any of the ten words."""
+    return classifier_prior(fashion_network())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train the network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=TRAINED / "fashion.npz")
+    parser.add_argument("--start", type=Path, help="a network that goes on learning")
+    parser.add_argument("--cache", help="where the data are kept")
+    parser.add_argument("--guess-steps", type=int, default=1500)
+    parser.add_argument("--density-steps", type=int, default=800)
+    parser.add_argument("--store", type=Path, help="where it keeps what it has learned (default: OUT.kept)")
+    args = parser.parse_args(argv)
+    shown, _ = split(fashion(cache=args.cache), held_out=1000)
+    pictures = scaled(shown.images)
+    net = PictureNet(
+        pictures.shape[1:], shown.words, mean=round(float(pictures.mean()), 3), sd=round(float(pictures.std()), 3)
+    )
+    started = "" if args.start is None else f" --start {args.start.name}"
+    made = {
+        "command": "python models/fashion.py "
+        f"--guess-steps {args.guess_steps} --density-steps {args.density_steps}{started}",
+        "data": f"{shown.source}, {shown.licence}",
+        "sha256": shown.sha256,
+    }
+    network = train(
+        net,
+        pictures,
+        shown.labels,
+        course=Course(args.guess_steps, args.density_steps),
+        start=None if args.start is None else load_network(args.start),
+        store=args.store or f"{args.out}.kept",
+        made=made,
+    )
+    save_network(network, args.out)
+
+
+if __name__ == "__main__":
+    main()

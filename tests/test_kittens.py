@@ -1,0 +1,154 @@
+"""`bayesdiff kittens`: pictures from noise, and what a person may do wrong."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from PIL import Image
+
+import bayesdiff as bd
+from bayesdiff.cli import main
+from bayesdiff.images import inverters
+from bayesdiff.images.networks import Network, PictureNet, VectorNet, save_network
+from bayesdiff.images.training import KNOTS
+from bayesdiff.pictures import path_of, pictures_of, tiled
+from bayesdiff.report import show
+
+NET = PictureNet((8, 8, 1), ("cat", "dog", "face"), mean=-0.7, sd=0.5, channels=4, width=8, depth=1, heads=2)
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """One that has learned nothing: its pictures are those of a normal law."""
+    path = tmp_path_factory.mktemp("network") / "small.npz"
+    return save_network(Network(NET, NET.initial(random_seed=0), np.zeros((4, KNOTS))), path)
+
+
+def kittens(network, out, *more):
+    return main(["kittens", "--network", str(network), "-n", "6", "--levels", "4", "--out", str(out), *more])
+
+
+@pytest.fixture(scope="module")
+def out(network, tmp_path_factory):
+    """What one call writes. Nobody may change it."""
+    out = tmp_path_factory.mktemp("made") / "new" / "kittens"
+    assert kittens(network, out) == 0
+    return out
+
+
+def test_it_writes_pictures_their_way_and_the_run(out):
+    assert sorted(path.name for path in out.iterdir()) == ["kittens.png", "path.gif", "path.png", "run.zarr"]
+    run = bd.load(out / "run.zarr")
+    pictures = pictures_of(run)
+    assert pictures.shape == (6, 8, 8, 1)
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "kittens.png").convert("RGB")), tiled(pictures, zoom=3))
+    path, level = path_of(run)
+    assert level.tolist() == [4, 3, 2, 1, 0]
+    assert path[:, 0].std() > 0.5
+    assert "images.inverters.draw" in run.attrs["inverter"]
+    assert run.attrs["prompt"] == "cat"
+
+
+def test_the_same_call_gives_the_same_pictures_and_another_is_refused(network, out, tmp_path, capsys):
+    before = (out / "kittens.png").read_bytes()
+    assert kittens(network, out) == 0  # it is there already
+    told = capsys.readouterr().out
+    assert all(str(path) in told for path in out.iterdir())
+    assert (out / "kittens.png").read_bytes() == before
+    assert kittens(network, out, "--seed", "2") == 2
+    assert "was written by another call" in capsys.readouterr().err
+    assert (out / "kittens.png").read_bytes() == before
+    assert kittens(network, tmp_path / "c", "--seed", "2") == 0
+    assert (tmp_path / "c" / "kittens.png").read_bytes() != before
+
+
+def test_a_run_that_was_stopped_goes_on(network, out, tmp_path, monkeypatch):
+    calls = []
+
+    def stop_at_the_third(*args, **options):
+        calls.append(1)
+        if len(calls) == 5:  # two lineages a level
+            raise KeyboardInterrupt
+        return draw(*args, **options)
+
+    draw = inverters.draw
+    stop_at_the_third.__module__, stop_at_the_third.__qualname__ = draw.__module__, draw.__qualname__
+    with monkeypatch.context() as patch:
+        patch.setattr(inverters, "draw", stop_at_the_third)
+        assert kittens(network, tmp_path / "stopped") == 130
+    assert not (tmp_path / "stopped" / "run.zarr").exists()
+    assert kittens(network, tmp_path / "stopped") == 0
+    assert (tmp_path / "stopped" / "kittens.png").read_bytes() == (out / "kittens.png").read_bytes()
+
+
+def test_by_map_and_by_prompt(network, out, tmp_path):
+    found = {"draws": pictures_of(bd.load(out / "run.zarr"))}
+    for name, more in {
+        "modes": ["--invert", "map"],
+        "both": ["--prompt", "cat and face"],
+        "not": ["--prompt", "cat not dog", "--strength", "2"],
+    }.items():
+        assert kittens(network, tmp_path / name, *more) == 0
+        found[name] = pictures_of(bd.load(tmp_path / name / "run.zarr"))
+    assert found["modes"].std() < found["draws"].std()  # modes have no noise of their own
+    assert not np.array_equal(found["both"], found["draws"])
+    assert not np.array_equal(found["not"], found["draws"])
+
+
+def test_a_report_shows_the_pictures(network, out, tmp_path):
+    source = bd.write_report(out / "run.zarr", tmp_path / "a.qmd").read_text()
+    assert "show.pictures(runs['reverse'])" in source
+    assert "show.picture_paths(runs['reverse'])" in source
+    assert "chain_table" not in source
+    assert "say nothing: this inverter begins every step at its mean" in source
+    run = bd.load(out / "run.zarr")
+    for figure in (show.pictures(run), show.picture_paths(run)):
+        [axes] = figure.axes
+        assert axes.images[0].get_array().shape[2] == 3
+        plt.close(figure)
+    # Modes are no draws, whatever the checks say: more of them than are needed to be judged.
+    call = ["kittens", "--network", str(network), "-n", "120", "--levels", "2", "--out", str(tmp_path / "b")]
+    assert main([*call, "--invert", "map"]) == 0
+    source = bd.write_report(tmp_path / "b" / "run.zarr", tmp_path / "b.qmd").read_text()
+    assert "modes are no draws" in source
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--prompt", "cta"], "the network knows no 'cta'; did you mean 'cat'"),
+        (["--prompt", ""], "the network knows no ''"),
+        (["--network", "none.npz"], "none.npz does not exist"),
+    ],
+)
+def test_one_line_says_what_is_wrong(network, tmp_path, capsys, more, words):
+    assert kittens(network, tmp_path / "out", *more) == 2
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_network_of_vectors(tmp_path, capsys):
+    net = VectorNet((2,), ("cat",), mean=0.0, sd=1.0, width=8, depth=1)
+    path = save_network(Network(net, net.initial(0), np.zeros((2, KNOTS))), tmp_path / "plane.npz")
+    assert kittens(path, tmp_path / "out") == 2
+    assert "is a network of vectors" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_somebody_elses(network, tmp_path, capsys):
+    (tmp_path / "letter.txt").write_text("dear")
+    assert kittens(network, tmp_path) == 2
+    assert "holds something else than kittens" in capsys.readouterr().err
+    assert kittens(network, tmp_path / "letter.txt") == 2
+    assert "is a file" in capsys.readouterr().err
+    (tmp_path / "run.zarr").mkdir()
+    (tmp_path / "run.zarr" / "precious.txt").write_text("mine")
+    assert kittens(network, tmp_path) == 2
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["letter.txt", "precious.txt", "run.zarr"]
+
+
+@pytest.mark.parametrize("more", [["-n", "0"], ["--strength", "0"], ["--strength", "no"], ["--levels", "1"]])
+def test_numbers_out_of_range(network, tmp_path, more):
+    with pytest.raises(SystemExit):
+        kittens(network, tmp_path / "out", *more)
+    assert not (tmp_path / "out").exists()

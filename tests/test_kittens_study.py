@@ -1,0 +1,71 @@
+"""The study of kittens: a tiny run from end to end with networks that have learned nothing, and its page."""
+
+import numpy as np
+import pytest
+from pages import execute, problems
+
+from bayesdiff import images
+from bayesdiff.images.networks import Network, PictureNet
+from bayesdiff.images.training import KNOTS
+from reports import kittens
+
+PAGE = kittens.Path(kittens.__file__).with_suffix(".qmd")
+
+
+def untrained(words):
+    net = PictureNet((28, 28, 1), words, mean=-0.8, sd=0.5, channels=4, width=8, depth=1, heads=2)
+    return Network(net, net.initial(random_seed=0), np.zeros((len(words) + 1, KNOTS)))
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kittens, "LEVELS", 3)
+        patch.setattr(images, "quickdraw_network", lambda: untrained(images.quickdraw_sample().words))
+        patch.setattr(images, "fashion_network", lambda: untrained(images.fashion_sample().words))
+        tree = kittens.study(folder / "kittens.zarr", pictures=4, compared=66, epochs=1, some=2, say=lambda words: None)
+    return tree, folder
+
+
+@pytest.mark.slow
+def test_what_a_run_holds(run):
+    tree, _ = run
+    assert {
+        "real",
+        "judged",
+        "plain",
+        "draws",
+        "modes",
+        "flow",
+        "by_level",
+        "prompts",
+        "half",
+        "nearest",
+        "frechet",
+    } <= {*tree.children}
+    for name in ("draws", "modes", "flow"):
+        x = tree[name]["x"].values
+        assert x.shape == (4, 28, 28, 1)
+        assert np.abs(x).max() <= 1
+        np.testing.assert_array_equal(tree[name]["way"].values[:, -1], x[: kittens.WAYS])
+    # The network knows nothing, so all are far from real: noise by draws, and flat by modes.
+    far = (tree["frechet"]["distance"] / tree["frechet"]["real"]).sel(
+        how=["posterior steps", "MAP steps", "path of means"]
+    )
+    assert (far > 5).all()
+    assert tree["modes"]["x"].std() < tree["draws"]["x"].std()
+    # A mode lies above all draws.
+    assert (tree["by_level"]["gain"] > 0).all()
+    assert ((tree["judged"]["share"] >= 0) & (tree["judged"]["share"] <= 1)).all()
+
+
+@pytest.mark.slow
+def test_the_page_of_such_a_run(run, monkeypatch):
+    _, folder = run
+    shown, _ = execute("kittens.qmd", folder, monkeypatch)
+    assert "posterior steps" in shown["tbl-frechet"][0]
+
+
+def test_the_page_has_what_a_page_needs():
+    assert problems(PAGE.read_text(encoding="utf-8")) == []
