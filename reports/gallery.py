@@ -19,6 +19,8 @@ if not __package__:  # run as a file: the root of the repository is where its pa
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import bayesdiff as bd
+from bayesdiff import images
+from bayesdiff.images.inverters import flow
 from bayesdiff.results import tree
 from models import eight_schools, mixture
 from reports.study import command_line, made_on
@@ -69,6 +71,12 @@ def study(
     small = {"draws": particles, "path": True, "random_seed": seed, "progressbar": False}
     inverters = {"draws": bd.draw, "modes": bd.mode}
     keep("plane", {name: bd.reverse(prior, schedule, by, **small) for name, by in inverters.items()})
+
+    steps = images.picture_schedule(levels)
+    cats = bd.compile_prior(images.classifier_prior(images.quickdraw_network(), "cat", steps))
+    o = images.noise(cats, 16, random_seed=seed)
+    means = bd.reverse(cats, steps, flow, o=o, **small | {"draws": 16, "chains": 1})
+    keep("pictures", {"means": means})
 
     attrs = {
         "seed": seed,

@@ -91,6 +91,7 @@ def test_one_step_is_the_step():
     assert np.isnan(run["diagnostics"]["diffused_again_p_value"])
 
 
+@pytest.mark.slow
 def test_means_are_those_of_a_chain_of_means(gaussian):
     """bd.mean, of 400 draws, adds their Monte Carlo error to each step: a known share of the posterior variance."""
     schedule = WIDE
@@ -144,14 +145,14 @@ def judges(name):
     return lambda size, rng: exact.mixture_draws(mixture, size, rng), sliced_w2, from_nearest(MIXTURES[name][1])
 
 
-# The clean form of eight modes takes as long as the three others.
+# Eight modes take longer than both others; the benchmark runs them too.
 @pytest.mark.parametrize(
     ("name", "next_level"),
     [
         pytest.param("line", False, id="line-clean"),
         pytest.param("line", True, id="line-next level"),
         pytest.param("eight", False, id="eight-clean", marks=pytest.mark.slow),
-        pytest.param("eight", True, id="eight-next level"),
+        pytest.param("eight", True, id="eight-next level", marks=pytest.mark.slow),
     ],
 )
 def test_draws_reach_the_floor_and_modes_do_not(name, next_level):
@@ -381,6 +382,7 @@ def test_damaged_levels_are_named(tmp_path, gaussian):
         bd.reverse(gaussian, WIDE, invert, **how | {"store": store})
 
 
+@pytest.mark.slow
 def test_the_neck_of_a_funnel_does_not_hold_a_chain():
     """A hierarchical model has no mode: climbs go up the neck for ever, and chains that began there stayed there."""
     y = np.array([1.0, 2.0])
@@ -573,7 +575,9 @@ def with_data():
     return model
 
 
-@pytest.mark.parametrize("given", [False, True], ids=["o_K of its own", "o_K given"])
+@pytest.mark.parametrize(
+    "given", [pytest.param(False, id="o_K of its own", marks=pytest.mark.slow), pytest.param(True, id="o_K given")]
+)
 def test_data_on_a_level_prior_leave_the_clean_form(given):
     # o_K is x | y, diffused. p_K times the likelihood of y given x = o_K would be another law.
     o = 1.5 + np.sqrt(0.5 + 30.0**2) * np.random.default_rng(3).normal(size=4000) if given else None

@@ -464,7 +464,9 @@ def in_another_process(npm, started):
     """Start a call in a process of its own whose npm writes half of the file and then waits."""
     half = f'head -c 100 "{npm.log.parent / data.QUICKDRAW.file}" > {data.QUICKDRAW.file}'
     npm.write("npm", f'{half}\ntouch "{started}"\nexec sleep 60')
+    # Where the tests run in the background of a shell, Ctrl-C is ignored, and so it would be in what they start.
     code = (
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"from bayesdiff import cli; raise SystemExit(cli.main(['data', 'quickdraw', '--cache', {str(npm.cache)!r}]))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True)

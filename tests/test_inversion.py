@@ -139,7 +139,7 @@ def compiled_mixtures():
 
 
 @pytest.mark.parametrize("name", list(SEPARATED))
-@pytest.mark.parametrize("sigma", [1.0, 8.0, 40.0])
+@pytest.mark.parametrize("sigma", [1.0, 8.0, pytest.param(40.0, marks=pytest.mark.slow)])
 def test_modes_far_apart_are_weighed_right_at_every_observation(compiled_mixtures, name, sigma):
     mixture = SEPARATED[name]
     o, posteriors = observations(mixture, 200, sigma, seed=3)
@@ -198,6 +198,7 @@ def test_ten_dimensions(sigma):
 FAR = exact.mixture([2 / 3, 1 / 3], [np.full(16, -1.0), np.full(16, 1.0)], [0.05 * np.eye(16)] * 2)
 
 
+@pytest.mark.slow
 def test_far_modes_in_many_dimensions_without_prior_draws_are_right_or_flagged():
     o, posteriors = observations(FAR, 100, 8.0, seed=9)
     with warnings.catch_warnings():
@@ -226,7 +227,7 @@ def test_modes_that_no_move_crosses_are_flagged():
 # densities
 
 
-@pytest.mark.parametrize("sigma", [0.3, pytest.param(3.0, marks=pytest.mark.slow), 30.0])
+@pytest.mark.parametrize("sigma", [0.3, *(pytest.param(sigma, marks=pytest.mark.slow) for sigma in (3.0, 30.0))])
 def test_eight_schools_against_its_integral(sigma):
     rng = np.random.default_rng(11)
     o = {"mu": 4 + sigma * rng.normal(size=8), "tau": 1 + sigma * rng.normal(size=8), "z": rng.normal(size=(8, 8))}
@@ -455,7 +456,7 @@ def test_priors_that_cannot_be_drawn_or_shown_are_inverted(flat):
     assert "prior" not in tree.children
 
 
-@pytest.mark.parametrize("sigma", [1.0, 10.0])
+@pytest.mark.parametrize("sigma", [1.0, pytest.param(10.0, marks=pytest.mark.slow)])
 def test_a_heavy_tail_has_its_share_after_a_short_warm_up(sigma):
     """Heavy tails, known by density alone: where jumps suffice the other moves are few, and still enough."""
     prior = bd.density(lambda x: -1.5 * pt.log1p(x**2 / 2))

@@ -26,6 +26,8 @@ def plane():
 
 PLANE = exact.mixture([0.6, 0.4], [[-2.0, 0.0], [2.0, 1.0]], [0.5 * np.eye(2)] * 2)
 INVERTERS = [bd.mode, bd.draw, bd.mean, bd.laplace]
+# The mean of many draws takes as long as the others together.
+QUICK = [pytest.param(each, marks=pytest.mark.slow) if each is bd.mean else each for each in INVERTERS]
 
 
 def test_the_mode_of_the_article(gaussian):
@@ -72,6 +74,7 @@ def mean_square_z(o, prior, sigma):
     return np.mean(squares)
 
 
+@pytest.mark.slow
 def test_draws_of_a_batch_share_nothing_that_bends_their_average(monkeypatch):
     """A wide step is drawn by jumps to draws of p0. Were these few, all would share one error."""
     with pm.Model() as model:
@@ -118,7 +121,7 @@ def test_laplace_takes_one_mode(plane):
     assert (np.abs(x.std(axis=0) / stats["sd"][0] - 1) < 4 / np.sqrt(8000)).all()
 
 
-@pytest.mark.parametrize("invert", INVERTERS)
+@pytest.mark.parametrize("invert", QUICK)
 def test_the_same_seed_gives_the_same_bits(plane, invert):
     o = np.random.default_rng(7).normal(size=(300, 2))
     first, again = invert(plane, o, sigma=1.0, random_seed=8)[0], invert(plane, o, sigma=1.0, random_seed=8)[0]
@@ -127,7 +130,7 @@ def test_the_same_seed_gives_the_same_bits(plane, invert):
         assert not np.array_equal(first, invert(plane, o, sigma=1.0, random_seed=9)[0])
 
 
-@pytest.mark.parametrize("invert", INVERTERS)
+@pytest.mark.parametrize("invert", QUICK)
 def test_a_bad_observation_is_nan_and_alone(plane, invert):
     o = np.random.default_rng(7).normal(size=(40, 2))
     o[5] = 0.0
@@ -142,7 +145,7 @@ def test_a_bad_observation_is_nan_and_alone(plane, invert):
     assert np.isfinite(bad[rest]).all()
 
 
-@pytest.mark.parametrize("invert", INVERTERS)
+@pytest.mark.parametrize("invert", QUICK)
 def test_a_given_start_is_used(invert):
     """A narrow mode that no other start reaches is found from a start beside it."""
     prior = bd.gaussian_mixture([1 - 1e-9, 1e-9], [0.0, 60.0], [1.0, 1e-4])

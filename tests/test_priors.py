@@ -219,6 +219,7 @@ def test_tilting_a_gaussian_moves_it():
     assert prior.compile_logp()({"x": 3.0}) == pytest.approx(stats.norm.logpdf(3.0), rel=1e-12)
 
 
+@pytest.mark.slow
 def test_tilt_twice_is_the_tilt_by_the_sum():
     prior = bd.gaussian_mixture(*MIXTURES["2-d"])
     weights = [lambda x: x[0], lambda x: -pt.sum(x**2), lambda x: pt.sin(x[1])]
@@ -321,7 +322,13 @@ def test_tilt_says_what_is_wrong(prior, weight, error, words):
 # --- gaussian_mixture
 
 
-@pytest.mark.parametrize("name", MIXTURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in ("one component", "2-d, one variance") else name
+        for name in MIXTURES
+    ],
+)
 def test_mixture_density_and_gradient(name):
     arguments = MIXTURES[name]
     model, mix = bd.gaussian_mixture(*arguments), exact.mixture(*arguments)

@@ -634,6 +634,7 @@ def test_short_places_and_pictures_are_no_paths():
     ]
 
 
+@pytest.mark.slow
 def test_the_same_step_gives_the_same_bytes(pages, step, tmp_path):
     again = write_report(step, tmp_path / "step.html", title=f"A step {EVIL}")
     assert again.read_bytes() == pages["step"].read_bytes()
