@@ -39,7 +39,7 @@ SEED = 20261125
 LEVELS = 24
 CLIMBS = 12  # to each mode: more changes nothing that can be seen
 WAYS = 6  # of so many pictures the way is kept
-FULL = {"pictures": 64, "epochs": 60, "some": 8}
+FULL = {"epochs": 60}
 QUICK = {"pictures": 8, "compared": 70, "epochs": 4, "some": 4}
 PROMPTS = ("cat", "face", "rabbit", "owl", "cat and face", "cat not dog")
 STRONG = 3.0
@@ -325,5 +325,9 @@ if __name__ == "__main__":
         QUICK,
         "few pictures and a judge that has learned little, in a minute or two",
         full=FULL,
-        arguments={"compared": (1000, "clothes of each kind, for their Frechet distances")},
+        arguments={
+            "pictures": (64, "cats by each inverter"),
+            "some": (8, "pictures of all else"),
+            "compared": (1000, "clothes by each inverter, for their Frechet distances"),
+        },
     )
