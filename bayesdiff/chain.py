@@ -677,8 +677,17 @@ def _same_law(*samples: np.ndarray) -> float:
     first, second = (sample[np.isfinite(sample).all(axis=1)] for sample in samples)
     if min(len(first), len(second)) < ENOUGH:
         return np.nan
-    values = [ks_2samp(a, b, method="asymp").pvalue for a, b in zip(first.T, second.T, strict=True)]
-    return float(min(1.0, len(values) * min(values)))
+    # Of coordinates with as many numbers, the one whose distributions are farthest apart has the least p-value: in
+    # hundreds of coordinates, a test of each would take as long as the inversions.
+    both = np.concatenate([first, second])
+    order = both.argsort(axis=0, kind="stable")
+    apart = np.cumsum(np.where(order < len(first), 1 / len(first), -1 / len(second)), axis=0)
+    ranked = np.take_along_axis(both, order, axis=0)
+    tied = np.zeros(both.shape, bool)  # with the next: between equal numbers there is no distance
+    tied[:-1] = ranked[1:] == ranked[:-1]
+    worst = int(np.where(tied, 0.0, np.abs(apart)).max(axis=0).argmax())
+    p_value = ks_2samp(first[:, worst], second[:, worst], method="asymp").pvalue
+    return float(min(1.0, both.shape[1] * p_value))
 
 
 # ------------------------------------------------------------------------------------------------------------- result

@@ -13,8 +13,10 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
+from scipy.stats import ks_2samp
 
 import bayesdiff as bd
+from bayesdiff import chain
 from models import linear_inverse, rings
 from reports.scores import floor, sliced_w2
 
@@ -681,3 +683,14 @@ def test_stores_tell_bound_options_apart(tmp_path, gaussian):
     assert bd.reverse(gaussian, WIDE, bd.from_pymc(point, scale=1.0), **how).identical(one)
     with pytest.raises(ValueError, match=r"invert was .*1\.0.* there and is .*5\.0"):
         bd.reverse(gaussian, WIDE, bd.from_pymc(point, scale=5.0), **how)
+
+
+def test_the_least_p_value_of_many_coordinates_is_that_of_a_loop():
+    rng = np.random.default_rng(0)
+    for shift, decimals in ((0.0, 8), (0.3, 8), (0.0, 0), (0.5, 0)):  # rounded to whole numbers there are ties
+        first = rng.normal(size=(60, 30)).round(decimals)
+        second = (rng.normal(size=(45, 30)) + shift * (np.arange(30) == 7)).round(decimals)
+        loop = min(ks_2samp(a, b, method="asymp").pvalue for a, b in zip(first.T, second.T, strict=True))
+        assert chain._same_law(first, second) == pytest.approx(min(1.0, 30 * loop), rel=1e-12)
+    same = np.ones((20, 3))
+    assert chain._same_law(same, same) == 1.0
