@@ -80,7 +80,7 @@ PROMPTS = """\
 prompts:
   cat                  a word that the network knows
   cat and face         both: the densities of a cat and of a face, multiplied
-  cat not dog          a cat, and surely no dog
+  cat not dog          a cat rather than a dog
   Any word may stand alone; all words of the network are listed where one is not known.
 """
 O_RULE = """\

@@ -45,7 +45,7 @@ MAY_IMPORT = {
     "chain": INVERT | {"trust"},
     "calibration": CHAIN,
     "multimodal": CHAIN,
-    "images": CHAIN,
+    "images": CHAIN | {"pictures"},
     "comparison": set(),
     "pictures": set(),
     "plots": {"comparison"},

@@ -28,10 +28,9 @@ from pytensor import wrap_jax
 from bayesdiff.checks import Seed, generator, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.images.networks import LOG_SNR, Network, logit
+from bayesdiff.pictures import AXES
 from bayesdiff.priors import density
 from bayesdiff.schedule import Schedule
-
-AXES = ("row", "column", "colour")
 
 
 def picture_schedule(levels: int = 24, highest: float = 6.0, lowest: float = -5.5) -> Schedule:
