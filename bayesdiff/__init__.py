@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bayesdiff.inverters import laplace as laplace
     from bayesdiff.inverters import mean as mean
     from bayesdiff.inverters import mode as mode
+    from bayesdiff.multimodal.sampling import sample as sample
     from bayesdiff.pictures import animate_pictures as animate_pictures
     from bayesdiff.pictures import pictures_of as pictures_of
     from bayesdiff.pictures import save_pictures as save_pictures
@@ -72,6 +73,7 @@ _HOME = {
     "sample_posterior": "inversion",
     "reverse": "chain",
     "ChainError": "chain",
+    "sample": "multimodal.sampling",
     "compare": "comparison",
     "pictures_of": "pictures",
     "save_pictures": "pictures",

@@ -15,14 +15,11 @@ easier the closer the levels are.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -41,9 +38,10 @@ from bayesdiff.checks import Seed, generator, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sample_steps
 from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
-from bayesdiff.results import check_target, dataset, levels_folder, load, save, tree
+from bayesdiff.results import dataset, levels_folder, save, tree
 from bayesdiff.schedule import Schedule, bridge
 from bayesdiff.step import LEVEL
+from bayesdiff.stores import digest, fingerprint, keep, kept, same_call
 from bayesdiff.trust import disagree
 
 # Draws of p0 that its mean, covariance and shape are taken from.
@@ -267,8 +265,7 @@ class _Plan:
             return
         stats = {f"stats/{name}": values for name, values in state.stats.items()}
         arrays = {"o": state.o, "x": state.x, "evaluations": state.evaluations, **stats}
-        with _replacing(self._folder / f"{state.level:06d}.npz") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+        keep(self._folder / f"{state.level:06d}.npz", arrays)
 
     def kept(self, first: _State) -> _State:
         """Go on from the levels that were kept, if any."""
@@ -276,17 +273,11 @@ class _Plan:
         if self.store is None:
             return state
         for level in range(self.schedule.levels - 1, -1, -1):
-            file = self._folder / f"{level:06d}.npz"
-            if not file.exists():
+            arrays = kept(self._folder / f"{level:06d}.npz", "the run goes on from the level above")
+            if arrays is None:
                 break
-            try:
-                with open(file, "rb") as handle, np.load(handle) as arrays:
-                    stats = {key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")}
-                    state = state.below(arrays["o"], arrays["x"], stats, arrays["evaluations"], self.path)
-            except Exception as error:  # the archive raises whatever it likes on bytes that were changed
-                raise ValueError(
-                    f"{file} is damaged ({error}); remove it, and the run goes on from the level above"
-                ) from error
+            stats = {key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")}
+            state = state.below(arrays["o"], arrays["x"], stats, arrays["evaluations"], self.path)
         return state
 
     def forget(self) -> None:
@@ -384,9 +375,8 @@ def _first_difference(theirs: Schedule, ours: Schedule) -> str:
 
 def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike] | None) -> _Plan:
     """Read what an earlier, equal call has left in the store, or begin a new one."""
-    check_target(store, overwrite=True)
     call: dict[str, Any] = {
-        "prior": _fingerprint(plan.prior),
+        "prior": fingerprint(plan.prior),
         "variables": dict(zip(plan.prior.layout.names, map(list, plan.prior.layout.shapes), strict=True)),
         "alpha": plan.schedule.alpha.tolist(),
         "sigma": plan.schedule.sigma.tolist(),
@@ -395,64 +385,11 @@ def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike]
         "chains": plan.chains,
         "next_level": plan.next_level,
         "path": plan.path,
-        "o": None if o is None else _digest([plan.prior.layout.read(o)[0]]),
+        "o": None if o is None else digest([plan.prior.layout.read(o)[0]]),
         "random_seed": None if plan.given is None else plan.seed,
     }
-    file = levels_folder(store) / "call.json"
-    finished = load(store) if store.exists() else None
-    before = None
-    if finished is not None:
-        before = finished.attrs.get("call")
-    elif file.exists():
-        try:
-            before = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{file} is damaged ({error}); remove {file.parent} to begin anew") from error
-    if before is not None:
-        seed = before["seed"] if plan.given is None else plan.seed
-        ours = {**call, "seed": seed}
-        differs = [name for name in ours if before.get(name) != ours[name]]
-        if differs:
-            name = differs[0]
-            there, here = _brief(str(before.get(name)), str(ours[name]))
-            raise ValueError(
-                f"{store} was written by another call: {name} was {there} there and is {here} here; choose another "
-                "store, or remove it"
-            )
-        call = ours
-    elif finished is not None:
-        raise ValueError(f"{store} holds a result that reverse did not write; choose another store")
-    else:
-        call["seed"] = plan.seed
-        with _replacing(file) as handle:
-            handle.write(json.dumps(call).encode())
+    call, finished = same_call(store, levels_folder(store), call, plan.seed, plan.given is not None, "reverse")
     return replace(plan, seed=call["seed"], store=store, call=call, finished=finished)
-
-
-def _brief(*texts: str) -> list[str]:
-    """Shorten two long texts to where they differ."""
-    same = 0
-    if max(map(len, texts)) > 60:
-        same = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), 0)
-    cut = [f"...{text[same - 20 :]}" if same > 20 else text for text in texts]
-    return [text if len(text) <= 60 else text[:57] + "..." for text in cut]
-
-
-def _digest(arrays: list[np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(str((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:16]
-
-
-def _fingerprint(prior: CompiledPrior) -> str:
-    """Tell priors apart: by their variables, and their densities at a few states, of a level prior at three levels."""
-    states = np.random.default_rng(0).normal(size=(8, prior.n))
-    last = None if prior.schedule is None else prior.schedule.levels
-    at = [prior] if last is None else [prior.at_level(k) for k in sorted({0, (last + 1) // 2, last})]
-    # Rounded: the last digits of a density may depend on the machine, and those of a float32 network do.
-    logp = np.array([float(f"{value:.4e}") for level in at for value in level.logp(states)])
-    return _digest([np.frombuffer(" ".join(prior.layout.labels).encode(), np.uint8), logp])
 
 
 def _name(invert: Any) -> str:
@@ -466,22 +403,10 @@ def _name(invert: Any) -> str:
 
 def _option(value: Any) -> str:
     if isinstance(value, np.ndarray):  # repr leaves out the middle of a long one
-        return f"array({_digest([value])})"
+        return f"array({digest([value])})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_option(value[key])}" for key in value) + "}"
     return _name(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Any]:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, path)
 
 
 # -------------------------------------------------------------------------------------------------------------- start

@@ -282,14 +282,31 @@ class CompiledPrior:
             raise ValueError(f"draws is {draws}; write a number > 0")
         if self.why_not_drawable():
             return None
+        x = self.forward_draws(draws, random_seed)
+        return x if len(x) else None
+
+    def forward_draws(self, draws: int, random_seed: np.random.Generator | int | None = None) -> np.ndarray:
+        """Draw the free variables as the model writes them, whatever its data and Potentials say: places to begin at.
+
+        Parameters
+        ----------
+        draws : int
+            How many.
+        random_seed : int, Generator or None
+            The source of randomness.
+
+        Returns
+        -------
+        ndarray (any, n)
+            Unconstrained states; as few as with `draws`, and none where a distribution has no random draws.
+        """
         try:
             with _quiet_blas():
                 values = self._functions.forward(draws, np.random.default_rng(random_seed), self.level)
         except (NotImplementedError, ValueError):  # pm.Flat, or a negative scale, which NumPy refuses to draw from
-            return None
+            return np.empty((0, self.n))
         x = self.unconstrain(dict(zip(self.layout.names, values, strict=True)))
-        x = x[np.isfinite(x).all(axis=1)]
-        return x if len(x) else None
+        return x[np.isfinite(x).all(axis=1)]
 
     @property
     def draws_at_once(self) -> bool:

@@ -111,14 +111,18 @@ class Labels:
         """Modes (observation, mode, n), constrained, and their dims."""
         return self._readable(self.pick(x)), self._lead((*self.observation, "mode"), self.dims)
 
+    def observed(self) -> dict[str, xr.Dataset]:
+        """``observed_data`` of the model itself, where it has any."""
+        own = {name: np.asarray(value) for name, value in find_observations(self.compiled.model).items()}
+        dims = {name: self.dims.get(name, []) for name in own}
+        return {"observed_data": dataset(own, dims=dims, coords=self.coords)} if own else {}
+
     def step(self, o: np.ndarray, alpha: np.ndarray, sigma: np.ndarray) -> dict[str, xr.Dataset]:
         """``observed_data`` and ``constant_data`` of observations (observation, n)."""
         dims = self._lead(self.observation, self.unconstrained_dims)
-        own = {name: np.asarray(value) for name, value in find_observations(self.compiled.model).items()}
         observed = dataset(self.flat(o), dims=dims, coords=self.coords)
-        observed = observed.merge(
-            dataset(own, dims={name: self.dims.get(name, []) for name in own}, coords=self.coords)
-        )
+        for own in self.observed().values():
+            observed = observed.merge(own)
         noise = {"alpha": self.pick(alpha), "sigma": self.pick(sigma)}
         return {
             "observed_data": observed,

@@ -27,7 +27,7 @@ ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PAC
 STEP = {"checks", "schedule", "step", "priors"}
 KERNELS = {"newton", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
 INVERT = STEP | KERNELS | {"compiled", "inverters", "results", "labels"}
-CHAIN = INVERT | {"inversion", "trust", "chain"}
+CHAIN = INVERT | {"inversion", "trust", "stores", "chain"}
 MAY_IMPORT = {
     "checks": set(),
     "schedule": {"checks"},
@@ -41,8 +41,9 @@ MAY_IMPORT = {
     "results": set(),
     "trust": set(),
     "labels": STEP | {"compiled", "results"},
+    "stores": {"compiled", "results"},
     "inversion": INVERT | {"trust"},
-    "chain": INVERT | {"trust"},
+    "chain": INVERT | {"trust", "stores"},
     "calibration": CHAIN,
     "multimodal": CHAIN,
     "images": CHAIN | {"pictures"},

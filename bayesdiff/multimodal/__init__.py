@@ -1,0 +1,1 @@
+"""Draws and evidence of posteriors in which one chain would get stuck."""

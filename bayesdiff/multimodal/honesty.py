@@ -1,0 +1,334 @@
+"""Honesty: which of a run's numbers can be trusted, and which cannot, in words.
+
+Every chain started for itself: its own starts, its own ladder. So chains must agree, in the draws (R-hat), in the
+weights of the modes (R-hat of which mode a draw is at) and in the evidence. Where they do not, the evidence is
+withheld. What no chain found cannot be seen in any of this.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from arviz_stats.base import array_stats
+from scipy.stats import chi2
+
+from bayesdiff.multimodal.scout import Found
+from bayesdiff.multimodal.tempering import log_evidence
+from bayesdiff.trust import ENOUGH_DRAWS, ENOUGH_IN_A_CHAIN, R_HAT, too_few
+
+# Batches of a chain, for the error of its evidence.
+BATCHES = 8
+# Evidences that are this near are one number to any reader, however small their errors.
+NEGLIGIBLE = 0.05
+CONTRADICTION = 1e-3
+# Of draws with which nobody finds fault.
+GOOD_R_HAT = 1.02
+# States that came all the way from q, in one chain: fewer, and the weights rest on where it started.
+ENOUGH_ARRIVALS = 20
+PARETO_K = 0.7
+PARETO_ROWS = 4096
+# The share of climbs that would end at a mode nobody has seen.
+UNSEEN = 0.05
+ENOUGH_CLIMBS = 30
+INVALID = 0.01
+# A spread that grows by this has not been seen whole.
+WIDENS = 1.1
+# A spread that grows by so much, and then again, has no end that anybody saw.
+GROWS = 2.0
+# Draws that say how wide the modes are.
+LABELLED = 8192
+# A mode of less weight than this may be left to one chain without a word.
+OF_WEIGHT = 0.005
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What is known of a run.
+
+    Attributes
+    ----------
+    log_evidence, log_evidence_se : float
+        NaN where the chains contradict each other.
+    by_chain, upwards, downwards : ndarray (chains,)
+        log evidence of each chain: by bridge sampling, and by stepping stones from q to p and from p to q.
+    arrivals : ndarray (chains,)
+        States that arrived at p fresh from q.
+    pareto_k : ndarray (rungs - 1,)
+        Of the importance weights from each rung to the next.
+    text : list of str
+        What is not to be trusted, in words.
+    """
+
+    log_evidence: float
+    log_evidence_se: float
+    by_chain: np.ndarray
+    upwards: np.ndarray
+    downwards: np.ndarray
+    arrivals: np.ndarray
+    pareto_k: np.ndarray
+    text: list[str]
+
+
+def shares_of(found: Found, x: np.ndarray) -> np.ndarray:
+    """Say at which mode each draw is, (chains, draws) of x (chains, draws, n): that whose Gaussian is likeliest there.
+
+    The Gaussians are those of the curvature at first, then those of the draws that were given to them.
+    """
+    flat = x.reshape(-1, x.shape[-1])
+    n = flat.shape[1]
+    means, covariances = found.x.copy(), found.covariance.copy()
+    mass = np.exp(found.log_mass - found.log_mass.max(initial=-np.inf))
+    weights = np.maximum(mass, 1e-300)
+    some = flat[:: max(1, len(flat) // LABELLED)]
+    for _ in range(3 if len(means) > 1 else 0):
+        label = _nearest(some, means, covariances, weights)
+        for k in range(len(means)):
+            mine = some[label == k]
+            weights[k] = max(len(mine), 0.1) / len(some)
+            if len(mine) > 4 * (n + 1):
+                means[k] = mine.mean(axis=0)
+                covariances[k] = np.cov(mine.T, ddof=0).reshape(n, n)
+    return _nearest(flat, means, covariances, weights).reshape(x.shape[:-1])
+
+
+def _nearest(x: np.ndarray, means: np.ndarray, covariances: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Which Gaussian is likeliest at each x (draws,)."""
+    label, best = np.zeros(len(x), int), np.full(len(x), -np.inf)
+    if len(means) < 2:
+        return label
+    for k, (mean, covariance, weight) in enumerate(zip(means, covariances, weights, strict=True)):
+        values, vectors = np.linalg.eigh(covariance)
+        values = np.maximum(values, 1e-14 * values.max() + 1e-300)
+        z = (x - mean) @ (vectors / np.sqrt(values))
+        log = np.log(weight) - 0.5 * (z**2).sum(axis=1) - 0.5 * np.log(values).sum()
+        label, best = np.where(log > best, k, label), np.maximum(log, best)
+    return label
+
+
+def agreement(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """R-hat and bulk effective sample size of x (chains, draws, n), as ArviZ computes them; NaN for too few draws."""
+    if x.shape[1] < ENOUGH_IN_A_CHAIN:
+        nothing = np.full(x.shape[-1], np.nan)
+        return nothing, nothing
+    return (
+        np.asarray(array_stats.rhat(x, chain_axis=0, draw_axis=1)),
+        np.asarray(array_stats.ess(x, chain_axis=0, draw_axis=1, method="bulk")),
+    )
+
+
+def evidence_of(betas: np.ndarray, gains: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Evidences (3, chains), as `log_evidence` gives them, and their standard errors (chains,) by batches."""
+    whole = np.array([log_evidence(betas, gain) for gain in gains]).T
+    errors = []
+    for gain in gains:
+        parts = [log_evidence(betas, part)[0] for part in np.array_split(gain, BATCHES)]
+        errors.append(np.std(parts, ddof=1) / np.sqrt(BATCHES))
+    return whole, np.array(errors)
+
+
+def contradict(by_chain: np.ndarray, errors: np.ndarray) -> bool:
+    """Whether the evidences of chains are farther apart than their errors allow, or are no numbers."""
+    if not np.isfinite(by_chain).all():
+        return True
+    # Errors by batches are themselves uncertain, and nobody minds a difference that is negligible.
+    size = np.sqrt(errors**2 + (NEGLIGIBLE / 2) ** 2)
+    square = (((by_chain - by_chain.mean()) / size) ** 2).sum()
+    return len(by_chain) > 1 and bool(chi2.sf(square, len(by_chain) - 1) < CONTRADICTION)
+
+
+def agree(betas: np.ndarray, gains: list[np.ndarray], r_hat: np.ndarray, ess: np.ndarray, wanted: float) -> bool:
+    """Whether chains agree so well that nothing is gained by another round."""
+    whole, errors = evidence_of(betas, gains)
+    return bool(
+        not contradict(whole[0], errors)
+        and (np.nan_to_num(r_hat, nan=1.0) < GOOD_R_HAT).all()
+        and (np.nan_to_num(ess, nan=np.inf) > wanted).all()
+        and np.nanmax(pareto_of(betas, np.concatenate(gains)), initial=-np.inf) <= PARETO_K
+    )
+
+
+def evidence(betas: np.ndarray, gains: list[np.ndarray]) -> tuple[float, float]:
+    """The evidence that chains give together, and its standard error."""
+    whole, errors = evidence_of(betas, gains)
+    return float(whole[0].mean()), _standard_error(whole[0], errors)
+
+
+def width(x: list[np.ndarray]) -> np.ndarray:
+    """How widely draws (draws, n) of each chain are spread, whatever their tails: log (parts, n), one part a chain."""
+    parts = x if len(x) > 1 else np.array_split(x[0], 4)
+    with np.errstate(divide="ignore"):
+        return np.log([np.diff(np.quantile(part, [0.1, 0.9], axis=0), axis=0)[0] for part in parts if len(part)])
+
+
+def settled(evidences: list[tuple[float, float]], spreads: list[np.ndarray]) -> bool:
+    """Whether the last round saw what the one before it saw: as much evidence, and draws as widely spread."""
+    (before, error), (now, other) = evidences[-2:]
+    same = abs(now - before) < max(NEGLIGIBLE, 3 * float(np.hypot(error, other)))
+    return bool(same and not _widened(*spreads[-2:]).any())
+
+
+def _widened(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+    """Which coordinates are spread more widely than before, beyond what chains differ among themselves."""
+    error = np.sqrt(before.var(axis=0, ddof=1) / len(before) + now.var(axis=0, ddof=1) / len(now))
+    return now.mean(axis=0) - before.mean(axis=0) > np.maximum(np.log(WIDENS), 3 * error)
+
+
+def judge(
+    found: Found,
+    *,
+    labels: np.ndarray,
+    r_hat: np.ndarray,
+    ess: np.ndarray,
+    names: list[str],
+    betas: np.ndarray,
+    gains: list[np.ndarray],
+    arrivals: np.ndarray,
+    invalid: float,
+    spreads: list[np.ndarray],
+    evidences: list[tuple[float, float]],
+) -> Judged:
+    """Judge a run.
+
+    Parameters
+    ----------
+    found : Found
+        What the search for modes found.
+    labels : ndarray (chains, draws)
+        At which mode each draw is.
+    r_hat, ess : ndarray (n + modes,)
+        Of the coordinates, and of the indicators of the modes that have weight.
+    names : list of str
+        How the coordinates and these modes are called.
+    betas : ndarray (rungs,)
+        The ladder.
+    gains : list of ndarray (sweeps, rungs)
+        D of each chain.
+    arrivals : ndarray (chains,)
+        States that arrived at p fresh from q.
+    invalid : float
+        The share of proposals whose density was not a number.
+    spreads : list of ndarray (chains, n)
+        How widely x was spread, round after round, as `width` says.
+    evidences : list of (float, float)
+        The evidence of these rounds, each with its error.
+    """
+    chains, draws = labels.shape
+    whole, errors = evidence_of(betas, gains)
+    by_chain = whole[0]
+    log_z, se = evidences[-1]
+    text = []
+    if len(found.x):
+        weights = np.bincount(labels.ravel(), minlength=len(found.x)) / labels.size
+        text += [_modes_text(found, weights, chains)]
+    text += [_growth_text(spreads, names), _invalid_text(invalid)]
+    if not too_few(chains, draws):
+        text += [_agreement_text(r_hat, ess, names)]
+    few = arrivals < ENOUGH_ARRIVALS
+    if few.any():
+        text.append(
+            f"In {few.sum()} of {chains} chains fewer than {ENOUGH_ARRIVALS} states came all the way from the "
+            f"mixture ({int(arrivals.min())} in one): the weights of the modes rest on where the chains began. Ask for "
+            "more draws."
+        )
+    pareto = pareto_of(betas, np.concatenate(gains))
+    if np.nanmax(pareto, initial=-np.inf) > PARETO_K:
+        text.append(
+            f"Importance weights along the ladder have a heavy tail (Pareto k {np.nanmax(pareto):.2f}, more than "
+            f"{PARETO_K}): the evidence and its error may be far off. Ask for more draws."
+        )
+    text.append(_drift_text(evidences[-2:], spreads[-2:], names))
+    if contradict(by_chain, errors):
+        text.append(
+            f"The chains contradict each other: their log evidences are {_numbers(by_chain)}, where "
+            f"errors of {_numbers(errors)} are expected. The evidence is withheld. Ask for more draws."
+        )
+        log_z, se = np.nan, np.nan
+    return Judged(log_z, se, by_chain, whole[1], whole[2], arrivals, pareto, [part for part in text if part])
+
+
+def _standard_error(by_chain: np.ndarray, errors: np.ndarray) -> float:
+    """Of the mean: from the batches, or from the chains where these differ more."""
+    chains = len(by_chain)
+    within = np.sqrt((errors**2).mean() / chains)
+    return max(within, np.std(by_chain, ddof=1) / np.sqrt(chains)) if chains > 1 else within
+
+
+def pareto_of(betas: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Pareto's k of the weights exp(d_i D) from each rung to the next (rungs - 1,) (Vehtari et al. 2024)."""
+    if len(gain) < 100:
+        return np.full(len(betas) - 1, np.nan)
+    rows = np.linspace(0, len(gain) - 1, min(len(gain), PARETO_ROWS)).astype(int)
+    log = (np.diff(betas) * gain[rows, :-1]).T
+    log = np.where(np.isfinite(log), log, np.nanmin(np.where(np.isfinite(log), log, np.nan), axis=1, keepdims=True))
+    found = np.asarray(array_stats.psislw(-log, axis=1)[1])
+    found = np.where(np.ptp(log, axis=1) > 1e-8, found, np.nan)
+    return found
+
+
+def _drift_text(evidences: list[tuple[float, float]], spreads: list[np.ndarray], names: list[str]) -> str:
+    if settled(evidences, spreads):
+        return ""
+    (before, _), (now, _) = evidences
+    growth = np.exp(spreads[-1].mean(axis=0) - spreads[-2].mean(axis=0))
+    return (
+        f"The last two rounds differ: the log evidence went from {before:.2f} to {now:.2f}, and the spread of "
+        f"{names[int(np.argmax(growth))]} grew {growth.max():.2f} times. Parts of the posterior may still be unseen. "
+        "Ask for more draws."
+    )
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _modes_text(found: Found, weights: np.ndarray, chains: int) -> str:
+    once = (found.by > 0).sum(axis=1) == 1
+    lone = np.flatnonzero(once & (weights > OF_WEIGHT))
+    parts = []
+    if chains > 1 and len(lone) and len(found.x) > 1:
+        parts.append(
+            f"{len(lone)} of {len(found.x)} modes, with {weights[lone].sum():.1%} of the draws, were found by the "
+            "starts of one chain alone: others may be unseen. Pass initvals near any that you know of."
+        )
+    elif found.by.sum() >= ENOUGH_CLIMBS and found.unseen > UNSEEN:
+        parts.append(
+            f"Of climbs to a mode, some {found.unseen:.0%} would end at one that was not seen. Of their weight nothing "
+            "is known. Pass initvals near any that you know of."
+        )
+    return " ".join(parts)
+
+
+def _growth_text(spreads: list[np.ndarray], names: list[str]) -> str:
+    if len(spreads) < 3:
+        return ""
+    size = np.array([one.mean(axis=0) for one in spreads])
+    steps, total = np.diff(size, axis=0), size[-1] - size[0]
+    growing = (steps[-2:] > np.log(GROWS)).all(axis=0) & (total > 3 * np.log(GROWS))
+    if not growing.any():
+        return ""
+    where = int(np.argmax(np.where(growing, total, -np.inf)))
+    return (
+        f"The spread of {names[where]} grew round after round, {np.exp(total[where]):.0f} times in all: the posterior "
+        "is probably improper there, and then neither draws nor evidence mean anything. Give it a proper prior."
+    )
+
+
+def _invalid_text(invalid: float) -> str:
+    if invalid <= INVALID:
+        return ""
+    return (
+        f"log p was not a number for {invalid:.0%} of the proposals, which were refused as if p were 0 there. "
+        "Look for log or sqrt of what can be negative."
+    )
+
+
+def _agreement_text(r_hat: np.ndarray, ess: np.ndarray, names: list[str]) -> str:
+    worst_r, fewest = np.nan_to_num(r_hat, nan=1.0), np.nan_to_num(ess, nan=np.inf)
+    if (worst_r <= R_HAT).all() and (fewest >= ENOUGH_DRAWS).all():
+        return ""
+    r, e = int(np.argmax(worst_r)), int(np.argmin(fewest))
+    return (
+        f"The chains do not agree: R-hat is {worst_r[r]:.2f} for {names[r]}, and {names[e]} has {fewest[e]:.0f} "
+        "effective draws. Draws and weights are not to be trusted yet. Ask for more draws."
+    )

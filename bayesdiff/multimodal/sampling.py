@@ -1,0 +1,661 @@
+"""Draws, modes and evidence of a posterior in which one chain would get stuck.
+
+scout       blur widely, invert by the mode                    -> modes and their curvature
+mixture     a Gaussian at each, and wide Student t's           -> q, which can be drawn and evaluated
+temper      exchange states along q^(1 - b) p^b, b = 0..1      -> draws of p, their weights right; its evidence
+again       fit q to these draws, and temper from the new q, until two rounds and all chains agree
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pymc as pm
+import xarray as xr
+from numpy.typing import ArrayLike
+
+from bayesdiff.batches import progress_bar
+from bayesdiff.checks import Seed, generator, positive_int, real_array
+from bayesdiff.compiled import CompiledPrior, compile_prior
+from bayesdiff.labels import Labels, describe, warn_once
+from bayesdiff.multimodal.honesty import (
+    OF_WEIGHT,
+    agree,
+    agreement,
+    evidence,
+    judge,
+    settled,
+    shares_of,
+    width,
+)
+from bayesdiff.multimodal.mixtures import Fit, Mixture, Spread, fit, mixture, wides
+from bayesdiff.multimodal.scout import Found, scout
+from bayesdiff.multimodal.tempering import (
+    BLOCK,
+    FIRST_STEP,
+    FIRST_WIDE,
+    Block,
+    Ladder,
+    Steps,
+    begin,
+    equalised,
+    rejections,
+    sweeps,
+)
+from bayesdiff.results import dataset, levels_folder, save, tree
+from bayesdiff.stores import digest, fingerprint, keep, kept, same_call
+
+RUNGS = 8
+MOST_RUNGS = 32
+# Pairs that reject more often than this want more rungs between them.
+STEEP = 0.6
+# How fast steps are learnt, at first.
+LEARNING = 0.15
+# Blocks of sweeps: of the pilot rounds, in which all rungs but the first are at p; to place the rungs; and of the
+# rounds of tempering, each to fit the next mixture to. These end when states come from q as often as this, in a sweep,
+# and the last two agree, or when so many evaluations are spent.
+PILOT = (1, 2)
+PLACE = 4
+COLLECT = (4, 8, *[16] * 12)
+OFTEN = 0.2
+EXPLORE = 600_000
+# Then, with everything fixed, sweeps that are kept: to a draw as many as bring so many states from q.
+ARRIVALS = 2.0
+MOST_THIN = 12
+LAST_PLACE = 2
+# Again from a mixture fitted to these, until chains agree and so many of the draws are effective; at most so often, and
+# as long as so many evaluations are not spent.
+AGAIN = 3
+WANTED = 0.1
+MOST_EVALUATIONS = 1_900_000
+# Components of a mixture: one at each mode, and in few dimensions more for what is not Gaussian; and the numbers in
+# their matrices, which are what a move costs.
+MORE = ((4, 24), (20, 12))
+MOST_COMPONENTS = 128
+MATRIX_NUMBERS = 2**19
+# A dimension for our own results.
+RESERVED = ("rung",)
+
+
+def sample(
+    model: pm.Model | CompiledPrior | None = None,
+    *,
+    draws: int = 1000,
+    chains: int = 4,
+    initvals: Mapping[str, ArrayLike] | None = None,
+    random_seed: Seed = None,
+    progressbar: bool = True,
+    store: str | os.PathLike[str] | None = None,
+) -> xr.DataTree:
+    """Draw from a posterior, all its modes in their right weights, and compute its evidence.
+
+    p_b(x) ∝ q(x)^(1 - b) p(x)^b,   0 = b_0 < ... < b_T = 1,   log Z = log integral of p(x) dx
+
+    p is the model's joint density of its free variables, with its data, on unconstrained coordinates. q is a mixture,
+    one Gaussian at each mode found and more where they help, and wide ones with heavy tails. States are exchanged
+    along the path between them, and q is fitted again to what they saw of p, until two rounds agree and all chains do.
+
+    Parameters
+    ----------
+    model : pm.Model or CompiledPrior, optional
+        Any model with continuous free variables, 1 to some 100 numbers; the one of the ``with`` block, unless given.
+    draws, chains : int
+        Draws of each chain. Chains start for themselves: more of them see more disagreement. At least two, or nothing
+        can be compared.
+    initvals : mapping of str to array_like, optional
+        Places where to look, beside those found: a value for every free variable, of its shape and in its own units
+        (tau > 0), or with one leading axis more, several.
+    random_seed : int, Generator or None
+        The source of randomness: same machine, same numbers, whatever the number of cores.
+    progressbar : bool
+        Whether to show one, if it takes more than half a second.
+    store : path, optional
+        Where the result is saved (``.zarr`` or ``.nc``). Chains that are finished are kept beside it, and the same call
+        again does not draw them again; it gives the same numbers as a call that was not stopped.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``posterior`` (chain, draw): the variables, constrained, with Deterministics; ``unconstrained_posterior``.
+        ``sample_stats``: ``lp``, ``acceptance_rate`` and ``mode``, at which mode each draw is. ``log_evidence``:
+        ``log_evidence`` and ``log_evidence_se`` (NaN where chains contradict each other), ``by_chain``, and by stepping
+        stones ``upwards`` and ``downwards``. ``modes`` (mode), heaviest first: the variables there, ``lp``, ``weight``
+        with ``weight_se`` (of all sweeps, not of the draws kept alone), ``starts`` that ended there, ``chains_found``
+        whose starts did. ``mixture`` (component): weights, means and covariances of q's Gaussians, unconstrained, for
+        `gaussian_mixture`. ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``,
+        ``acceptance``, ``step_size``; by chain ``arrivals``, states that came all the way from q; ``evaluations`` of
+        log p with its gradient, the search included. ``diagnostics``: R-hat and effective draws of the unconstrained
+        numbers. ``observed_data``, ``prior`` and ``unconstrained_prior`` where the model has them.
+
+    Raises
+    ------
+    TypeError
+        If there is no model, or it has discrete free variables; if an argument is of the wrong kind.
+    ValueError
+        If the model has no free variables; if log p is finite at no start; `draws` or `chains` below 1; `initvals` that
+        are not complete, not of the right shape, or outside the support; a `store` of another call.
+
+    Warns
+    -----
+    UserWarning
+        Once, in words: chains that disagree in draws, weights or evidence; modes that one chain's starts alone found;
+        too few arrivals; a heavy tail of the importance weights; two rounds that differ; a spread that grows and grows
+        (probably an improper posterior); a density that is not a number at many points.
+
+    Notes
+    -----
+    The draws are exact asymptotically: each chain leaves p as it is once q, rungs and steps are fixed, which they are
+    before the first draw that is kept. What no start and no state ever reached is not in the weights, and no
+    diagnostic can tell. log_evidence is that of the density as the model writes it: with a Potential or a `density`
+    known up to a constant, up to that constant.
+
+    References
+    ----------
+    Syed, Bouchard-Côté, Deligiannidis, Doucet (2022), Non-reversible parallel tempering, algorithms 1 and 2, for the
+    exchanges and the rungs. Surjanovic, Syed, Bouchard-Côté, Campbell (2022), Parallel tempering with a variational
+    reference, section 3, for fitting q to the last round. Meng, Wong (1996), Simulating ratios of normalizing
+    constants, equation 2.2, for the evidence.
+
+    Examples
+    --------
+    Two modes, 2/3 and 1/3, 36 sd apart in 16 dimensions:
+
+    >>> import numpy as np
+    >>> import bayesdiff as bd
+    >>> model = bd.gaussian_mixture([2 / 3, 1 / 3], [-np.ones(16), np.ones(16)], 0.05)
+    >>> run = bd.sample(model, draws=500, random_seed=1, progressbar=False)
+    >>> run["modes"]["weight"].values.round(1).tolist()
+    [0.7, 0.3]
+    >>> abs(float(run["log_evidence"]["log_evidence"])) < 0.1
+    True
+    """
+    begun = time.perf_counter()
+    for name, value in (("draws", draws), ("chains", chains)):
+        positive_int(value, name)
+    prior = compile_prior(_model(model))
+    _check_dims(prior)
+    given = _given(prior, initvals)
+    rng = generator(random_seed)
+    run = _Run(prior, draws, chains, int(rng.integers(2**31)))
+    if store is not None:
+        run, finished = _with_store(run, Path(store), given, random_seed)
+        if finished is not None:
+            return finished
+    with progress_bar("sample", chains * draws, progressbar) as progress:
+        found = scout(prior, given, chains, run.rng(0))
+        run = run.sized(found)
+        q, ladders, gaussians = _explore(run, found)
+        produced = _produce(run, q, ladders, 0, progress)
+        for number in range(1, AGAIN + 1):
+            if _good(run, found, produced):
+                break
+            gaussians, q = _refitted(run, q, gaussians, produced.seen, run.rng(16, number))
+            ladders = _restarted(run, q, ladders, produced.seen, produced.betas, run.rng(17, number))
+            ladders, _ = _placed(run, q, ladders, LAST_PLACE, 18, number)
+            produced = _produce(run, q, ladders, number, None)
+    result = _result(run, found, q, produced, begun, random_seed)
+    if run.store is not None:
+        save(result, run.store)
+        shutil.rmtree(run.folder, ignore_errors=True)
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------------- call
+
+
+@dataclass(frozen=True)
+class _Run:
+    """A call of `sample`, checked, and what it has spent and seen so far."""
+
+    prior: CompiledPrior
+    draws: int
+    chains: int
+    seed: int
+    components: int = 4
+    store: Path | None = None
+    call: Mapping[str, Any] = field(default_factory=dict)
+    spent: list[float] = field(default_factory=list)
+    spreads: list[np.ndarray] = field(default_factory=list)
+    evidences: list[tuple[float, float]] = field(default_factory=list)
+
+    @property
+    def evaluations(self) -> float:
+        """Of log p with its gradient, so far."""
+        return sum(self.spent)
+
+    @property
+    def gaussians(self) -> int:
+        """The most Gaussians that a mixture may have."""
+        return self.components - wides(self.prior.n)
+
+    @property
+    def folder(self) -> Path:
+        assert self.store is not None
+        return levels_folder(self.store)
+
+    def rng(self, *purpose: int) -> np.random.Generator:
+        """The generator of one purpose: none depends on what was computed before."""
+        return np.random.default_rng([self.seed, *purpose])
+
+    def key(self, *purpose: int) -> jax.Array:
+        """The same for JAX."""
+        return jax.random.key(int(self.rng(*purpose).integers(2**31)))
+
+    def sized(self, found: Found) -> _Run:
+        """With room for a component at every mode, and for some more where they are cheap."""
+        n = self.prior.n
+        self.spent.append(found.evaluations)
+        more = next((count for most_n, count in MORE if n <= most_n), 1)
+        most = min(MOST_COMPONENTS, max(4, MATRIX_NUMBERS // n**2))
+        # By fours: few sizes, few compilations.
+        return replace(self, components=min(-(-(len(found.x) + more + wides(n)) // 4) * 4, most))
+
+    def together(self, task: Callable[[int], Any]) -> list[Any]:
+        """Do a task for every chain, on all cores."""
+        with ThreadPoolExecutor(min(self.chains, os.cpu_count() or 1)) as pool:
+            return list(pool.map(task, range(self.chains)))
+
+
+def _model(model: pm.Model | CompiledPrior | None) -> pm.Model | CompiledPrior:
+    if model is not None:
+        return model
+    try:
+        return pm.modelcontext(None)
+    except TypeError as error:
+        raise TypeError("there is no model; write sample(model), or call it inside `with model:`") from error
+
+
+def _check_dims(prior: CompiledPrior) -> None:
+    taken = [name for name in RESERVED if name in prior.model.coords]
+    if taken:
+        raise ValueError(f"the model has a dimension {taken[0]!r}, which the result needs; give it another name")
+
+
+def _given(prior: CompiledPrior, initvals: Mapping[str, ArrayLike] | None) -> np.ndarray:
+    """The user's starts, unconstrained (starts, n)."""
+    if initvals is None:
+        return np.empty((0, prior.n))
+    if not isinstance(initvals, Mapping):
+        raise TypeError(f"initvals is {type(initvals).__name__}; write a mapping, initvals={{'x': ...}}")
+    names = list(prior.layout.names)
+    unknown = sorted(set(initvals) - set(names), key=str)
+    missing = [name for name in names if name not in initvals]
+    if unknown or missing:
+        raise ValueError(
+            "initvals has "
+            + " and ".join([f"unknown names {unknown}"] * bool(unknown) + [f"no {missing}"] * bool(missing))
+            + f"; write a value for every free variable, {names}"
+        )
+    shapes = {name: values.shape[1:] for name, values in prior.constrain(np.zeros((1, prior.n))).items()}
+    batch = {}
+    for name in names:
+        values = real_array(initvals[name], f"initvals[{name!r}]")
+        batch[name] = values[None] if values.shape == shapes[name] else values
+    starts = prior.unconstrain(batch)
+    outside = ~np.isfinite(starts).all(axis=1)
+    if outside.any():
+        raise ValueError(
+            f"initvals number {int(np.flatnonzero(outside)[0])} lies outside the support of the free variables, or on "
+            "its edge; write values inside"
+        )
+    return starts
+
+
+def _with_store(run: _Run, store: Path, given: np.ndarray, random_seed: Seed) -> tuple[_Run, xr.DataTree | None]:
+    call: dict[str, Any] = {
+        "prior": fingerprint(run.prior),
+        "variables": dict(zip(run.prior.layout.names, map(list, run.prior.layout.shapes), strict=True)),
+        "draws": run.draws,
+        "chains": run.chains,
+        "initvals": digest([given]),
+        "random_seed": None if random_seed is None else run.seed,
+    }
+    call, finished = same_call(store, levels_folder(store), call, run.seed, random_seed is not None, "sample")
+    return replace(run, seed=call["seed"], store=store, call=call), finished
+
+
+# --------------------------------------------------------------------------------------------------------- exploration
+
+
+@dataclass(frozen=True)
+class _Chain:
+    """One chain between blocks: its ladder, what its moves have learnt, and its rungs."""
+
+    ladder: Ladder
+    steps: Steps
+    betas: np.ndarray
+
+
+def _advance(run: _Run, q: Mixture, chain: _Chain, blocks: int, learning: float, *purpose: int) -> tuple[_Chain, Block]:
+    """Make some blocks of sweeps of one chain; return it and what was seen, all sweeps together."""
+    ladder, steps, seen = chain.ladder, chain.steps, []
+    density, data = run.prior.density, run.prior.data
+    for number in range(blocks):
+        key = run.key(*purpose, number)
+        ladder, steps, block = sweeps(density, data, q, ladder, chain.betas, steps, learning / np.sqrt(1 + number), key)
+        seen.append(jax.tree.map(np.asarray, block))
+    together = Block(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+    return _Chain(jax.tree.map(np.asarray, ladder), jax.tree.map(np.asarray, steps), chain.betas), together
+
+
+def _all(
+    run: _Run, q: Mixture, chains: list[_Chain], blocks: int, learning: float, *purpose: int
+) -> tuple[list[_Chain], list[Block]]:
+    """The same for all chains."""
+    done = run.together(lambda c: _advance(run, q, chains[c], blocks, learning, *purpose, c))
+    run.spent.append(sum(float(seen.evaluations.sum()) for _, seen in done))
+    return [chain for chain, _ in done], [seen for _, seen in done]
+
+
+def _explore(run: _Run, found: Found) -> tuple[Mixture, list[_Chain], Fit]:
+    """Find a mixture that is near p, and rungs between the two."""
+    gaussians = Fit(*(values[: run.gaussians] for values in found.gaussians()))
+    gaussians = gaussians._replace(weights=gaussians.weights / max(gaussians.weights.sum(), 1e-300))
+    q = mixture(gaussians, _spread_at_first(found), run.components)
+    flat = np.concatenate([[0.0], np.ones(RUNGS - 1)])
+    steps = Steps(np.full(RUNGS, np.log(FIRST_STEP / max(1.0, run.prior.n / 16) ** 0.25)), _component_steps(q))
+    x = run.together(lambda c: _at_first(run, found, c))
+    chains = [_Chain(begin(run.prior.density, run.prior.data, q, one), steps, flat) for one in x]
+    for number, blocks in enumerate(PILOT):
+        chains, seen = _all(run, q, chains, blocks, LEARNING, 2, number)
+        gaussians, q = _refitted(run, q, gaussians, seen, run.rng(3, number))
+        chains = _restarted(run, q, chains, seen, flat, run.rng(4, number))
+    betas = np.linspace(0, 1, RUNGS) ** 2  # q is wide of p at first, so that D varies most near it
+    for number, blocks in enumerate(COLLECT):
+        chains = _restarted(run, q, chains, seen, betas, run.rng(5, number))
+        chains, rejected = _placed(run, q, chains, PLACE, 6, number)
+        while rejected.mean() > STEEP and len(chains[0].betas) < MOST_RUNGS:
+            rungs = 2 * len(chains[0].betas)
+            more = np.interp(np.linspace(0, 1, rungs), np.linspace(0, 1, rungs // 2), chains[0].betas)
+            chains = _restarted(run, q, chains, seen, more, run.rng(7, number, rungs))
+            chains, rejected = _placed(run, q, chains, PLACE, 8, number, rungs)
+        betas = chains[0].betas
+        chains, seen = _all(run, q, chains, blocks, LEARNING, 9, number)
+        run.spreads.append(width([block.x for block in seen]))
+        run.evidences.append(evidence(betas, [block.gain for block in seen]))
+        gaussians, q = _refitted(run, q, gaussians, seen, run.rng(10, number))
+        often = np.mean([block.trips.mean() for block in seen]) > OFTEN
+        if (number and often and settled(run.evidences, run.spreads)) or run.evaluations > EXPLORE:
+            break
+    chains = _restarted(run, q, chains, seen, betas, run.rng(11))
+    chains, _ = _placed(run, q, chains, LAST_PLACE, 12)
+    return q, chains, gaussians
+
+
+def _at_first(run: _Run, found: Found, chain: int) -> np.ndarray:
+    """Where the rungs of one chain begin (RUNGS, n): half at modes that its starts found, half where p is not small."""
+    rng = run.rng(1, chain)
+    places = found.places[chain]
+    order = np.argsort(-np.nan_to_num(run.prior.logp(places), nan=-np.inf))
+    x = places[order[rng.integers(len(places) // 2 + 1, size=RUNGS)]]
+    own = np.flatnonzero(found.by[:, chain])
+    if len(own):
+        which = rng.choice(own, size=len(x[::2]))
+        x[::2] = [rng.multivariate_normal(found.x[k], found.covariance[k], method="eigh") for k in which]
+    return x
+
+
+def _spread_at_first(found: Found) -> Spread:
+    """Where x may be, for all that is known before anything was drawn: wider rather than narrower."""
+    both = np.concatenate([found.x, found.places.reshape(-1, found.places.shape[-1])])
+    low, middle, high = np.quantile(both, [0.25, 0.5, 0.75], axis=0)
+    covariance = np.diag(np.maximum(((high - low) / 1.35) ** 2, 1e-12))
+    if len(found.x):
+        gap = found.x - found.x.mean(axis=0)
+        covariance = covariance + found.covariance.mean(axis=0) + gap.T @ gap / len(gap)
+    return Spread(middle, covariance)
+
+
+def _component_steps(q: Mixture) -> np.ndarray:
+    return np.where(q.heavy, np.log(FIRST_WIDE), 0.0)
+
+
+def _restarted(
+    run: _Run, q: Mixture, chains: list[_Chain], seen: list[Block], betas: np.ndarray, rng: np.random.Generator
+) -> list[_Chain]:
+    """The chains on other rungs or from another mixture, their states drawn of what each saw last."""
+    fresh = []
+    for chain, block in zip(chains, seen, strict=True):
+        half = block.x[len(block.x) // 2 :]
+        ladder = begin(run.prior.density, run.prior.data, q, half[rng.integers(len(half), size=len(betas))])
+        run.spent.append(float(len(betas)))
+        rung = chain.steps.rung
+        steps = Steps(np.interp(np.linspace(0, 1, len(betas)), np.linspace(0, 1, len(rung)), rung), _component_steps(q))
+        fresh.append(_Chain(jax.tree.map(np.asarray, ladder), steps, betas))
+    return fresh
+
+
+def _placed(run: _Run, q: Mixture, chains: list[_Chain], rounds: int, *purpose: int) -> tuple[list[_Chain], np.ndarray]:
+    """Place the rungs anew after every block, the same for all chains; return how often each pair rejected last."""
+    rejected = np.ones(1)
+    for number in range(rounds):
+        chains, seen = _all(run, q, chains, 1, LEARNING, *purpose, number)
+        betas = chains[0].betas
+        rejected = rejections(betas, np.concatenate([block.gain for block in seen]))
+        chains = [replace(chain, betas=equalised(betas, rejected)) for chain in chains]
+    return chains, rejected
+
+
+def _refitted(run: _Run, q: Mixture, before: Fit, seen: list[Block], rng: np.random.Generator) -> tuple[Fit, Mixture]:
+    """The mixture fitted to what the chains saw of p."""
+    n = run.prior.n
+    # Without a quarter, to forget where they began.
+    x = [block.x[len(block.x) // 4 :] for block in seen]
+    lp = [block.lp[len(block.lp) // 4 :] for block in seen]
+    # States that have not yet found their way would make all wide.
+    least = np.quantile(np.concatenate(lp), 0.9) - 30 - 3 * n
+    x = [one[np.isfinite(height) & (height > least)] for one, height in zip(x, lp, strict=True)]
+    x = x if len(x) > 1 else np.array_split(x[0], 4)
+    kept_x, held = np.concatenate(x[:-1]), x[-1]
+    if not len(held) or not len(kept_x):
+        kept_x = held = np.concatenate(x)
+    if not len(held):
+        return before, q
+    if not len(before.weights):
+        both = np.concatenate([kept_x, held])
+        covariance = np.cov(both.T, ddof=0).reshape(1, n, n) + 1e-12 * np.eye(n)
+        before = Fit(np.ones(1), both.mean(axis=0)[None], covariance)
+    new = fit(kept_x, held, before, run.gaussians, rng)
+    # Half of what the draws say, half equal: a round that saw too little of a mode must not lose it.
+    weights = 0.5 * new.weights + 0.5 / len(new.weights)
+    wider = 1 + min(0.2, np.sqrt(0.8 / n))  # costs .2 nats, and leaves no narrow tail
+    centre = new.weights @ new.means
+    gap = new.means - centre
+    covariance = np.einsum("k,kij->ij", new.weights, new.covariances) + (gap.T * new.weights) @ gap
+    return new, mixture(Fit(weights, new.means, wider * new.covariances), Spread(centre, covariance), run.components)
+
+
+# ---------------------------------------------------------------------------------------------------------- production
+
+
+@dataclass(frozen=True)
+class _Produced:
+    """What the chains gave with everything fixed: all of their sweeps, the rungs, the steps, and sweeps to a draw."""
+
+    seen: list[Block]
+    betas: np.ndarray
+    steps: np.ndarray
+    thin: int
+
+    @property
+    def every(self) -> slice:
+        """The sweeps that are kept as draws."""
+        return slice(self.thin - 1, None, self.thin)
+
+    @property
+    def gains(self) -> list[np.ndarray]:
+        return [block.gain for block in self.seen]
+
+    @property
+    def x(self) -> np.ndarray:
+        """(chains, sweeps, n)."""
+        return np.stack([block.x for block in self.seen])
+
+
+def _produce(
+    run: _Run, q: Mixture, chains: list[_Chain], number: int, progress: Callable[[int], None] | None
+) -> _Produced:
+    # A few sweeps with nothing learnt any more, to see how often states arrive from q.
+    chains, seen = _all(run, q, chains, 1, 0.0, 13, number)
+    rate = float(np.mean([block.trips.mean() for block in seen]))
+    thin = int(np.clip(np.ceil(ARRIVALS / max(rate, 1e-3)), 2, MOST_THIN))
+    blocks = -(-run.draws * thin // BLOCK)
+
+    def one(chain: int) -> Block:
+        file = None if run.store is None else run.folder / f"{number}-{chain:04d}.npz"
+        arrays = None if file is None else kept(file, "the chain is drawn again")
+        if arrays is not None:
+            block = Block(**arrays)
+        else:
+            _, block = _advance(run, q, chains[chain], blocks, 0.0, 14, number, chain)
+            block = Block(*(values[: run.draws * thin] for values in block))
+            if file is not None:
+                keep(file, block._asdict())
+        if progress:
+            progress(run.draws)
+        return block
+
+    produced = run.together(one)
+    run.spent.append(sum(float(block.evaluations.sum()) for block in produced))
+    run.spreads.append(width([block.x for block in produced]))
+    run.evidences.append(evidence(chains[0].betas, [block.gain for block in produced]))
+    return _Produced(produced, chains[0].betas, np.stack([np.exp(chain.steps.rung) for chain in chains]), thin)
+
+
+def _good(run: _Run, found: Found, produced: _Produced) -> bool:
+    """Whether another round, fitted to this one, would gain nothing, or would cost too much."""
+    cost = sum(float(block.evaluations.sum()) for block in produced.seen)
+    if run.evaluations + cost > MOST_EVALUATIONS:
+        return True
+    _, r_hat, ess = _agreement(produced, shares_of(found, produced.x))
+    wanted = WANTED * run.draws * run.chains
+    return settled(run.evidences, run.spreads) and agree(produced.betas, produced.gains, r_hat, ess, wanted)
+
+
+def _agreement(produced: _Produced, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The modes that have weight, and R-hat and effective draws of the coordinates and of these modes' indicators."""
+    x = produced.x[:, produced.every]
+    heavy = np.flatnonzero(np.bincount(labels.ravel()) > OF_WEIGHT * labels.size)
+    heavy = heavy if len(heavy) > 1 else heavy[:0]
+    at = (labels[:, produced.every, None] == heavy).astype(float)
+    return heavy, *agreement(np.concatenate([x, at], axis=-1))
+
+
+# -------------------------------------------------------------------------------------------------------------- result
+
+
+def _result(run: _Run, found: Found, q: Mixture, produced: _Produced, begun: float, random_seed: Seed) -> xr.DataTree:
+    prior, n = run.prior, run.prior.n
+    label = Labels(prior, batched=False)
+    labels = shares_of(found, produced.x)
+    found, labels = _by_weight(found, labels)
+    heavy, r_hat, ess = _agreement(produced, labels)
+    proposals = sum(block.acceptance.size for block in produced.seen)
+    judged = judge(
+        found,
+        labels=labels,
+        r_hat=r_hat,
+        ess=ess,
+        names=[*prior.layout.labels, *[f"the share of mode {k}" for k in heavy]],
+        betas=produced.betas,
+        gains=produced.gains,
+        arrivals=np.array([block.trips.sum() for block in produced.seen]),
+        invalid=sum(float(block.invalid.sum()) for block in produced.seen) / proposals,
+        spreads=run.spreads,
+        evidences=run.evidences,
+    )
+    text = warn_once(judged.text)
+    stats = {
+        "lp": np.stack([block.lp[produced.every] for block in produced.seen]),
+        "acceptance_rate": np.stack([block.acceptance[produced.every, 1:].mean(axis=1) for block in produced.seen]),
+    } | ({"mode": labels[:, produced.every]} if len(found.x) else {})
+    evidences = {
+        "log_evidence": judged.log_evidence,
+        "log_evidence_se": judged.log_evidence_se,
+        "by_chain": judged.by_chain,
+        "upwards": judged.upwards,
+        "downwards": judged.downwards,
+    }
+    groups = {
+        **label.states(produced.x[None, :, produced.every]),
+        "sample_stats": label.stats({name: values[None] for name, values in stats.items()}),
+        "log_evidence": dataset(evidences, dims={name: ["chain"] for name in evidences if not name.startswith("log")}),
+        "modes": _mode_group(label, found, labels, heavy, ess[n:]),
+        "mixture": _mixture_group(label, q),
+        "tempering": _ladder_group(run, produced, judged.pareto_k, judged.arrivals),
+        "diagnostics": label.diagnostics(r_hat[None, :n], ess[None, :n]),
+        **label.observed(),
+        **label.prior(run.rng(15)),
+    }
+    attrs = describe(prior, "sample", random_seed, begun, text)
+    attrs |= {"draws": run.draws, "chains": run.chains, "seed": run.seed}
+    return tree(groups, attrs | ({"call": dict(run.call)} if run.call else {}))
+
+
+def _by_weight(found: Found, labels: np.ndarray) -> tuple[Found, np.ndarray]:
+    """The modes that draws are at, heaviest first, and the labels with their new numbers."""
+    m = len(found.x)
+    if not m:
+        return found, labels
+    counts = np.bincount(labels.ravel(), minlength=m)
+    order = np.argsort(-counts, kind="stable")
+    new = np.empty(m, int)
+    new[order] = np.arange(m)
+    return found.only(order[counts[order] > 0]), new[labels]
+
+
+def _mode_group(label: Labels, found: Found, labels: np.ndarray, heavy: np.ndarray, ess: np.ndarray) -> xr.Dataset:
+    m = len(found.x)
+    weight = np.bincount(labels.ravel(), minlength=m)[:m] / labels.size
+    # Of modes too light for an effective size of their own: as if draws were independent, and one draw at least.
+    effective = np.full(m, float(labels.size))
+    effective[heavy] = ess
+    se = np.sqrt(np.maximum(weight * (1 - weight), 1 / labels.size) / np.maximum(np.nan_to_num(effective, nan=1), 1))
+    values, dims = label.modes(found.x[None])
+    values |= {
+        "lp": found.lp,
+        "weight": weight,
+        "weight_se": se if m > 1 else np.zeros(m),
+        "starts": found.by.sum(axis=1),
+        "chains_found": (found.by > 0).sum(axis=1),
+    }
+    dims |= {name: ["mode"] for name in ("lp", "weight", "weight_se", "starts", "chains_found")}
+    return dataset(values, dims=dims, coords=label.coords)
+
+
+def _mixture_group(label: Labels, q: Mixture) -> xr.Dataset:
+    """The Gaussians of q, as `gaussian_mixture` takes them."""
+    coordinates = label.compiled.layout.labels
+    share = np.exp(q.log_weight[q.real])
+    values = {"weight": share / share.sum(), "mean": q.mean[q.real], "covariance": q.covariance[q.real]}
+    dims = {
+        "weight": ["component"],
+        "mean": ["component", "coordinate"],
+        "covariance": ["component", "coordinate", "coordinate_"],
+    }
+    return dataset(values, dims=dims, coords={"coordinate": coordinates, "coordinate_": coordinates})
+
+
+def _ladder_group(run: _Run, produced: _Produced, pareto_k: np.ndarray, arrivals: np.ndarray) -> xr.Dataset:
+    rungs = {
+        "beta": produced.betas,
+        "rejection": np.append(rejections(produced.betas, np.concatenate(produced.gains)), np.nan),
+        "pareto_k": np.append(pareto_k, np.nan),
+        "acceptance": np.mean([block.acceptance.mean(axis=0) for block in produced.seen], axis=0),
+        "step_size": produced.steps.mean(axis=0),
+    }
+    values = rungs | {
+        "arrivals": arrivals,
+        "evaluations": run.evaluations,
+        "sweeps_per_draw": produced.thin,
+    }
+    return dataset(values, dims={name: ["rung"] for name in rungs} | {"arrivals": ["chain"]})

@@ -1,0 +1,241 @@
+"""Scout: find the modes of p, the article's way: blur, and invert the blur by its mode, from many places.
+
+    o = x + s v e,   x_1 = argmax N(o; x_1, s v) p(x_1),   x_2 = argmax p(x) uphill from x_1
+
+x is a draw of the prior, a start of the user's, or a mode found before; v (n,) is the spread of all that was found,
+s runs over noise levels from less than a mode's own width to more than all of them together. Again and again, until
+nothing new is found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from bayesdiff.compiled import CompiledPrior, Data, Density
+from bayesdiff.multimodal.mixtures import Fit
+from bayesdiff.newton import DENSE, MAX_STEPS, Climb, climb
+
+# Starts in a round, rounds at most, and rounds without anything new before it is over.
+STARTS = 128
+ROUNDS = 10
+QUIET = 2
+# Noise levels at which a blur is inverted, from a tenth to twice the spread of all that is known.
+SCALES = 4
+# A climb of a blurred density is to get near, not to arrive.
+BLURRED_STEPS = 8
+# More modes than this are counted, not kept.
+MOST_MODES = 128
+# So much less mass than the heaviest, by its Gaussian, and a mode is not worth a component.
+NATS = 20.0
+# Evaluations of log p with its gradient that a search may take.
+BUDGET = 300_000
+# Two modes are one if neither is this far from the other, in posterior sd.
+SAME = 0.1
+
+
+@dataclass
+class Found:
+    """What a search found.
+
+    Attributes
+    ----------
+    x : ndarray (modes, n)
+        The modes, best first.
+    lp : ndarray (modes,)
+        log p there.
+    precision, covariance : ndarray (modes, n, n)
+        Of the Gaussian at each: -d^2 log p / dx^2, and its inverse.
+    by : ndarray (modes, groups)
+        How many starts of each group ended there.
+    starts, lost : int
+        Climbs made, and those that ended at no maximum.
+    places : ndarray (groups, any, n)
+        x_1 of each group: where p is not small, whether or not there is a mode.
+    evaluations : float
+        Of log p with its gradient; a Hessian counts as n of them.
+    """
+
+    x: np.ndarray
+    lp: np.ndarray
+    precision: np.ndarray
+    covariance: np.ndarray
+    by: np.ndarray
+    starts: int = 0
+    lost: int = 0
+    places: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    evaluations: float = 0.0
+
+    @property
+    def log_mass(self) -> np.ndarray:
+        """The log of the mass of the Gaussian at each mode (Laplace's approximation)."""
+        n = self.x.shape[1]
+        return self.lp + 0.5 * n * np.log(2 * np.pi) + 0.5 * np.linalg.slogdet(self.covariance)[1]
+
+    def only(self, which: np.ndarray) -> Found:
+        """The modes `which`, in that order."""
+        names = ("x", "lp", "precision", "covariance", "by")
+        return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def gaussians(self) -> Fit:
+        """The Gaussians at the modes, all with one weight."""
+        return Fit(np.full(len(self.x), 1 / max(1, len(self.x))), self.x, self.covariance)
+
+    @property
+    def unseen(self) -> float:
+        """The chance that one climb more ends at a new mode: modes seen once, over all climbs (Good 1953)."""
+        climbs = self.by.sum()
+        return float((self.by.sum(axis=1) == 1).sum() / climbs) if climbs else 1.0
+
+
+@partial(jax.jit, static_argnums=0)
+def _climbs(density: Density, data: Data, starts: jax.Array, o: jax.Array, precision: jax.Array, steps: int) -> Climb:
+    """Climb log p(x) - sum precision (x - o)^2 / 2 from each of `starts` (starts, n)."""
+
+    def one(start: jax.Array, o: jax.Array, precision: jax.Array) -> Climb:
+        def logp(x: jax.Array) -> jax.Array:
+            return density(x, data) - 0.5 * (precision * (x - o) ** 2).sum()
+
+        return climb(logp, start, jnp.ones(()) + precision.max(), steps)
+
+    return jax.vmap(one)(starts, o, precision)
+
+
+@partial(jax.jit, static_argnums=0)
+def _precisions(density: Density, data: Data, x: jax.Array) -> jax.Array:
+    return jax.lax.map(lambda one: -jax.hessian(lambda x: density(x, data))(one), x)
+
+
+def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.Generator) -> Found:
+    """Search for the modes of p.
+
+    Parameters
+    ----------
+    prior : CompiledPrior
+        p: log density, data included.
+    given : ndarray (starts, n)
+        Starts of the user's, possibly none.
+    groups : int
+        Starts are dealt to as many groups, which know of each other only where to look next.
+    rng : Generator
+        Where to look.
+
+    Raises
+    ------
+    ValueError
+        If log p is not finite at any start.
+    """
+    n, data = prior.n, prior.data
+    # Newton needs n gradients for every Hessian: in many dimensions fewer climbs, which see more of p at each step.
+    starts_each = max(groups * 4, STARTS // (1 if n <= 16 else 2 if n <= DENSE else 4))
+    # Its forward draws, data or not: where the model's author expects x to be.
+    drawn = prior.forward_draws(starts_each, rng)
+    initial = prior.initial_point()
+    pool = np.concatenate([given, initial[None], drawn])
+    finite = np.isfinite(prior.logp(pool))
+    if not finite.any():
+        raise ValueError(
+            f"log p is not finite at any of {len(pool)} starts, the first {pool[0].tolist()} (unconstrained "
+            f"{prior.layout.labels[:6]}); give the model's variables an initval inside their support, or pass initvals"
+        )
+    pool = pool[finite]
+    spread = drawn.std(axis=0) if len(drawn) > n else np.ones(n)
+    no_matrix = np.empty((0, n, n))
+    found = Found(np.empty((0, n)), np.empty(0), no_matrix, no_matrix, np.empty((0, groups), int))
+    places: list[np.ndarray] = []
+    quiet = 0
+    for number in range(ROUNDS):
+        before = len(found.x)
+        x = _blurred(pool, found, spread, starts_each, number, rng)
+        outside = ~np.isfinite(prior.logp(x))
+        x[outside] = pool[rng.integers(len(pool), size=int(outside.sum()))]
+        # Every group sees every scale.
+        scale = np.geomspace(0.1, 2.0, SCALES)[np.arange(len(x)) // groups % SCALES, None] * spread
+        near = _run(prior, data, x, x, 1 / scale**2, BLURRED_STEPS)
+        ends = _run(prior, data, near.x, near.x, np.zeros_like(x), MAX_STEPS)
+        cost = (near.evaluations.sum() + ends.evaluations.sum()) * (n + 1.0)
+        found.evaluations += float(cost)
+        found.starts += len(x)
+        group = np.arange(len(x)) % groups
+        found.lost += _add(prior, data, found, ends, group)
+        places.append(_dealt(np.where(np.isfinite(near.x).all(axis=1)[:, None], near.x, x), groups))
+        if len(found.x):
+            own = np.sqrt(np.median(np.diagonal(found.covariance, axis1=1, axis2=2), axis=0))
+            spread = np.sqrt(own**2 + found.x.var(axis=0))
+        quiet = 0 if len(found.x) > before else quiet + 1
+        if quiet >= QUIET or found.evaluations > BUDGET:
+            break
+    found.places = np.concatenate(places, axis=1)
+    return _sorted(found)
+
+
+def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
+    """To each group its rows (groups, rows, n)."""
+    rows = len(x) // groups
+    return np.stack([x[group::groups][:rows] for group in range(groups)])
+
+
+def _run(prior: CompiledPrior, data: Data, starts: Any, o: Any, precision: np.ndarray, steps: int) -> Any:
+    """Climbs, in NumPy."""
+    return jax.tree.map(np.asarray, _climbs(prior.density, data, starts, o, precision, steps))
+
+
+def _blurred(
+    pool: np.ndarray, found: Found, spread: np.ndarray, count: int, number: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Points around what is known: the pool as it is at first, later with noise of all levels around all of it."""
+    n = len(spread)
+    if number == 0:
+        own = pool[: count // 2]
+        rest = pool[rng.integers(len(pool), size=count - len(own))]
+        scales = 10.0 ** rng.uniform(-1, 2, size=(len(rest), 1))
+        return np.concatenate([own, rest + scales * spread * rng.normal(size=rest.shape)])
+    # Around modes more often than around the pool: that is where mass is known to be.
+    at_modes = rng.integers(len(found.x), size=count) if len(found.x) else np.empty(0, int)
+    at_pool = rng.integers(len(pool), size=count)
+    use_mode = (rng.uniform(size=count) < 0.75) & bool(len(found.x))
+    centre = pool[at_pool]
+    if len(found.x):
+        centre = np.where(use_mode[:, None], found.x[at_modes], centre)
+    levels = 10.0 ** rng.uniform(-0.5, 1.0, size=(count, 1))
+    return centre + levels * spread * rng.normal(size=(count, n))
+
+
+def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.ndarray) -> int:
+    """Add the modes that climbs ended at; return how many climbs ended at none."""
+    n = prior.n
+    good = ends.converged & np.isfinite(ends.logp) & np.isfinite(ends.x).all(axis=1)
+    for i in np.flatnonzero(good)[np.argsort(-ends.logp[good], kind="stable")]:
+        x, lp = ends.x[i], float(ends.logp[i])
+        if len(found.x):
+            gap = found.x - x
+            apart = np.einsum("ki,kij,kj->k", gap, found.precision, gap) / n
+            near = np.flatnonzero((apart < SAME**2) & (np.abs(found.lp - lp) < 1e-3 * (1 + abs(lp))))
+            if len(near):
+                found.by[near[np.argmin(apart[near])], group[i]] += 1
+                continue
+        precision = ends.precision[i] if ends.precision[i].size else _precisions(prior.density, data, x[None])[0]
+        values, vectors = np.linalg.eigh(np.asarray(precision))
+        if not values.min() > 1e-14 * values.max():
+            good[i] = False
+            continue
+        found.x = np.concatenate([found.x, x[None]])
+        found.lp = np.append(found.lp, lp)
+        found.precision = np.concatenate([found.precision, ((vectors * values) @ vectors.T)[None]])
+        found.covariance = np.concatenate([found.covariance, ((vectors / values) @ vectors.T)[None]])
+        row = np.zeros((1, found.by.shape[1]), int)
+        row[0, group[i]] = 1
+        found.by = np.concatenate([found.by, row])
+    return int((~good).sum())
+
+
+def _sorted(found: Found) -> Found:
+    """Heaviest first; those so light that they cannot count are not kept."""
+    mass = found.log_mass
+    order = np.argsort(-mass, kind="stable")[:MOST_MODES]
+    return found.only(order[mass[order] > mass[order[:1]] - NATS])

@@ -1,0 +1,146 @@
+"""Stores: what a long call has finished, kept beside its result until that is saved.
+
+A store belongs to one call. The same call again finds what was finished and goes on from there; another call (another
+prior, number of draws or seed) is refused, with the first difference named.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from bayesdiff.compiled import CompiledPrior
+from bayesdiff.results import check_target, load
+
+
+def same_call(
+    store: Path, folder: Path, call: Mapping[str, Any], seed: int, given: bool, what: str
+) -> tuple[dict[str, Any], xr.DataTree | None]:
+    """Read what an earlier, equal call has left in a store, or begin a new one.
+
+    Parameters
+    ----------
+    store : Path
+        Where the result will be.
+    folder : Path
+        Where parts are kept until then; the call is written to ``call.json`` in it.
+    call : mapping
+        What tells calls apart, as JSON has it.
+    seed : int
+        The seed of this call; an earlier one's is taken if none was `given`.
+    given : bool
+        Whether the user gave a seed.
+    what : str
+        The name of the function, for messages.
+
+    Returns
+    -------
+    call : dict
+        The call, its ``seed`` included.
+    finished : DataTree or None
+        The result, if there is one already.
+
+    Raises
+    ------
+    ValueError
+        If the store is damaged, or was written by another call.
+    """
+    check_target(store, overwrite=True)
+    ours = dict(call)
+    file = folder / "call.json"
+    finished = load(store) if store.exists() else None
+    before = None
+    if finished is not None:
+        before = finished.attrs.get("call")
+    elif file.exists():
+        try:
+            before = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged ({error}); remove {file.parent} to begin anew") from error
+    if before is not None:
+        ours["seed"] = seed if given else before["seed"]
+        differs = [name for name in ours if before.get(name) != ours[name]]
+        if differs:
+            name = differs[0]
+            there, here = _brief(str(before.get(name)), str(ours[name]))
+            raise ValueError(
+                f"{store} was written by another call: {name} was {there} there and is {here} here; choose another "
+                "store, or remove it"
+            )
+    elif finished is not None:
+        raise ValueError(f"{store} holds a result that {what} did not write; choose another store")
+    else:
+        ours["seed"] = seed
+        with replacing(file) as handle:
+            handle.write(json.dumps(ours).encode())
+    return ours, finished
+
+
+def keep(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Keep arrays in a file, whole or not at all."""
+    with replacing(file) as handle:
+        np.savez(handle, allow_pickle=False, **arrays)
+
+
+def kept(file: Path, otherwise: str) -> dict[str, np.ndarray] | None:
+    """Read what was kept, or None where nothing was. `otherwise`: what happens when a damaged file is removed.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    if not file.exists():
+        return None
+    try:
+        with open(file, "rb") as handle, np.load(handle) as arrays:
+            return {key: arrays[key] for key in arrays}
+    except Exception as error:  # the archive raises whatever it likes on bytes that were changed
+        raise ValueError(f"{file} is damaged ({error}); remove it, and {otherwise}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Any]:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".part")
+    with open(beside, "wb") as file:
+        yield file
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+
+
+def digest(arrays: list[np.ndarray]) -> str:
+    """Tell arrays apart."""
+    sha = hashlib.sha256()
+    for array in arrays:
+        sha.update(str((array.shape, array.dtype.str)).encode() + np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()[:16]
+
+
+def fingerprint(prior: CompiledPrior) -> str:
+    """Tell priors apart: by their variables, and their densities at a few states, of a level prior at three levels."""
+    states = np.random.default_rng(0).normal(size=(8, prior.n))
+    last = None if prior.schedule is None else prior.schedule.levels
+    at = [prior] if last is None else [prior.at_level(k) for k in sorted({0, (last + 1) // 2, last})]
+    # Rounded: the last digits of a density may depend on the machine, and those of a float32 network do.
+    logp = np.array([float(f"{value:.4e}") for level in at for value in level.logp(states)])
+    return digest([np.frombuffer(" ".join(prior.layout.labels).encode(), np.uint8), logp])
+
+
+def _brief(*texts: str) -> list[str]:
+    """Shorten two long texts to where they differ."""
+    same = 0
+    if max(map(len, texts)) > 60:
+        same = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), 0)
+    cut = [f"...{text[same - 20 :]}" if same > 20 else text for text in texts]
+    return [text if len(text) <= 60 else text[:57] + "..." for text in cut]
