@@ -68,9 +68,12 @@ PLACE = 4
 COLLECT = (4, 8, *[16] * 12)
 OFTEN = 0.2
 EXPLORE = 600_000
-# Then, with everything fixed, sweeps that are kept: to a draw as many as bring so many states from q.
-ARRIVALS = 2.0
-MOST_THIN = 12
+# Then, with everything fixed, sweeps that are kept: to a draw as many as bring so many states from q, of several modes
+# or of one (which moves can reach without), and not more than so many evaluations in all, or two sweeps to a draw.
+ARRIVALS = 4.0
+ARRIVALS_AT_ONE = 1.5
+MOST_THIN = 16
+PRODUCE = 1_000_000
 LAST_PLACE = 2
 # Again from a mixture fitted to these, until chains agree and so many of the draws are effective; at most so often, and
 # as long as so many evaluations are not spent.
@@ -194,14 +197,15 @@ def sample(
         found = scout(prior, given, chains, run.rng(0))
         run = run.sized(found)
         q, ladders, gaussians = _explore(run, found)
-        produced = _produce(run, q, ladders, 0, progress)
+        several = len(found.x) != 1
+        produced = _produce(run, q, ladders, several, 0, progress)
         for number in range(1, AGAIN + 1):
             if _good(run, found, produced):
                 break
             gaussians, q = _refitted(run, q, gaussians, produced.seen, run.rng(16, number))
             ladders = _restarted(run, q, ladders, produced.seen, produced.betas, run.rng(17, number))
             ladders, _ = _placed(run, q, ladders, LAST_PLACE, 18, number)
-            produced = _produce(run, q, ladders, number, None)
+            produced = _produce(run, q, ladders, several, number, None)
     result = _result(run, found, q, produced, begun, random_seed)
     if run.store is not None:
         save(result, run.store)
@@ -502,12 +506,14 @@ class _Produced:
 
 
 def _produce(
-    run: _Run, q: Mixture, chains: list[_Chain], number: int, progress: Callable[[int], None] | None
+    run: _Run, q: Mixture, chains: list[_Chain], several: bool, number: int, progress: Callable[[int], None] | None
 ) -> _Produced:
     # A few sweeps with nothing learnt any more, to see how often states arrive from q.
     chains, seen = _all(run, q, chains, 1, 0.0, 13, number)
     rate = float(np.mean([block.trips.mean() for block in seen]))
-    thin = int(np.clip(np.ceil(ARRIVALS / max(rate, 1e-3)), 2, MOST_THIN))
+    cost = run.draws * run.chains * float(np.mean([block.evaluations.mean() for block in seen]))
+    arrivals = ARRIVALS if several else ARRIVALS_AT_ONE
+    thin = int(np.clip(np.ceil(arrivals / max(rate, 1e-3)), 2, np.clip(PRODUCE / cost, 2, MOST_THIN)))
     blocks = -(-run.draws * thin // BLOCK)
 
     def one(chain: int) -> Block:
