@@ -178,6 +178,7 @@ def judge(
     found: Found,
     *,
     labels: np.ndarray,
+    draws: int,
     r_hat: np.ndarray,
     ess: np.ndarray,
     names: list[str],
@@ -194,8 +195,10 @@ def judge(
     ----------
     found : Found
         What the search for modes found.
-    labels : ndarray (chains, draws)
-        At which mode each draw is.
+    labels : ndarray (chains, sweeps)
+        At which mode each sweep was.
+    draws : int
+        Sweeps of a chain that are kept as draws.
     r_hat, ess : ndarray (n + modes,)
         Of the coordinates, and of the indicators of the modes that have weight.
     names : list of str
@@ -213,7 +216,7 @@ def judge(
     evidences : list of (float, float)
         The evidence of these rounds, each with its error.
     """
-    chains, draws = labels.shape
+    chains = len(labels)
     whole, errors = evidence_of(betas, gains)
     by_chain = whole[0]
     log_z, se = evidences[-1]

@@ -569,6 +569,7 @@ def _result(run: _Run, found: Found, q: Mixture, produced: _Produced, begun: flo
     judged = judge(
         found,
         labels=labels,
+        draws=run.draws,
         r_hat=r_hat,
         ess=ess,
         names=[*prior.layout.labels, *[f"the share of mode {k}" for k in heavy]],

@@ -1,0 +1,451 @@
+"""bd.sample: mode weights and evidence that are known exactly; what it says of itself; what it refuses."""
+
+import warnings
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+import pytest
+from scipy.special import betaln, gammaln
+from scipy.stats import beta, kstest, norm
+
+import bayesdiff as bd
+from bayesdiff.multimodal import honesty, sampling
+from bayesdiff.results import levels_folder
+
+CIRCLE = 10 * np.stack([np.sin(np.arange(8) * np.pi / 4), np.cos(np.arange(8) * np.pi / 4)], axis=1)
+
+
+def sampled(model=None, **options):
+    return bd.sample(model, **({"random_seed": 1, "progressbar": False} | options))
+
+
+def evidence(run):
+    return float(run["log_evidence"]["log_evidence"]), float(run["log_evidence"]["log_evidence_se"])
+
+
+def two_modes(n):
+    means = np.stack([-np.ones(n), np.ones(n)])
+
+    def logp(x):
+        return pt.logsumexp(np.log([2 / 3, 1 / 3]) - 0.5 * ((x - means) ** 2).sum(-1) / 0.05) - 0.5 * n * np.log(
+            2 * np.pi * 0.05
+        )
+
+    return bd.density(logp, shape=n)
+
+
+def eight():
+    def logp(x):
+        return pt.logsumexp(-0.5 * ((x - CIRCLE) ** 2).sum(-1) / 0.7) - np.log(8 * 2 * np.pi * 0.7)
+
+    return bd.density(logp, shape=2)
+
+
+def forty():
+    means = np.random.default_rng(0).uniform(-40, 40, size=(40, 2))
+    variance = np.log1p(np.e) ** 2
+
+    def logp(x):
+        return pt.logsumexp(-0.5 * ((x - means) ** 2).sum(-1) / variance) - np.log(40 * 2 * np.pi * variance)
+
+    return bd.density(logp, shape=2), means
+
+
+def funnel():
+    with pm.Model() as model:
+        v = pm.Normal("v", 0, 3)
+        pm.Normal("x", 0, pm.math.exp(v / 2), shape=9)
+    return model
+
+
+def label_switching():
+    y = np.random.default_rng(1).normal(np.repeat([-4.0, 0.0, 4.0], 30), 1.0)
+    with pm.Model() as model:
+        w = pm.Dirichlet("w", np.ones(3))
+        mu = pm.Normal("mu", 0, 5, shape=3)
+        s = pm.HalfNormal("s", 2, shape=3)
+        pm.NormalMixture("y", w, mu, s, observed=y)
+    return model
+
+
+def total_variation(x, means, weights):
+    label = ((x[:, None] - means) ** 2).sum(axis=-1).argmin(axis=1)
+    return np.abs(np.bincount(label, minlength=len(means)) / len(x) - weights).sum() / 2
+
+
+# ------------------------------------------------------------------------------------------------------ exact answers
+
+
+@pytest.fixture(scope="module")
+def sixteen():
+    """Two modes in 16 dimensions, 36 sd apart."""
+    return sampled(two_modes(16))
+
+
+def test_two_modes_have_their_weights_and_the_evidence_is_exact(sixteen):
+    weight = sixteen["modes"]["weight"].values
+    assert len(weight) == 2
+    assert abs(weight[0] - 2 / 3) < max(0.015, 4 * sixteen["modes"]["weight_se"].values[0])
+    log_z, se = evidence(sixteen)
+    assert abs(log_z) < 0.08
+    assert abs(log_z) < 5 * se
+    np.testing.assert_allclose(sixteen["modes"]["x"].values, [-np.ones(16), np.ones(16)], atol=1e-6)
+    x = sixteen["posterior"]["x"].values.reshape(-1, 16)
+    assert abs((x.mean(axis=1) < 0).mean() - 2 / 3) < 4 * np.sqrt(2 / 9 / len(x)) * 1.3
+    near = np.where(x.mean(axis=1, keepdims=True) < 0, x + 1, x - 1)
+    np.testing.assert_allclose(near.std(axis=0), np.sqrt(0.05), rtol=0.06)
+    assert sixteen.attrs["warning"] == ""
+
+
+def test_one_chain_gets_stuck_where_sample_does_not():
+    """The negative control: NUTS, from the same model, leaves the weights to where its chains begin."""
+    with two_modes(16), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stuck = pm.sample(200, tune=200, chains=2, cores=1, nuts_sampler="pymc", progressbar=False, random_seed=1)
+    left = (stuck["posterior"]["x"].values.mean(axis=-1) < 0).mean(axis=1)
+    assert set(left) <= {0.0, 1.0}
+
+
+def test_eight_modes():
+    run = sampled(eight())
+    assert run["modes"].sizes["mode"] == 8
+    weight = run["modes"]["weight"].values
+    assert np.abs(weight - 1 / 8).sum() / 2 < 0.02
+    log_z, se = evidence(run)
+    assert abs(log_z) < max(0.02, 5 * se)
+    # Which of the draws is where, by their own numbers: as near as independent draws would be.
+    x = run["posterior"]["x"].values.reshape(-1, 2)
+    counts = np.random.default_rng(0).multinomial(len(x), np.full(8, 1 / 8), size=200)
+    floor = np.abs(counts / len(x) - 1 / 8).sum(axis=1) / 2
+    assert total_variation(x, CIRCLE, 1 / 8) < np.quantile(floor, 0.999) * 1.2
+    nearest = run["modes"]["x"].values[run["sample_stats"]["mode"].values.ravel()]
+    assert (np.abs(x - nearest) < 6).all()
+
+
+def test_a_constrained_variable_and_its_evidence():
+    """Beta(2, 3) and 7 of 10: p(theta | y) = Beta(9, 6), p(y) = C(10, 7) B(9, 6) / B(2, 3)."""
+    with pm.Model():
+        theta = pm.Beta("theta", 2, 3)
+        pm.Deterministic("odds", theta / (1 - theta))
+        pm.Binomial("y", 10, theta, observed=7)
+        run = sampled()  # the model of the block
+    exact = gammaln(11) - gammaln(8) - gammaln(4) + betaln(9, 6) - betaln(2, 3)
+    log_z, se = evidence(run)
+    assert abs(log_z - exact) < max(0.01, 5 * se)
+    draws = run["posterior"]["theta"].values
+    assert kstest(draws.ravel()[::4], beta(9, 6).cdf).pvalue > 1e-3
+    np.testing.assert_allclose(run["posterior"]["odds"], draws / (1 - draws))
+    assert run["observed_data"]["y"].item() == 7
+
+
+def test_many_dimensions_of_many_scales():
+    sd = np.geomspace(0.01, 100, 50)
+    with pm.Model(coords={"i": range(50)}) as model:
+        pm.Normal("x", np.arange(50.0), sd, dims="i")
+    run = sampled(model)
+    x = run["posterior"]["x"]
+    assert x.dims == ("chain", "draw", "i")
+    ess = run["diagnostics"]["x"].sel(diagnostic="ess_bulk").values
+    assert (np.abs(x.mean(("chain", "draw")).values - np.arange(50)) < 5 * sd / np.sqrt(ess)).all()
+    np.testing.assert_allclose(x.std(("chain", "draw")).values / sd, 1, atol=5 / np.sqrt(2 * ess.min()))
+    log_z, se = evidence(run)
+    assert abs(log_z) < max(0.02, 5 * se)
+
+
+def test_a_funnel():
+    run = sampled(funnel())
+    v = run["posterior"]["v"].values.ravel()
+    assert kstest(v, norm(0, 3).cdf).statistic < 0.05
+    log_z, _ = evidence(run)
+    assert abs(log_z) < 0.1
+    assert float(run["tempering"]["evaluations"]) < 2.5e6
+    assert run["modes"].sizes.get("mode", 0) == 0  # its density has no maximum
+
+
+def test_a_density_on_a_plateau():
+    """Uniform on (-1, 1), by a density that is -inf outside: no slope shows the way. log Z = log 2."""
+    run = sampled(bd.density(lambda x: pt.switch(pt.abs(x) < 1, 0.0, -np.inf)))
+    log_z, se = evidence(run)
+    assert abs(log_z - np.log(2)) < max(0.02, 5 * se)
+    assert np.abs(run["posterior"]["x"].values).max() < 1
+    assert kstest(run["posterior"]["x"].values.ravel()[::4], "uniform", (-1, 2)).pvalue > 1e-3
+
+
+# -------------------------------------------------------------------------------------- targets of the literature, slow
+
+SEEDS = range(1, 6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", SEEDS)
+def test_targets_of_the_literature(seed):
+    run = sampled(eight(), random_seed=seed)
+    assert np.abs(run["modes"]["weight"].values - 1 / 8).sum() / 2 < 0.02
+    model, means = forty()
+    run = sampled(model, random_seed=seed)
+    x = run["posterior"]["x"].values.reshape(-1, 2)
+    label = ((x[:, None] - means) ** 2).sum(axis=-1).argmin(axis=1)
+    assert len(set(label)) == 40
+    assert total_variation(x, means, 1 / 40) < 0.06
+    for n in (16, 64):
+        run = sampled(two_modes(n), random_seed=seed)
+        assert abs(run["modes"]["weight"].values[0] - 2 / 3) < 0.015
+        assert abs(evidence(run)[0]) < 0.08
+        assert float(run["tempering"]["evaluations"]) < 2e6
+    run = sampled(funnel(), random_seed=seed)
+    assert kstest(run["posterior"]["v"].values.ravel(), norm(0, 3).cdf).statistic < 0.05
+    assert abs(evidence(run)[0]) < 0.1
+    run = sampled(label_switching(), random_seed=seed)
+    weight = run["modes"]["weight"].values
+    assert (np.abs(weight[:6] - 1 / 6) < 4 * run["modes"]["weight_se"].values[:6]).all()
+    assert weight[6:].sum() < 0.02
+
+
+@pytest.mark.slow
+def test_eight_schools_agrees_with_nuts():
+    from models.eight_schools import prior
+
+    run = sampled(prior())
+    with prior(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nuts = pm.sample(2000, tune=2000, chains=4, random_seed=1, progressbar=False, target_accept=0.95)
+    for name in ("mu", "tau"):
+        ours, theirs = run["posterior"][name].values.ravel(), nuts["posterior"][name].values.ravel()
+        ours, theirs = (np.quantile(values, [0.1, 0.5, 0.9]) for values in (ours, theirs))
+        np.testing.assert_allclose(ours, theirs, atol=0.35)
+
+
+# -------------------------------------------------------------------------------------------------------- how it is run
+
+
+def test_same_seed_same_bits_whatever_the_cores(sixteen, monkeypatch):
+    short = {"draws": 100, "chains": 2, "random_seed": 5}
+    first = sampled(two_modes(3), **short)
+    monkeypatch.setattr(sampling.os, "cpu_count", lambda: 1)
+    again = sampled(two_modes(3), **short)
+    np.testing.assert_array_equal(first["posterior"]["x"], again["posterior"]["x"])
+    assert evidence(first) == evidence(again)
+    other = sampled(two_modes(3), **(short | {"random_seed": 6}))
+    assert (first["posterior"]["x"].values != other["posterior"]["x"].values).any()
+
+
+def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
+    options = {"draws": 60, "chains": 3, "random_seed": 2}
+    whole = sampled(two_modes(2), **options)
+    store = tmp_path / "run.zarr"
+    advance, calls = sampling._advance, []
+
+    def stops(run, q, chain, blocks, learning, *purpose):
+        if purpose[0] == 14:  # the draws that are kept, of one chain
+            calls.append(purpose)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+        return advance(run, q, chain, blocks, learning, *purpose)
+
+    monkeypatch.setattr(sampling, "_advance", stops)
+    monkeypatch.setattr(sampling.os, "cpu_count", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        sampled(two_modes(2), store=store, **options)
+    assert len(list(levels_folder(store).glob("*.npz"))) == 2
+    went_on = sampled(two_modes(2), store=store, **options)
+    drawn_again = [purpose for purpose in calls[3:] if purpose[1] == 0]
+    assert len(drawn_again) == 1  # of three chains, the one that was not finished
+    np.testing.assert_array_equal(went_on["posterior"]["x"], whole["posterior"]["x"])
+    assert not levels_folder(store).exists()
+    assert bd.load(store).identical(went_on)
+    count = len(calls)
+    assert sampled(two_modes(2), store=store, **options)["posterior"].identical(went_on["posterior"])
+    assert len(calls) == count  # read, not computed
+    with pytest.raises(ValueError, match="written by another call: draws was 60 there and is 61 here"):
+        sampled(two_modes(2), store=store, **(options | {"draws": 61}))
+
+
+def test_the_tree_is_arvizs_and_is_saved(sixteen, tmp_path):
+    assert {"posterior", "unconstrained_posterior", "sample_stats", "log_evidence", "modes", "mixture"} <= set(
+        sixteen.children
+    )
+    assert dict(sixteen["posterior"].sizes) == {"chain": 4, "draw": 1000, "x_dim_0": 16}
+    assert bd.load(bd.save(sixteen, tmp_path / "run.zarr")).identical(sixteen)
+    assert float(sixteen["tempering"]["evaluations"]) < 2e6
+    assert (sixteen["tempering"]["arrivals"] > 100).all()
+
+
+def test_the_mixture_serves_as_a_prior(sixteen):
+    """What was fitted is a `gaussian_mixture` in closed form: with a schedule, a level prior."""
+    fitted = sixteen["mixture"]
+    prior = bd.gaussian_mixture(
+        fitted["weight"].values, fitted["mean"].values, fitted["covariance"].values, schedule=bd.geometric(3, 0.1, 9.0)
+    )
+    x = bd.compile_prior(prior).at_level(2).draws(100, 0)
+    assert np.isfinite(x).all()
+
+
+def test_one_chain_and_few_draws():
+    run = sampled(two_modes(2), chains=1, draws=10)
+    assert run["posterior"]["x"].shape == (1, 10, 2)
+    assert np.isfinite(evidence(run)[1])
+
+
+def test_starts_of_the_users_are_used():
+    """A mode so narrow and far that no search comes near."""
+
+    def logp(x):
+        narrow = -0.5 * ((x - 30) ** 2).sum() / 1e-4 + 4 * np.log(1e4)
+        return pt.logaddexp(-0.5 * (x**2).sum(), narrow) - np.log(2) - 4 * np.log(2 * np.pi)
+
+    model = bd.density(logp, shape=8)
+    blind = sampled(model)
+    assert abs(evidence(blind)[0] - np.log(0.5)) < 0.05  # half of the mass, and no way to know
+    seen = sampled(model, initvals={"x": np.full(8, 30.01)})
+    assert abs(evidence(seen)[0]) < 0.05
+    np.testing.assert_allclose(seen["modes"]["weight"].values, [0.5, 0.5], atol=0.03)
+
+
+# -------------------------------------------------------------------------------------------------------------- honesty
+
+
+def test_an_improper_posterior_is_said_to_be_one():
+    with pm.Model() as model:
+        pm.Flat("a")
+        pm.Normal("b")
+    with pytest.warns(UserWarning, match="spread of a grew round after round.*probably improper.*proper prior"):
+        run = sampled(model, draws=300)
+    assert "improper" in run.attrs["warning"]
+
+
+def test_a_density_that_is_no_number_is_said_to_be_none():
+    with pytest.warns(UserWarning, match="log p was not a number for"):
+        run = sampled(bd.density(lambda x: -0.5 * x**2 + 1e-12 * pt.log(x + 0.5)))
+    assert run["posterior"]["x"].values.min() > -0.5
+    assert abs(evidence(run)[0] - (0.5 * np.log(2 * np.pi) + norm.logsf(-0.5))) < 0.03
+
+
+def judged(**changes):
+    """The verdict on a run whose every number is good, but for what is changed."""
+    rng = np.random.default_rng(0)
+    betas = np.array([0.0, 0.5, 1.0])
+    x = rng.normal(size=(4, 2000, 3)) / np.sqrt(1 + 0.2 * betas)
+    gains = list(-0.1 * x**2 + 0.5 * np.log(1.2))
+    found = changes.pop("found", None) or scouted()
+    labels = rng.integers(len(found.x), size=(4, 2000))
+    call = {
+        "labels": labels,
+        "draws": 1000,
+        "r_hat": np.ones(3),
+        "ess": np.full(3, 3000.0),
+        "names": ["x[0]", "x[1]", "the share of mode 0"],
+        "betas": betas,
+        "gains": gains,
+        "arrivals": np.full(4, 500),
+        "invalid": 0.0,
+        "spreads": [np.zeros((4, 2)) + 0.01 * rng.normal(size=(4, 2)) for _ in range(3)],
+        "evidences": [(0.0, 0.01), (0.0, 0.01)],
+    }
+    for name, change in changes.items():
+        call[name] = change(call[name]) if callable(change) else change
+    return honesty.judge(found, **call)
+
+
+def scouted(by=((20, 20, 20, 20), (20, 20, 20, 20))):
+    from bayesdiff.multimodal.scout import Found
+
+    eye = np.tile(np.eye(2), (len(by), 1, 1))
+    return Found(np.arange(2.0 * len(by)).reshape(-1, 2), np.zeros(len(by)), eye, eye, np.array(by))
+
+
+def shifted(gains):
+    return [gain + 3.0 * (chain == 2) for chain, gain in enumerate(gains)]
+
+
+def grown(spreads):
+    return [spread + size * np.array([0.0, 1.0]) for size, spread in enumerate(spreads)]
+
+
+def test_a_good_run_is_not_doubted():
+    good = judged()
+    assert good.text == []
+    assert abs(good.log_evidence) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"r_hat": np.array([1.0, 1.2, 1.0])}, r"chains do not agree: R-hat is 1.20 for x\[1\]"),
+        ({"ess": np.array([3000.0, 3000.0, 40.0])}, "the share of mode 0 has 40 effective draws"),
+        ({"arrivals": np.array([500, 3, 500, 500])}, "In 1 of 4 chains fewer than 20 states came all the way"),
+        ({"invalid": 0.2}, "log p was not a number for 20%"),
+        ({"gains": shifted}, "The chains contradict each other.*The evidence is withheld"),
+        ({"spreads": grown}, r"the spread of x\[1\] grew 2.7"),
+        ({"evidences": [(0.0, 0.01), (0.4, 0.01)]}, "log evidence went from 0.00 to 0.40"),
+        (
+            {"found": scouted(((20, 20, 20, 20), (0, 9, 0, 0)))},
+            "1 of 2 modes, with .*, were found by the starts of one chain alone",
+        ),
+        (
+            {"found": scouted(((8, 8, 8, 8), *[(1, 0, 0, 0)] * 4))},
+            "found by the starts of one chain alone",
+        ),
+    ],
+)
+def test_what_is_doubtful_is_said(changes, said):
+    import re
+
+    got = judged(**changes)
+    assert any(re.search(said, text) for text in got.text), got.text
+
+
+def test_an_evidence_that_chains_contradict_is_withheld():
+    got = judged(gains=shifted)
+    assert np.isnan(got.log_evidence)
+    assert np.isnan(got.log_evidence_se)
+    assert np.ptp(got.by_chain) > 2.9  # what each says is still there to be read
+
+
+# ------------------------------------------------------------------------------------------------------------ bad input
+
+
+def normal():
+    with pm.Model() as model:
+        pm.HalfNormal("s")
+    return model
+
+
+def discrete():
+    with pm.Model() as model:
+        pm.Poisson("k", 3)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "said"),
+    [
+        (lambda: sampled(), TypeError, "there is no model; write sample"),
+        (lambda: sampled(3), TypeError, "int"),
+        (lambda: sampled(discrete()), TypeError, "discrete"),
+        (lambda: sampled(pm.Model()), ValueError, "no free"),
+        (lambda: sampled(normal(), draws=0), ValueError, "draws is 0; write an int >= 1"),
+        (lambda: sampled(normal(), chains=2.5), TypeError, "chains is 2.5; write an int >= 1"),
+        (lambda: sampled(normal(), random_seed="a"), TypeError, "random_seed is 'a'"),
+        (lambda: sampled(normal(), initvals=[1.0]), TypeError, "initvals is list; write a mapping"),
+        (lambda: sampled(normal(), initvals={"t": 1.0}), ValueError, r"unknown names \['t'\] and no \['s'\]"),
+        (lambda: sampled(normal(), initvals={"s": -1.0}), ValueError, "number 0 lies outside the support"),
+        (lambda: sampled(normal(), initvals={"s": np.ones((2, 3))}), ValueError, "shape"),
+        (lambda: sampled(normal(), store="run.txt"), ValueError, "zarr"),
+    ],
+)
+def test_bad_input_gets_one_clear_error(call, error, said):
+    with pytest.raises(error, match=said):
+        call()
+
+
+def test_a_likelihood_that_raises_is_named():
+    from pytensor.raise_op import Assert
+
+    with pm.Model() as model:
+        x = pm.Normal("x")
+        pm.Potential("bad", Assert("no such x")(x, pt.lt(x, -1e9)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with pytest.raises(Exception, match=r"no such x|CheckAndRaise|Assert|not finite"):
+            sampled(model, draws=20, chains=1)
