@@ -22,7 +22,7 @@ lint: .venv/.ready-lint  ## check style and types
 bench: .venv/.ready-bench  ## measure speed and print the table
 	$(python) -m pytest -m bench -o norecursedirs=__pycache__ tests $(ARGS)
 
-studies := article small_steps families kittens gallery
+studies := article small_steps families kittens hard_posteriors gallery
 
 reports: $(studies:%=reports/%.html) reports/explore.html reports/index.html  ## make the studies' runs and pages, some 20 minutes; open reports/index.html
 
