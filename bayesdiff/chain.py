@@ -402,8 +402,8 @@ def _name(invert: Any) -> str:
 
 
 def _option(value: Any) -> str:
-    if isinstance(value, np.ndarray):  # repr leaves out the middle of a long one
-        return f"array({digest([value])})"
+    if hasattr(value, "__array__") and np.ndim(value):  # repr leaves out the middle of a long one
+        return f"array({digest([np.asarray(value)])})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_option(value[key])}" for key in value) + "}"
     return _name(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from bayesdiff.batches import progress_bar
 from bayesdiff.checks import Seed, generator, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
-from bayesdiff.inverters import Found, Steps, find_modes_of, read_steps, sample_steps
+from bayesdiff.inverters import Found, Steps, find_modes_of, read_bank, read_steps, sample_steps
 from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.results import dataset, tree
 from bayesdiff.step import read_noise
@@ -136,6 +136,7 @@ def sample_posterior(
     draws: int = 1000,
     tune: int = 1000,
     chains: int = 4,
+    bank: ArrayLike | Mapping[str, ArrayLike] | None = None,
     random_seed: Seed = None,
     progressbar: bool = True,
 ) -> xr.DataTree:
@@ -159,6 +160,8 @@ def sample_posterior(
         Signal (not 0) and noise (> 0) of the step, in units of the unconstrained x.
     draws, tune, chains : int
         Draws kept of each chain, sweeps before them, chains of each observation.
+    bank : array_like (draws, n) or mapping, optional
+        Draws of p0 to jump to where p0 cannot be drawn, as `draw` takes them: those of `sample`.
     random_seed : int, Generator or None
         The source of randomness: same machine, same numbers, whatever the number of cores.
     progressbar : bool
@@ -177,7 +180,7 @@ def sample_posterior(
     Raises
     ------
     TypeError, ValueError
-        As `find_map` does; if `draws`, `tune` or `chains` is below 1.
+        As `find_map` does; if `draws`, `tune` or `chains` is below 1; if `bank` holds no draws of the prior's shape.
 
     Warns
     -----
@@ -211,9 +214,12 @@ def sample_posterior(
         positive_int(value, name)
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
+    given_bank = read_bank(prior, bank)
     rng = generator(random_seed)
     with progress_bar("posterior", len(steps.o), progressbar) as progress:
-        drawn = sample_steps(prior, steps, rng, draws=draws, tune=tune, chains=chains, progress=progress)
+        drawn = sample_steps(
+            prior, steps, rng, draws=draws, tune=tune, chains=chains, given=given_bank, progress=progress
+        )
     given = steps  # an observation without a start loses its draws, not its o
     steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
     r_hat, ess = steps.blank(drawn.r_hat), steps.blank(drawn.ess)
@@ -310,5 +316,5 @@ def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.
         f"The draws of {int(doubtful.sum())} of {len(doubtful)} observations are not to be trusted. The worst is "
         f"observation {worst}: R-hat {worst_r[worst]:.2f}, {worst_ess[worst]:.0f} effective draws, "
         f"{diverged[worst]:.0%} diverging. Ask for more (draws=, tune=), or look at its modes with find_map. Modes far "
-        "apart in many dimensions need bd.sample (planned), which tempers between them."
+        "apart in many dimensions need bd.sample, which tempers between them: pass its draws of p0 as bank=."
     )

@@ -176,8 +176,12 @@ class Shared(NamedTuple):
     initial: np.ndarray
 
 
-def shared_points(prior: CompiledPrior, rng: np.random.Generator, groups: int, bank: int = 0) -> Shared:
+def shared_points(
+    prior: CompiledPrior, rng: np.random.Generator, groups: int, bank: int = 0, given: np.ndarray | None = None
+) -> Shared:
     """Draw the points that a whole batch shares: `groups` groups to start from, and a bank of up to `bank` draws of p0.
+
+    `given` (any, n): draws of p0 to take them from.
 
     Raises
     ------
@@ -188,7 +192,7 @@ def shared_points(prior: CompiledPrior, rng: np.random.Generator, groups: int, b
     if prior.n <= FEW_DIMENSIONS and not prior.why_not_drawable():
         near = near[:1]
     count = groups * GROUP_SIZE
-    drawn = prior.draws(count + bank, rng)
+    drawn = prior.draws(count + bank, rng) if given is None else given[rng.integers(len(given), size=count + bank)]
     if drawn is None or len(drawn) < count + min(bank, 1):
         # Scales from a half to eight, so that some start is near whatever the prior's own scale is.
         scales = np.geomspace(0.5, 8.0, count - 1)[:, None]
@@ -881,16 +885,17 @@ def sample_steps(
     draws: int,
     tune: int,
     chains: int,
+    given: np.ndarray | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Drawn:
-    """Draw from p(x | o) for a batch of steps: arrays (batch, chains, draws, ...)."""
+    """Draw from p(x | o) for a batch of steps: arrays (batch, chains, draws, ...). `given` as `read_bank` gives it."""
     # A fresh draw of p0 for each prior jump of each lane, as far as memory goes: what lanes share, an average over a
     # batch cannot average out. Where few draws are kept, a bank of many times their number is as good.
     kept = len(steps.o) * chains * draws
     proposals = min(kept * BANK_PER_DRAW, len(steps.o) * chains * (draws + tune) * PRIOR_JUMPS)
-    most = BANK_NUMBERS // prior.n if prior.draws_at_once else SLOW_BANK
+    most = BANK_NUMBERS // prior.n if prior.draws_at_once or given is not None else SLOW_BANK
     bank = power_of_two(max(LEAST_BANK, min(proposals, most)))
-    shared = shared_points(prior, rng, SAMPLE_GROUPS, bank=bank)
+    shared = shared_points(prior, rng, SAMPLE_GROUPS, bank=bank, given=given)
     data = prior.data
     lanes = min(DRAW_LANES, max(1, DRAW_NUMBERS // (max(draws, prior.n if prior.n <= DENSE else 1) * prior.n)))
     return in_chunks(
@@ -902,6 +907,33 @@ def sample_steps(
     )
 
 
+def read_bank(prior: CompiledPrior, bank: ArrayLike | Mapping[str, ArrayLike] | None) -> np.ndarray | None:
+    """Read draws of p0 that the user has: unconstrained, flat (draws, n).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name or a shape is wrong, or no draw is finite.
+    """
+    if bank is None:
+        return None
+    shapes = dict(zip(prior.layout.names, prior.layout.shapes, strict=True))
+    if isinstance(bank, Mapping):
+        # A group of a result has chains and draws before a variable's own dimensions.
+        bank = {
+            name: array.reshape(-1, *shapes[name]) if name in shapes and array.ndim == len(shapes[name]) + 2 else array
+            for name, array in ((str(name), np.asarray(values)) for name, values in bank.items())
+        }
+    flat, batched = prior.layout.read(bank, "bank")
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    if not batched or not len(flat):
+        raise ValueError(
+            f"bank has {len(flat)} finite draws with one leading axis; write draws of p0, unconstrained, as "
+            'bank=run["unconstrained_posterior"] of a run of bd.sample'
+        )
+    return flat
+
+
 def draw(
     prior: CompiledPrior | pm.Model,
     o: ArrayLike,
@@ -911,6 +943,7 @@ def draw(
     start: ArrayLike | None = None,
     random_seed: Seed = None,
     tune: int = 100,
+    bank: ArrayLike | Mapping[str, ArrayLike] | None = None,
 ) -> tuple[np.ndarray, Stats]:
     """Draw once from p(x | o), for each observation of a batch.
 
@@ -931,6 +964,9 @@ def draw(
     tune : int
         Sweeps before the draw. Each is several prior jumps, a jump between modes, and local moves where these do not
         suffice.
+    bank : array_like (draws, n) or mapping, optional
+        Draws of p0, unconstrained, to jump to where p0 cannot be drawn (data, a Potential, a density known up to a
+        constant): ``bank=bd.sample(model)["unconstrained_posterior"]``. They are taken to be p0's, unchecked.
 
     Returns
     -------
@@ -941,8 +977,8 @@ def draw(
 
     Raises
     ------
-    ValueError
-        As `mode` does; if `tune` is below 1.
+    TypeError, ValueError
+        As `mode` does; if `tune` is below 1, or `bank` holds no draws of the prior's shape.
 
     References
     ----------
@@ -962,7 +998,9 @@ def draw(
     prior = compile_prior(prior)
     steps = read_steps(prior, o, alpha, sigma, start)
     positive_int(tune, "tune")
-    drawn = sample_steps(prior, steps, generator(random_seed), draws=1, tune=tune, chains=1)
+    drawn = sample_steps(
+        prior, steps, generator(random_seed), draws=1, tune=tune, chains=1, given=read_bank(prior, bank)
+    )
     stats = {
         "lp": drawn.lp[:, 0, 0],
         "acceptance_rate": drawn.acceptance[:, 0, 0],

@@ -449,3 +449,33 @@ def test_a_likelihood_that_raises_is_named():
         warnings.simplefilter("ignore")
         with pytest.raises(Exception, match=r"no such x|CheckAndRaise|Assert|not finite"):
             sampled(model, draws=20, chains=1)
+
+
+# --------------------------------------------------------------------------------------------- the bank of prior draws
+
+
+def test_draws_of_sample_are_a_bank_for_a_wide_step():
+    """A prior with data, two modes far apart in 12 dimensions, and a wide step: its posterior's shares are exact."""
+    n, sigma = 12, 6.0
+    means = np.stack([-np.ones(n), np.ones(n)])
+    prior = two_modes(n)
+    run = sampled(prior)
+    o = np.full(n, 0.4)
+    # p(x | o) of each mode: o ~ N(m, .05 + sigma^2).
+    log = np.log([2 / 3, 1 / 3]) - 0.5 * ((o - means) ** 2).sum(axis=1) / (0.05 + sigma**2)
+    right = np.exp(log[1]) / np.exp(log).sum()
+    call = {"sigma": sigma, "draws": 500, "tune": 100, "random_seed": 1, "progressbar": False}
+    with_bank = bd.sample_posterior(prior, o, bank=run["unconstrained_posterior"], **call)
+    share = (with_bank["posterior"]["x"].values.mean(axis=-1) > 0).mean()
+    weight = run["modes"]["weight"].values[1]  # the bank's own error counts too
+    assert abs(share - right) < 4 * np.sqrt(right * (1 - right) / 1500) + abs(weight - 1 / 3)
+    assert (with_bank["sample_stats"]["jump_rate"] > 0.3).all()
+    x, _ = bd.draw(prior, np.tile(o, (400, 1)), 1.0, sigma, bank=run["unconstrained_posterior"], random_seed=1)
+    assert abs((x.mean(axis=1) > 0).mean() - right) < 4 * np.sqrt(right * (1 - right) / 400)
+
+
+def test_a_bank_that_is_none():
+    with pytest.raises(ValueError, match=r"bank of .x. has shape \(5, 3\)"):
+        bd.draw(two_modes(2), np.zeros((1, 2)), bank=np.zeros((5, 3)))
+    with pytest.raises(ValueError, match=r"bank has 0 finite draws.*unconstrained_posterior"):
+        bd.draw(two_modes(2), np.zeros((1, 2)), bank=np.full((5, 2), np.nan))
