@@ -3,6 +3,7 @@
     bayesdiff demo                          the article, step by step, with a page that shows it
     bayesdiff report RUN.zarr               a page that shows a saved run
     bayesdiff run FILE.py --o 5 --sigma 10  p(x | o) of a prior of your own, by its mode and by its posterior
+    bayesdiff sample FILE.py --out RUN.zarr draws, modes and evidence of a posterior where one chain gets stuck
     bayesdiff explore [FILE.py ...]         a page on which o and sigma are dragged, and p(x | o) moves
     bayesdiff data quickdraw                pictures to learn from, fetched, verified and kept
     bayesdiff kittens --out DIR             pictures of kittens, from inverting noise
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import re
+import shutil
 import sys
 import traceback
 import warnings
@@ -54,6 +56,26 @@ Invert one diffusion step, o | x ~ N(alpha x, sigma^2 I), for the prior that FIL
         with pm.Model() as model:
             pm.Normal("x")
         return model
+"""
+SAMPLE = """\
+Draw from the posterior of the model that FILE.py defines, all its modes in their right weights, and compute its
+evidence. Nothing is blurred here: observed data make the model a posterior, as for pm.sample.
+
+    import pymc as pm
+
+    def prior() -> pm.Model:
+        with pm.Model() as model:
+            x = pm.Normal("x", 0, 3)
+            pm.Normal("y", x**2, 0.5, observed=4.0)
+        return model
+
+Continuous variables only, some 100 numbers at most.
+"""
+SAMPLE_EXAMPLE = """\
+example:
+  bayesdiff sample models/two_modes.py --out run.zarr --seed 1
+  Prints the modes with their weights and the log evidence. A call that was stopped goes on by the same call, with the
+  chains that were finished; --overwrite begins anew.
 """
 EXPLORE = """\
 Write a page on which o and sigma are dragged, and prior, likelihood, posterior, its mode and its draws move; and on
@@ -190,6 +212,26 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         run.add_argument(f"--{name}", type=_count(least), metavar="N", help=what)
     run.add_argument("--no-progress", action="store_true", help="show no progress bar")
+
+    sample = commands.add_parser(
+        "sample",
+        help="draws, modes and evidence where one chain gets stuck",
+        description=SAMPLE,
+        epilog=SAMPLE_EXAMPLE,
+        formatter_class=style,
+        allow_abbrev=False,
+    )
+    sample.set_defaults(command=sample_command)
+    sample.add_argument("file", type=Path, metavar="FILE.py", help="defines prior() -> pm.Model")
+    sample.add_argument("--out", type=Path, required=True, metavar="RUN.zarr", help="where it is saved (or RUN.nc)")
+    sample.add_argument("--overwrite", action="store_true", help="begin anew, and replace a run that is there")
+    for name, least, what in (
+        ("draws", 1, "of each chain, default: 1000"),
+        ("chains", 1, "default: 4; of one, nothing can be compared"),
+        ("seed", 0, "default: another one each time"),
+    ):
+        sample.add_argument(f"--{name}", type=_count(least), metavar="N", help=what)
+    sample.add_argument("--no-progress", action="store_true", help="show no progress bar")
 
     explore = commands.add_parser(
         "explore",
@@ -390,10 +432,7 @@ def run_command(args: argparse.Namespace) -> None:
         raise Failure(f"--{next(iter(sampling))} needs --invert posterior or both: a MAP has no draws")
     _check_out(args.out, args.overwrite)
     given = [_read_o(text) for text in args.o]
-    if not args.file.is_file():
-        raise Failure(f"there is no file {args.file}")
-    with user_module(args.file) as module:
-        model = call_prior(module, args.file)
+    model = _model_of(args.file)
 
     from bayesdiff.compiled import compile_prior
     from bayesdiff.inversion import find_map, sample_posterior
@@ -419,12 +458,81 @@ def run_command(args: argparse.Namespace) -> None:
     print(f'Saved in {saved}. In Python: bayesdiff.load("{saved}")')
 
 
+def _model_of(path: Path) -> pm.Model:
+    if not path.is_file():
+        raise Failure(f"there is no file {path}")
+    with user_module(path) as module:
+        return call_prior(module, path)
+
+
 def _check_out(path: Path, overwrite: bool) -> None:
     """Refuse, before anything is computed, a path that the run could not be saved to."""
     from bayesdiff.results import check_target
 
     with _refusals():
         check_target(path, overwrite)
+
+
+# -------------------------------------------------------------------------------------------------------------- sample
+
+
+def sample_command(args: argparse.Namespace) -> None:
+    """Draw from the posterior of the model in a file, print its modes and evidence, and save the run."""
+    _check_out(args.out, args.overwrite)
+    model = _model_of(args.file)
+
+    from bayesdiff.multimodal.sampling import sample
+    from bayesdiff.results import levels_folder, save
+
+    sampling = {name: getattr(args, name) for name in ("draws", "chains") if getattr(args, name) is not None}
+    kept = levels_folder(args.out)
+    with _refusals(), _no_claim(kept):
+        run = sample(
+            model,
+            **sampling,
+            random_seed=args.seed,
+            progressbar=not args.no_progress and sys.stderr.isatty(),
+            # A store holds on to the call that is there, and --overwrite is for another one.
+            store=None if args.overwrite else args.out,
+        )
+        run.attrs |= {"model": args.file.name}  # what `sample` was not told, and a report should say
+        saved = save(run, args.out, overwrite=True)
+    if args.overwrite:
+        shutil.rmtree(kept, ignore_errors=True)  # of a call that was stopped
+    _show_sample(run)
+    print(f'Saved in {saved}. In Python: bayesdiff.load("{saved}")')
+
+
+@contextmanager
+def _no_claim(kept: Path) -> Iterator[None]:
+    """Where a call stops before a chain is finished, leave nothing: else it would refuse a model that was corrected."""
+    try:
+        yield
+    except BaseException:
+        if not any(kept.glob("*.npz")):
+            shutil.rmtree(kept, ignore_errors=True)
+        raise
+
+
+def _show_sample(run: xr.DataTree) -> None:
+    """Print the modes of a posterior, heaviest first, its evidence, and what they cost."""
+    modes, found = run["modes"].to_dataset(), run["log_evidence"]
+    names = ("weight", "weight_se", "lp")
+    numbers = zip(*(modes[name].values.tolist() for name in names), strict=True)
+    rows = [[str(k), f"{weight:.4f}", f"{se:.4f}", f"{lp:.2f}"] for k, (weight, se, lp) in enumerate(numbers)]
+    console = _console()
+    if rows:
+        console.print("\nModes, heaviest first: weight, its standard error, and log density")
+        console.print(_table(["mode", "weight", "+-", "log p"], rows[:MOST_ROWS]))
+        if len(rows) > MOST_ROWS:
+            console.print(f"... and {len(rows) - MOST_ROWS:,} modes more, in the saved run")
+    else:
+        console.print("\nNo mode was found.")
+    value, se = found["log_evidence"].item(), found["log_evidence_se"].item()
+    said = f"{value:.3f} +- {se:.3f}" if value == value else "withheld, the chains contradict each other"
+    console.print(f"log evidence  {said}")
+    console.print(f"evaluations   {run['tempering']['evaluations'].item():,.0f} of log p and its gradient")
+    console.print(f"seconds       {run.attrs['sampling_time']:.1f}")
 
 
 # ------------------------------------------------------------------------------------------------------------- explore

@@ -52,6 +52,7 @@ def folder(tmp_path, monkeypatch):
         ["--version"],
         ["run", "--help"],
         ["demo", "--help"],
+        ["sample", "--help"],
         ["explore", "--help"],
         ["data", "--help"],
         ["run"],
@@ -380,6 +381,108 @@ def test_a_warning_is_one_line(folder, capsys):
     assert run("run", GAUSSIAN, "--o", "1,nan", "--sigma", 1, "--invert", "map", "--out", "r.zarr") == 0
     message = "1 of 2 observations are not finite and came back as NaN: index 1."
     assert f"bayesdiff: warning: {message}\n" in capsys.readouterr().err
+
+
+# -------------------------------------------------------------------------------------------------------------- sample
+
+
+def test_sample_prints_modes_and_evidence_and_saves_the_run(folder, capsys):
+    assert run("sample", MIXTURE, "--out", "r.zarr", "--draws", 300, "--seed", 1) == 0
+    saved = bd.load("r.zarr")
+    modes, found = saved["modes"], saved["log_evidence"]
+    assert dict(saved["posterior"]["x"].sizes) == {"chain": 4, "draw": 300}
+    assert saved.attrs["model"] == "mixture.py"
+    np.testing.assert_allclose(modes["weight"], [0.7, 0.3], atol=4.5 * modes["weight_se"].values.max())
+    assert abs(found["log_evidence"].item()) < 4.5 * found["log_evidence_se"].item() + 0.01
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    for k, (weight, se, lp) in enumerate(
+        zip(*(modes[name].values for name in ("weight", "weight_se", "lp")), strict=True)
+    ):
+        assert [str(k), f"{weight:.4f}", f"{se:.4f}", f"{lp:.2f}"] in rows
+    said = re.search(r"log evidence +(\S+) \+- (\S+)\nevaluations +([\d,]+) .+\nseconds +([\d.]+)\n", out).groups()
+    assert float(said[0]) == pytest.approx(found["log_evidence"].item(), abs=6e-4)
+    assert float(said[1]) == pytest.approx(found["log_evidence_se"].item(), abs=6e-4)
+    assert int(said[2].replace(",", "")) == saved["tempering"]["evaluations"].item()
+    assert 'Saved in r.zarr. In Python: bayesdiff.load("r.zarr")' in out
+    assert [path.name for path in folder.iterdir()] == ["r.zarr"]
+
+    assert run("sample", MIXTURE, "--out", "r.zarr", "--draws", 300, "--seed", 1) == 2
+    assert capsys.readouterr().err.startswith("bayesdiff sample: error: r.zarr exists. To replace it:")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nowhere.py", "there is no file nowhere.py"),
+        ("prior.txt", "prior.txt is not a Python file; its name must end in .py"),
+        ("empty.py", "empty.py has no function `prior`; write `def prior() -> pm.Model: ...`"),
+        ("raises.py", "raises.py, line 2: prior() raised ZeroDivisionError: division by zero"),
+        ("none.py", "prior() of none.py returned NoneType; it must return a pm.Model"),
+        ("discrete.py", "['k'] of the prior are discrete"),
+        ("GAUSSIAN --out r.txt", "r.txt must end in .zarr (a folder) or in .nc (a NetCDF file)."),
+        ("GAUSSIAN --out there.zarr", "there.zarr exists. To replace it:"),
+        ("GAUSSIAN --out there.zarr --overwrite", "there.zarr is not a run, so it is not overwritten."),
+        ("GAUSSIAN --draws 0", "argument --draws: '0' is not a whole number >= 1 (see bayesdiff sample --help)"),
+    ],
+)
+def test_sample_refuses_in_one_line(files, monkeypatch, capsys, line, message):
+    monkeypatch.chdir(files)
+    monkeypatch.setattr("bayesdiff.multimodal.sampling.scout", lambda *_: pytest.fail("it computed before it refused"))
+    args = [str(GAUSSIAN) if word == "GAUSSIAN" else word for word in line.split()]
+    before = sorted(path.name for path in files.iterdir() if path.name != "__pycache__")
+    assert run("sample", *args, *([] if "--out" in args else ["--out", "r.zarr"])) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("bayesdiff sample: error: ")
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert out == ""
+    assert sorted(path.name for path in files.iterdir() if path.name != "__pycache__") == before
+
+
+def test_a_model_can_be_corrected_after_a_refusal(folder, capsys):
+    source = "import pymc as pm\n\ndef prior():\n    with pm.Model() as m:\n        pm.Normal('x')\n"
+    wrong = "        pm.Potential('p', pm.math.log(-m['x'] ** 2))\n"
+    Path("mine.py").write_text(source + wrong + "    return m\n")
+    assert run("sample", "mine.py", "--out", "r.zarr") == 2
+    assert "log p is not finite at any of" in capsys.readouterr().err
+    assert [path.name for path in folder.iterdir() if path.name != "__pycache__"] == ["mine.py"]
+
+
+@pytest.mark.slow  # half a minute: two whole runs
+def test_a_sample_that_was_stopped_goes_on(folder, monkeypatch, capsys):
+    def stopped(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    args = ["sample", GAUSSIAN, "--out", "r.zarr", "--draws", 200, "--seed", 1]
+    with monkeypatch.context() as patch:
+        patch.setattr("bayesdiff.multimodal.sampling._result", stopped)
+        assert run(*args) == 130
+    files = list(results.levels_folder(Path("r.zarr")).glob("*.npz"))
+    assert len(files) >= 4
+    assert not Path("r.zarr").exists()
+    capsys.readouterr()
+    assert run(*args[:-1], 2) == 2
+    assert "r.zarr was written by another call: random_seed was" in capsys.readouterr().err
+    assert run(*args) == 0
+    first = bd.load("r.zarr")["posterior"]["x"].values
+    assert [path.name for path in folder.iterdir()] == ["r.zarr"]
+    assert run(*args[:-1], 2, "--overwrite") == 0
+    again = bd.load("r.zarr")["posterior"]["x"].values
+    assert first.shape == again.shape
+    assert (first != again).any()
+
+
+@pytest.mark.filterwarnings("default")
+def test_sample_says_what_is_not_to_be_trusted(folder, capsys):
+    Path("flat.py").write_text(
+        "import pymc as pm\n\ndef prior():\n    with pm.Model() as m:\n        pm.Flat('x')\n    return m\n"
+    )
+    assert run("sample", "flat.py", "--out", "r.zarr", "--draws", 100, "--seed", 1) == 0
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"bayesdiff: warning: .*improper.*\n", err)
+    assert err == f"bayesdiff: warning: {bd.load('r.zarr').attrs['warning']}\n"
+    assert "No mode was found." in out
 
 
 # ------------------------------------------------------------------------------------------------------------- the demo

@@ -1,6 +1,8 @@
 """The priors in models/: each density against the formula in its docstring, each exact() against another route."""
 
 import csv
+import itertools
+import sys
 from pathlib import Path
 
 import exact
@@ -10,9 +12,36 @@ import pytest
 from pymc.model.fgraph import clone_model
 from scipy import stats
 
-from models import eight_schools, gaussian, linear_inverse, mixture, rings
+import bayesdiff as bd
+from models import (
+    eight_gaussians,
+    eight_schools,
+    forty_gaussians,
+    funnel,
+    gaussian,
+    label_switching,
+    linear_inverse,
+    logistic,
+    mixture,
+    rings,
+    sensor_localization,
+    two_modes,
+)
 
-MODELS = [gaussian, mixture, eight_schools, rings, linear_inverse]
+MODELS = [
+    gaussian,
+    mixture,
+    eight_schools,
+    rings,
+    linear_inverse,
+    two_modes,
+    eight_gaussians,
+    forty_gaussians,
+    funnel,
+    label_switching,
+    sensor_localization,
+    logistic,
+]
 NAMES = [module.__name__.split(".")[-1] for module in MODELS]
 STEPS = [(1.0, 1.0), (1.0, 10.0), (0.6, 0.5)]
 
@@ -184,3 +213,134 @@ def test_eight_schools_exact_is_what_weighted_prior_draws_give(step):
         assert (np.abs(w @ square - variance) < 4.5 * error).all(), name
     log_evidence = np.log(np.mean(np.exp(log_w))) - log_y
     assert got["log_evidence"] == pytest.approx(log_evidence, abs=4.5 * np.sqrt(np.sum(w**2)) + 1e-9)
+
+
+MIXTURES = {
+    two_modes: ([2 / 3, 1 / 3], [-np.ones(16), np.ones(16)], 0.05),
+    eight_gaussians: (
+        np.full(8, 1 / 8),
+        [[10 * np.sin(k * np.pi / 4), 10 * np.cos(k * np.pi / 4)] for k in range(8)],
+        0.7,
+    ),
+    forty_gaussians: (np.full(40, 1 / 40), forty_gaussians.MEANS, 1.3132616875182228**2),
+}
+
+
+@pytest.mark.parametrize("module", MIXTURES, ids=lambda module: module.__name__.split(".")[-1])
+def test_gaussians_exact_and_log_density(module):
+    mix = exact.mixture(*MIXTURES[module])
+    got = module.exact()
+    mean, covariance = exact.mixture_moments(mix)
+    np.testing.assert_allclose(got["shares"], mix.weights, rtol=1e-12)
+    np.testing.assert_allclose(got["means"], mix.means, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(got["mean"], mean, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(got["variance"], covariance.diagonal(), rtol=1e-12)
+    assert got["log_evidence"] == 0
+    logp = module.prior().compile_logp()
+    for x in np.random.default_rng(0).normal(size=(5, len(mean))) * np.sqrt(covariance.diagonal()):
+        assert logp({"x": x}) == pytest.approx(exact.mixture_log_density(mix, x), rel=1e-9)
+
+
+def test_two_modes_in_any_dimension():
+    assert two_modes.prior(n=3).initial_point()["x"].shape == (3,)
+    assert two_modes.exact(n=3)["mean"] == pytest.approx(np.full(3, -1 / 3))
+    apart = np.linalg.norm(np.diff(two_modes.exact()["means"], axis=0)) / np.sqrt(two_modes.VARIANCE)
+    assert apart == pytest.approx(36, abs=0.5)
+
+
+def test_forty_gaussians_lie_in_their_square_as_far_apart_as_its_docstring_says():
+    gap = np.linalg.norm(forty_gaussians.MEANS[:, None] - forty_gaussians.MEANS, axis=-1) / forty_gaussians.SD
+    nearest = np.where(gap > 0, gap, np.inf).min(axis=1)
+    assert np.abs(forty_gaussians.MEANS).max() < 40
+    assert nearest.min() < 2
+    assert nearest.max() == pytest.approx(12, abs=0.5)
+
+
+def test_funnel_log_density_and_exact():
+    model, got = funnel.prior(), funnel.exact()
+    v, x = 1.3, np.linspace(-3, 3, 9)
+    want = stats.norm.logpdf(v, 0, 3) + stats.norm.logpdf(x, 0, np.exp(v / 2)).sum()
+    assert model.compile_logp()({"v": v, "x": x}) == pytest.approx(want, abs=1e-6)
+    grid = np.linspace(-40, 60, 100_001)
+    density = stats.norm.pdf(grid, 0, 3) * (grid[1] - grid[0])
+    np.testing.assert_allclose(got["x"]["variance"], np.sum(density * np.exp(grid)), rtol=1e-9)
+    assert got["v"]["variance"] == pytest.approx(np.sum(density * grid**2), rel=1e-9)
+    assert np.log(density.sum()) == pytest.approx(got["log_evidence"], abs=1e-9)
+    assert np.abs(model.compile_dlogp()({"v": -40.5, "x": np.zeros(9)})).max() < 1e-5  # the mode, in the neck
+
+
+def test_label_switching_has_its_six_modes_alike():
+    module, rng = label_switching, np.random.default_rng(0)
+    model = module.prior()
+    logp = model.compile_logp(jacobian=False)
+    log_w, mu, sd = rng.normal(size=3) / 2, np.array([-4.0, 0.5, 4.0]), np.array([1.2, 0.4, 0.9])
+    w = np.exp(log_w) / np.exp(log_w).sum()
+    want = stats.dirichlet.logpdf(w, np.ones(3)) + stats.norm.logpdf(mu, 0, 5).sum()
+    want += stats.halfnorm.logpdf(sd, scale=2).sum()
+    want += np.log((w * stats.norm.pdf(module.Y[:, None], mu, sd)).sum(axis=1)).sum()
+    to_unconstrained = model.rvs_to_transforms[model["w"]].forward
+    for order in map(list, itertools.permutations(range(3))):
+        point = {"w_simplex__": to_unconstrained(w[order]).eval(), "mu": mu[order], "sd_log__": np.log(sd[order])}
+        assert logp(point) == pytest.approx(want, rel=1e-6)
+    assert module.exact()["shares"].sum() == pytest.approx(1)
+
+
+def test_sensor_localization_log_density():
+    module, rng = sensor_localization, np.random.default_rng(0)
+    model = module.prior()
+    logp = model.compile_logp(jacobian=False)
+    truth = module.PLACES[:8]
+    for x in (truth, rng.uniform(size=(8, 2))):
+        everywhere, want, data = np.concatenate([x, module.PLACES[8:]]), 0.0, iter(module.DISTANCE)
+        pairs = [(i, j) for i in range(11) for j in range(i + 1, 11) if i < 8]
+        for (i, j), seen in zip(pairs, module.SEEN, strict=True):
+            apart = np.linalg.norm(everywhere[i] - everywhere[j])
+            often = np.exp(-(apart**2) / (2 * 0.3**2))
+            want += np.log(often if seen else 1 - often)
+            want += stats.norm.logpdf(next(data), apart, 0.02) if seen else 0.0
+        assert logp({"x_interval__": np.log(x) - np.log1p(-x)}) == pytest.approx(want, rel=1e-6)
+        assert next(data, None) is None
+    gap = (module.DISTANCE - module.TRUE[module.SEEN == 1]) / 0.02
+    assert 0.001 < stats.chi2(len(gap)).cdf(gap @ gap) < 0.999
+
+
+def test_logistic_log_density():
+    from sklearn.datasets import load_breast_cancer
+
+    model, rng = logistic.prior(), np.random.default_rng(0)
+    data = load_breast_cancer()
+    z = stats.zscore(data.data)
+    b0, b = 0.3, rng.normal(size=30) / 4
+    eta = (b0 + z @ b) * np.where(data.target == 0, 1, -1)  # 0 is malignant
+    want = stats.norm.logpdf(b0, 0, 10) + stats.norm.logpdf(b).sum() - np.logaddexp(0, -eta).sum()
+    assert model.compile_logp()({"intercept": b0, "b": b}) == pytest.approx(want, rel=1e-6)
+    assert model.named_vars_to_dims["b"] == ("feature",)
+
+
+def test_logistic_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    with pytest.raises(ImportError, match="pip install scikit-learn"):
+        logistic.prior()
+
+
+@pytest.mark.slow  # a minute and a half
+@pytest.mark.parametrize(
+    "module",
+    [two_modes, eight_gaussians, label_switching, funnel],
+    ids=lambda module: module.__name__.split(".")[-1],
+)
+def test_sample_gives_the_exact_answers(module):
+    got, run = module.exact(), bd.sample(module.prior(), random_seed=1, progressbar=False)
+    if "shares" in got:
+        modes = run["modes"]
+        assert modes.sizes["mode"] == len(got["shares"])
+        error = (modes["weight"] - np.sort(got["shares"])[::-1]) / modes["weight_se"]
+        assert np.abs(error).max() < 4.5
+    if "log_evidence" in got:
+        found = run["log_evidence"]
+        assert abs(found["log_evidence"].item()) < 4.5 * found["log_evidence_se"].item() + 0.005
+    if "v" in got:
+        v = run["posterior"]["v"]
+        ess = run["diagnostics"]["v"].sel(diagnostic="ess_bulk").item()
+        assert abs(v.mean().item()) < 4.5 * 3 / np.sqrt(ess)
+        assert v.std().item() == pytest.approx(3, rel=4.5 / np.sqrt(ess))
