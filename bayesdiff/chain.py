@@ -265,7 +265,7 @@ class _Plan:
             return
         stats = {f"stats/{name}": values for name, values in state.stats.items()}
         arrays = {"o": state.o, "x": state.x, "evaluations": state.evaluations, **stats}
-        keep(self._folder / f"{state.level:06d}.npz", arrays)
+        keep(self._folder / f"{state.level:06d}.npz", self.call, arrays)
 
     def kept(self, first: _State) -> _State:
         """Go on from the levels that were kept, if any."""

@@ -486,7 +486,7 @@ def sample_command(args: argparse.Namespace) -> None:
 
     sampling = {name: getattr(args, name) for name in ("draws", "chains") if getattr(args, name) is not None}
     kept = levels_folder(args.out)
-    with _refusals(), _no_claim(kept):
+    with _refusals():
         run = sample(
             model,
             **sampling,
@@ -501,17 +501,6 @@ def sample_command(args: argparse.Namespace) -> None:
         shutil.rmtree(kept, ignore_errors=True)  # of a call that was stopped
     _show_sample(run)
     print(f'Saved in {saved}. In Python: bayesdiff.load("{saved}")')
-
-
-@contextmanager
-def _no_claim(kept: Path) -> Iterator[None]:
-    """Where a call stops before a chain is finished, leave nothing: else it would refuse a model that was corrected."""
-    try:
-        yield
-    except BaseException:
-        if not any(kept.glob("*.npz")):
-            shutil.rmtree(kept, ignore_errors=True)
-        raise
 
 
 def _show_sample(run: xr.DataTree) -> None:
@@ -529,7 +518,7 @@ def _show_sample(run: xr.DataTree) -> None:
     else:
         console.print("\nNo mode was found.")
     value, se = found["log_evidence"].item(), found["log_evidence_se"].item()
-    said = f"{value:.3f} +- {se:.3f}" if value == value else "withheld, the chains contradict each other"
+    said = f"{value:.3f} +- {se:.3f}" if value == value else "withheld, see the warning"
     console.print(f"log evidence  {said}")
     console.print(f"evaluations   {run['tempering']['evaluations'].item():,.0f} of log p and its gradient")
     console.print(f"seconds       {run.attrs['sampling_time']:.1f}")

@@ -154,9 +154,9 @@ def _graph(model: pm.Model) -> str:
         return ""
 
 
-def warn_once(texts: list[str]) -> str:
-    """Warn once with all that is to be said, and return it."""
+def warn_once(texts: list[str], stacklevel: int = 3) -> str:
+    """Warn once with all that is to be said, at the line that called the caller's caller, and return it."""
     text = " ".join(part for part in texts if part)
     if text:
-        warnings.warn(text, UserWarning, stacklevel=3)
+        warnings.warn(text, UserWarning, stacklevel=stacklevel)
     return text

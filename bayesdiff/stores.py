@@ -31,7 +31,7 @@ def same_call(
     store : Path
         Where the result will be.
     folder : Path
-        Where parts are kept until then; the call is written to ``call.json`` in it.
+        Where parts are kept until then, with the call in ``call.json``: see `keep`.
     call : mapping
         What tells calls apart, as JSON has it.
     seed : int
@@ -71,21 +71,27 @@ def same_call(
         if differs:
             name = differs[0]
             there, here = _brief(str(before.get(name)), str(ours[name]))
+            which = store if finished is not None else f"{store} belongs to a call that was stopped, and"
             raise ValueError(
-                f"{store} was written by another call: {name} was {there} there and is {here} here; choose another "
-                "store, or remove it"
+                f"{which} was written by another call: {name} was {there} there and is {here} here; choose another "
+                f"store, or remove {store if finished is not None else folder}"
             )
     elif finished is not None:
         raise ValueError(f"{store} holds a result that {what} did not write; choose another store")
     else:
         ours["seed"] = seed
-        with replacing(file) as handle:
-            handle.write(json.dumps(ours).encode())
     return ours, finished
 
 
-def keep(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Keep arrays in a file, whole or not at all."""
+def keep(file: Path, call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Keep arrays in a file, whole or not at all, and before them the call that they belong to.
+
+    Not earlier: a call that finished nothing, because of a mistake in its model, must not stand in the way of the next.
+    """
+    named = file.parent / "call.json"
+    if not named.exists():
+        with replacing(named) as handle:
+            handle.write(json.dumps(dict(call)).encode())
     with replacing(file) as handle:
         np.savez(handle, allow_pickle=False, **arrays)
 

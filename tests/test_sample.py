@@ -261,6 +261,23 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
         sampled(two_modes(2), store=store, **(options | {"draws": 61}))
 
 
+def test_a_model_that_was_wrong_leaves_no_claim_on_its_store(tmp_path):
+    with pm.Model() as wrong:
+        x = pm.Normal("x")
+        pm.Potential("nowhere", pt.switch(pt.gt(x, 1e9), 0.0, -np.inf))
+    with pytest.raises(ValueError, match="not finite at any"):
+        sampled(wrong, store=tmp_path / "run.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_modes_that_the_search_missed_are_found_in_the_draws(monkeypatch):
+    scout = sampling.scout
+    monkeypatch.setattr(sampling, "scout", lambda *call: (found := scout(*call)).only(np.arange(len(found.x) - 2)))
+    run = sampled(eight())
+    assert run["modes"].sizes["mode"] == 8
+    assert np.abs(run["modes"]["weight"].values - 1 / 8).sum() / 2 < 0.02
+
+
 def test_the_tree_is_arvizs_and_is_saved(sixteen, tmp_path):
     assert {"posterior", "unconstrained_posterior", "sample_stats", "log_evidence", "modes", "mixture"} <= set(
         sixteen.children
@@ -282,7 +299,9 @@ def test_the_mixture_serves_as_a_prior(sixteen):
 
 
 def test_one_chain_and_few_draws():
-    run = sampled(two_modes(2), chains=1, draws=10)
+    with pytest.warns(UserWarning, match="With one chain nothing can be compared") as said:
+        run = sampled(two_modes(2), chains=1, draws=10)
+    assert said[0].filename == __file__  # it points to the line that called
     assert run["posterior"]["x"].shape == (1, 10, 2)
     assert np.isfinite(evidence(run)[1])
 
@@ -312,6 +331,7 @@ def test_an_improper_posterior_is_said_to_be_one():
     with pytest.warns(UserWarning, match="spread of a grew round after round.*probably improper.*proper prior"):
         run = sampled(model, draws=300)
     assert "improper" in run.attrs["warning"]
+    assert np.isnan(evidence(run)[0])
 
 
 def test_a_density_that_is_no_number_is_said_to_be_none():
@@ -372,7 +392,7 @@ def test_a_good_run_is_not_doubted():
     ("changes", "said"),
     [
         ({"r_hat": np.array([1.0, 1.2, 1.0])}, r"chains do not agree: R-hat is 1.20 for x\[1\]"),
-        ({"ess": np.array([3000.0, 3000.0, 40.0])}, "the share of mode 0 has 40 effective draws"),
+        ({"ess": np.array([3000.0, 3000.0, 40.0])}, "There are 40 effective draws of the share of mode 0"),
         ({"arrivals": np.array([500, 3, 500, 500])}, "In 1 of 4 chains fewer than 20 states came all the way"),
         ({"invalid": 0.2}, "log p was not a number for 20%"),
         ({"gains": shifted}, "The chains contradict each other.*The evidence is withheld"),

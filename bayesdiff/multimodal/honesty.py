@@ -49,7 +49,7 @@ class Judged:
     Attributes
     ----------
     log_evidence, log_evidence_se : float
-        NaN where the chains contradict each other.
+        NaN where the chains contradict each other, or the posterior is probably improper.
     by_chain, upwards, downwards : ndarray (chains,)
         log evidence of each chain: by bridge sampling, and by stepping stones from q to p and from p to q.
     arrivals : ndarray (chains,)
@@ -224,7 +224,10 @@ def judge(
     if len(found.x):
         weights = np.bincount(labels.ravel(), minlength=len(found.x)) / labels.size
         text += [_modes_text(found, weights, chains)]
-    text += [_growth_text(spreads, names), _invalid_text(invalid)]
+    improper = _growth_text(spreads, names)
+    text += [improper, _invalid_text(invalid)]
+    if chains == 1:
+        text.append("With one chain nothing can be compared: what is said here rests on it alone.")
     if not too_few(chains, draws):
         text += [_agreement_text(r_hat, ess, names)]
     few = arrivals < ENOUGH_ARRIVALS
@@ -246,6 +249,8 @@ def judge(
             f"The chains contradict each other: their log evidences are {_numbers(by_chain)}, where "
             f"errors of {_numbers(errors)} are expected. The evidence is withheld. Ask for more draws."
         )
+        log_z, se = np.nan, np.nan
+    if improper:
         log_z, se = np.nan, np.nan
     return Judged(log_z, se, by_chain, whole[1], whole[2], arrivals, pareto, [part for part in text if part])
 
@@ -331,7 +336,9 @@ def _agreement_text(r_hat: np.ndarray, ess: np.ndarray, names: list[str]) -> str
     if (worst_r <= R_HAT).all() and (fewest >= ENOUGH_DRAWS).all():
         return ""
     r, e = int(np.argmax(worst_r)), int(np.argmin(fewest))
-    return (
-        f"The chains do not agree: R-hat is {worst_r[r]:.2f} for {names[r]}, and {names[e]} has {fewest[e]:.0f} "
-        "effective draws. Draws and weights are not to be trusted yet. Ask for more draws."
-    )
+    parts = []
+    if worst_r[r] > R_HAT:
+        parts.append(f"The chains do not agree: R-hat is {worst_r[r]:.2f} for {names[r]}.")
+    if fewest[e] < ENOUGH_DRAWS:
+        parts.append(f"There are {fewest[e]:.0f} effective draws of {names[e]}.")
+    return " ".join([*parts, "Draws and weights are not to be trusted yet. Ask for more draws."])

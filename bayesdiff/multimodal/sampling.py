@@ -38,7 +38,7 @@ from bayesdiff.multimodal.honesty import (
     width,
 )
 from bayesdiff.multimodal.mixtures import Fit, Mixture, Spread, fit, mixture, wides
-from bayesdiff.multimodal.scout import Found, scout
+from bayesdiff.multimodal.scout import Found, look_again, scout
 from bayesdiff.multimodal.tempering import (
     BLOCK,
     FIRST_STEP,
@@ -130,11 +130,13 @@ def sample(
     xarray.DataTree
         ``posterior`` (chain, draw): the variables, constrained, with Deterministics; ``unconstrained_posterior``.
         ``sample_stats``: ``lp``, ``acceptance_rate`` and ``mode``, at which mode each draw is. ``log_evidence``:
-        ``log_evidence`` and ``log_evidence_se`` (NaN where chains contradict each other), ``by_chain``, and by stepping
+        ``log_evidence`` and ``log_evidence_se`` (NaN where chains contradict each other or the
+        posterior is probably improper), ``by_chain``, and by stepping
         stones ``upwards`` and ``downwards``. ``modes`` (mode), heaviest first: the variables there, ``lp``, ``weight``
         with ``weight_se`` (of all sweeps, not of the draws kept alone), ``starts`` that ended there, ``chains_found``
-        whose starts did. ``mixture`` (component): weights, means and covariances of q's Gaussians, unconstrained, for
-        `gaussian_mixture`. ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``,
+        whose starts did; none where log p has no maximum, as that of a funnel. ``mixture`` (component): weights, means
+        and covariances of q's Gaussians, unconstrained, for `gaussian_mixture`.
+        ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``,
         ``acceptance``, ``step_size``; by chain ``arrivals``, states that came all the way from q; ``evaluations`` of
         log p with its gradient, the search included. ``diagnostics``: R-hat and effective draws of the unconstrained
         numbers. ``observed_data``, ``prior`` and ``unconstrained_prior`` where the model has them.
@@ -150,9 +152,10 @@ def sample(
     Warns
     -----
     UserWarning
-        Once, in words: chains that disagree in draws, weights or evidence; modes that one chain's starts alone found;
-        too few arrivals; a heavy tail of the importance weights; two rounds that differ; a spread that grows and grows
-        (probably an improper posterior); a density that is not a number at many points.
+        Once, in words: a single chain; chains that disagree in draws, weights or evidence (fewer than 100 draws in all
+        are not judged); modes that one chain's starts alone found; too few arrivals; a heavy tail of the importance
+        weights; two rounds that differ; a spread that grows and grows (probably an improper posterior); a density that
+        is not a number at many points.
 
     Notes
     -----
@@ -206,6 +209,8 @@ def sample(
             ladders = _restarted(run, q, ladders, produced.seen, produced.betas, run.rng(17, number))
             ladders, _ = _placed(run, q, ladders, LAST_PLACE, 18, number)
             produced = _produce(run, q, ladders, several, number, None)
+        found = look_again(prior, found, produced.x, run.rng(19))
+        run.spent.append(found.evaluations)
     result = _result(run, found, q, produced, begun, random_seed)
     if run.store is not None:
         save(result, run.store)
@@ -525,7 +530,7 @@ def _produce(
             _, block = _advance(run, q, chains[chain], blocks, 0.0, 14, number, chain)
             block = Block(*(values[: run.draws * thin] for values in block))
             if file is not None:
-                keep(file, block._asdict())
+                keep(file, run.call, block._asdict())
         if progress:
             progress(run.draws)
         return block
@@ -580,7 +585,7 @@ def _result(run: _Run, found: Found, q: Mixture, produced: _Produced, begun: flo
         spreads=run.spreads,
         evidences=run.evidences,
     )
-    text = warn_once(judged.text)
+    text = warn_once(judged.text, stacklevel=4)
     stats = {
         "lp": np.stack([block.lp[produced.every] for block in produced.seen]),
         "acceptance_rate": np.stack([block.acceptance[produced.every, 1:].mean(axis=1) for block in produced.seen]),

@@ -27,6 +27,8 @@ ROUNDS = 10
 QUIET = 2
 # Noise levels at which a blur is inverted, from a tenth to twice the spread of all that is known.
 SCALES = 4
+# Draws from which is climbed once more at the end.
+LOOKS = 192
 # A climb of a blurred density is to get near, not to arrive.
 BLURRED_STEPS = 8
 # More modes than this are counted, not kept.
@@ -172,6 +174,17 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
             break
     found.places = np.concatenate(places, axis=1)
     return _sorted(found)
+
+
+def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random.Generator) -> Found:
+    """Climb from some of the draws `x` (chains, draws, n), and add the modes that nobody had found."""
+    chains, draws, n = x.shape
+    each = -(-(LOOKS if n <= 16 else LOOKS // 2) // chains)
+    starts = x[:, rng.integers(draws, size=each)].reshape(-1, n)
+    ends = _run(prior, prior.data, starts, starts, np.zeros_like(starts), MAX_STEPS)
+    more = found.only(np.arange(len(found.x)))
+    _add(prior, prior.data, more, ends, np.repeat(np.arange(chains), each))
+    return replace(_sorted(more), evaluations=float(ends.evaluations.sum() * (n + 1.0)))
 
 
 def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
