@@ -353,6 +353,8 @@ def judge_sample(run: xr.DataTree) -> SampleJudgement:
     """Judge a run of `sample` by the rule of `bayesdiff.trust`, its arrivals, its weights and its evidences."""
     sizes = run["posterior"].sizes
     few = too_few(sizes["chain"], sizes["draw"])
+    if not few and sizes["chain"] == 1:
+        few = "one chain has no other to be compared with"
     found = {name: told for name, told in _agreements(run).items() if not few}
     r_hat = max(((name, told[0]) for name, told in found.items()), key=lambda each: each[1], default=("", np.nan))
     ess = min(((name, told[1]) for name, told in found.items()), key=lambda each: each[1], default=("", np.nan))
@@ -404,7 +406,7 @@ def _agreements(run: xr.DataTree) -> dict[str, tuple[float, float]]:
 
 
 def agreement_of(values: np.ndarray) -> tuple[float, float]:
-    """R-hat and bulk effective draws of one number (chain, draw), as ArviZ computes them; NaN where chains stand."""
+    """R-hat and bulk effective draws of one number (chain, draw), as ArviZ computes them; NaN where no chain moves."""
     if not (values.std(axis=1) > 0).any():  # ArviZ takes what never moved for independent draws
         return np.nan, np.nan
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -515,7 +515,7 @@ def shares(run: xr.DataTree, most: int = MOST_MODES) -> Figure:
     axes.set(xlabel="" if count <= 8 else "mode", ylabel="share of the draws", xlim=(-0.6, count - 0.4))
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=9, ncols=3)
     return figure
 
 
@@ -569,9 +569,7 @@ def _named(figure: Figure, several: Iterable[Any]) -> None:
     """One legend for all panels, above them."""
     told = {label: mark for axes in several for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     order = sorted(told, key=lambda label: (label == "MAP", label.startswith("lighter"), label))
-    figure.legend(
-        [told[label] for label in order], order, loc="outside upper center", frameon=False, fontsize=9, ncols=4
-    )
+    figure.legend([told[label] for label in order], order, loc="outside upper left", frameon=False, fontsize=9, ncols=4)
 
 
 def plane(run: xr.DataTree, most: int = 1000) -> Figure:
@@ -580,7 +578,7 @@ def plane(run: xr.DataTree, most: int = 1000) -> Figure:
     x, y = (values.transpose(*SAMPLE).values for values in (of_x, of_y))
     kept = np.zeros(x.size, bool)
     kept[even(x.size, most)] = True
-    figure = plt.figure(figsize=(5.5, 4.6), layout="constrained")
+    figure = plt.figure(figsize=(4.8, 4.4), layout="constrained")
     axes = figure.add_subplot()
     for label, color, which in coloured(run):
         some = which & kept.reshape(x.shape)
@@ -591,7 +589,7 @@ def plane(run: xr.DataTree, most: int = 1000) -> Figure:
         axes.plot(mode_x, mode_y, "X", color=OF_MAP, markeredgecolor="white", markersize=12, label="MAP")
     axes.set(xlim=(left, right), ylim=(low, high), xlabel=_cut(one), ylabel=_cut(other))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper center", frameon=False, fontsize=9, ncols=4, markerscale=1.5)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=9, ncols=4, markerscale=1.5)
     return figure
 
 
@@ -608,7 +606,7 @@ def evidence_table(run: xr.DataTree) -> Markdown:
     digits = 0.01 if not np.isfinite(error) else min(max(error, 1e-4), 0.01)
     ways = ("by_chain", "upwards", "downwards")
     lines = [
-        [f"chain {int(told['chain'][k])}", *(rounded(float(told[way][k]), digits) for way in ways), "–"]
+        [str(int(told["chain"][k])), *(rounded(float(told[way][k]), digits) for way in ways), "–"]
         for k in range(told.sizes["chain"])
     ]
     # The mean of what is withheld says as much as what is withheld.
@@ -617,7 +615,7 @@ def evidence_table(run: xr.DataTree) -> Markdown:
         means = [rounded(float(told[name].mean()), digits) for name in ("log_evidence", "upwards", "downwards")]
         means.append(rounded(error, error))
     lines.append(["**all**", *means])
-    text = table(["", "bridge sampling", "stones upwards", "stones downwards", "standard error"], lines)
+    text = table(["chain", "bridge sampling", "stones upwards", "stones downwards", "standard error"], lines)
     return Markdown(text + (f"\n\n*Withheld*: {'; '.join(verdict.evidence)}." if verdict.evidence else ""))
 
 

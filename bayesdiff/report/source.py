@@ -1007,13 +1007,7 @@ def _sample(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         "variables",
         "The posterior, with the Monte Carlo errors of its means"
         + ("." if not count else ", beside the highest mode found (MAP).")
-        + (
-            " The chains agree on every number."
-            if judged.ok and run["posterior"].sizes["chain"] > 1
-            else f" Its numbers are withheld: {judged.reason}."
-            if not judged.ok
-            else ""
-        ),
+        + (" The chains agree on every number." if judged.ok else f" Its numbers are withheld: {judged.reason}."),
         "show.variables_table(run)",
     )
     yield from _modes(run)
@@ -1033,14 +1027,14 @@ def _sample(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
 def _sample_verdict(run: xr.DataTree) -> tuple[str, str, bool]:
     """Say whether the numbers are to be trusted: in a sentence without numbers, with them, and whether it is a yes."""
     judged, warned = judge_sample(run), bool(str(run.attrs.get("warning", "")))
-    alone = run["posterior"].sizes["chain"] == 1
     if not judged.ok:
-        what = "Not judged" if judged.few else "No"
+        more = "Ask for more chains." if run["posterior"].sizes["chain"] == 1 else "Ask for more draws."
+        more = "Give it a proper prior." if "improper" in judged.reason else more
         return (
-            f"The draws {'are too few to be judged' if judged.few else 'are not to be trusted'}, so their numbers, the "
-            "weights of the modes and the evidence are withheld.",
-            f"{what}: {judged.reason}. The numbers of the draws, the weights and the evidence are withheld. Ask for "
-            "more draws.",
+            f"The draws {'cannot be judged' if judged.few else 'are not to be trusted'}, so their numbers, the weights "
+            "of the modes and the evidence are withheld.",
+            f"{'Not judged' if judged.few else 'No'}: {judged.reason}. The numbers of the draws, the weights and the "
+            f"evidence are withheld. {more}",
             False,
         )
     words = (
@@ -1049,20 +1043,17 @@ def _sample_verdict(run: xr.DataTree) -> tuple[str, str, bool]:
         f"chain {judged.arrivals:,} states or more came all the way from the mixture."
     )
     short = "The draws can be trusted, as far as the chains can tell."
-    if alone:
-        words = "There is one chain, and nothing to compare it with: its halves agree, and no more is known. " + words
-        short = "There is one chain, which nothing was compared with."
     if judged.evidence:
         words += f" The evidence is withheld: {'; '.join(judged.evidence)}."
         short += " The evidence is not to be trusted, and withheld."
     elif warned:
         words += " But the run warned: read below of what."
         short += " But the run warned, see below."
-    elif not alone:
+    else:
         told = run["log_evidence"].to_dataset()["by_chain"].values
         words += f" The log evidences of the chains lie within {rounded(float(np.ptp(told)), digits=2)} of each other."
     words += " A mode that no start reached is seen by none of this."
-    return short, words, not (judged.evidence or warned or alone)
+    return short, words, not (judged.evidence or warned)
 
 
 def _told_evidence(run: xr.DataTree) -> str:
@@ -1118,7 +1109,7 @@ def _posterior(run: xr.DataTree) -> Iterator[str]:
             "show.draw_graph(run, noise=False);",
         )
     components, rungs = run["mixture"]["weight"].size, run["tempering"].sizes["rung"]
-    yield r"$$ p_\beta(x) \propto q(x)^{1-\beta}\, p(x)^{\beta}, \qquad Z = \int p(x)\, dx $$ {#eq-path}"
+    yield r"$$ p_\beta(x) \propto q(x)^{1-\beta}\, p(x)^{\beta} $$ {#eq-path}"
     yield (
         f"States wander along the path of @eq-path, on {rungs} rungs: from q, a mixture of {components} "
         f"Gaussian{'s' * (components != 1)} fitted to p and of wide Student t's, which can be drawn, to the posterior "
@@ -1227,8 +1218,8 @@ def _log_evidence(run: xr.DataTree) -> Iterator[str]:
         concludes = "What the chains say each is shown, to see how they differ; it is no estimate."
     else:
         yield (
-            f"{_told_evidence(run)} It is that of the density as the model is written: where that is known up to a "
-            "constant, or has a Potential, so is the evidence."
+            f"{_told_evidence(run)} It is the logarithm of the integral of p, as the model is written: where p is "
+            "known up to a constant, or has a Potential, so is the evidence."
         )
         apart = float(np.abs(told["upwards"].mean() - told["downwards"].mean()))
         concludes = (
