@@ -566,9 +566,18 @@ def test_no_mode_one_mode_and_many(tmp_path, modes):
     show.marginals(run).draw_without_rendering()
     if modes:
         told = show.modes_table(run).text
-        assert ("lighter modes, with" in told) == (modes > 12)
-        assert "4 of 9 numbers of x are shown" in told
+        assert ("lighter modes (0." in told) == (modes > 12)
+        assert "Of 9 numbers of x, 4 are shown" in told
     plt.close("all")
+
+
+def test_of_modes_that_are_equally_high_the_heaviest_is_the_map(tmp_path):
+    run = drawn()
+    run["modes"]["lp"] = ("mode", [0.0, 1e-9])
+    abstract = written(run, tmp_path)[1]
+    weight = float(run["modes"]["weight"][0])
+    assert f"one of 2 modes that are equally high, has {weight:.0%} of the weight, and is the heaviest" in abstract
+    assert float(show.variables_table(run).text.splitlines()[2].split("|")[5]) == -2
 
 
 def test_the_rules_of_a_report_are_those_of_the_run():

@@ -35,6 +35,7 @@ ENOUGH_ARRIVALS = 20
 PARETO_K = 0.7
 OF_WEIGHT = 0.005
 IMPROPER = "probably improper"
+EQUALLY_HIGH = 1e-3  # climbs end a little below a mode
 
 
 def escaped(text: Any) -> str:
@@ -421,7 +422,12 @@ def mode_of(run: xr.DataTree) -> np.ndarray:
     return np.asarray(values.transpose(*SAMPLE).values).astype(int)
 
 
-def highest_mode(run: xr.DataTree) -> int | None:
-    """Which of the modes found is the MAP, in unconstrained coordinates."""
+def highest_modes(run: xr.DataTree) -> np.ndarray:
+    """Which of the modes found are the highest, in unconstrained coordinates: several where they are equally high."""
     lp = run["modes"].to_dataset()["lp"].values
-    return int(np.argmax(lp)) if lp.size else None
+    return np.flatnonzero(lp > lp.max() - EQUALLY_HIGH) if lp.size else np.zeros(0, int)
+
+
+def highest_mode(run: xr.DataTree) -> int | None:
+    """Which of the modes found is the MAP: the heaviest of those that are equally high."""
+    return next(iter(map(int, highest_modes(run))), None)

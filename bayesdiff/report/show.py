@@ -460,7 +460,7 @@ def modes_table(run: xr.DataTree, rows: int = MOST_MODES) -> Markdown:
     numbers = [
         pair for name, values in modes.items() if name in run["posterior"] for pair in components(values, ["mode"])
     ]
-    where = [numbers[k] for k in even(len(numbers), MOST_COLUMNS)]
+    where = [numbers[k] for k in chosen([str(values.name) for _, values in numbers], MOST_COLUMNS)]
     lines = []
     for k in range(min(rows, modes.sizes["mode"])):
         at = modes.isel(mode=k)
@@ -477,10 +477,26 @@ def modes_table(run: xr.DataTree, rows: int = MOST_MODES) -> Markdown:
     text = table([*head, *(escaped(label) for label, _ in where)], lines, left=0)
     left = modes.sizes["mode"] - len(lines)
     if left:
-        rest = f", with {float(modes['weight'][rows:].sum()):.2%} of the weight" if verdict.ok else ""
+        rest = f" ({float(modes['weight'][rows:].sum()):.2g} of the weight)" if verdict.ok else ""
         text += f"\n\nThe {left} lighter modes{rest} are not shown."
-    text += _note(len(where), len(numbers), "numbers of x")
+    if len(where) < len(numbers):
+        text += f"\n\nOf {len(numbers)} numbers of x, {len(where)} are shown."
     return Markdown(text + (f"\n\n*Withheld*: {verdict.reason}." if not verdict.ok else ""))
+
+
+def chosen(names: Sequence[str], most: int) -> list[int]:
+    """At most so many of numbers, given by the names of their variables: one of each variable before a second of any.
+
+    Examples
+    --------
+    >>> chosen(["mu", "tau", "z", "z", "z", "z"], 4)
+    [0, 1, 2, 5]
+    """
+    firsts = [k for k, name in enumerate(names) if name not in names[:k]]
+    others = [k for k in range(len(names)) if k not in firsts][::-1]
+    kept = firsts[:most]
+    kept += [others[k] for k in even(len(others), most - len(kept))] if others and len(kept) < most else []
+    return sorted(kept)
 
 
 def shares_of(run: xr.DataTree) -> np.ndarray:
@@ -541,7 +557,7 @@ def view_of(draws: np.ndarray, mode: float) -> tuple[float, float]:
 def marginals(run: xr.DataTree, most: int = MOST_PANELS) -> Figure:
     """Draw a histogram of every number of the posterior, coloured by mode, and the highest mode as a line."""
     numbers = numbers_of(run)
-    numbers = [numbers[k] for k in even(len(numbers), most)]
+    numbers = [numbers[k] for k in chosen([str(draws.name) for _, draws, _ in numbers], most)]
     parts = coloured(run)
     columns = min(len(numbers), 2 if len(numbers) in (2, 4) else 3)
     rows = -(-len(numbers) // columns)

@@ -27,6 +27,7 @@ from bayesdiff.report.judgement import (
     escaped,
     function_of,
     highest_mode,
+    highest_modes,
     judge,
     judge_chain,
     judge_sample,
@@ -1073,7 +1074,13 @@ def _map_words(run: xr.DataTree) -> str:
     if count > 1:
         weights = run["modes"].to_dataset()["weight"].values
         weight = float(weights[highest])
-        said = f" The highest of {count} modes (MAP) has {weight:.0%} of the weight"
+        same = len(highest_modes(run))
+        of = (
+            f"The MAP, one of {same} modes that are equally high,"
+            if same > 1
+            else f"The highest of {count} modes (MAP)"
+        )
+        said = f" {of} has {weight:.0%} of the weight"
         said += f", the heaviest {weights.max():.0%}." if highest else ", and is the heaviest."
     off = [
         (abs(mode - float(draws.mean())) / float(draws.std()), label)
@@ -1138,7 +1145,9 @@ def _modes(run: xr.DataTree) -> Iterator[str]:
     count, judged = run["modes"].sizes["mode"], judge_sample(run)
     yield "# The modes {#sec-modes}"
     if not count:
-        yield "No climb ended at a mode: the density is flat, or has no highest point. The draws need none."
+        yield "No climb ended at a mode: the density is flat, or has no highest point." + (
+            " Draws need none." if judged.ok else ""
+        )
         return
     weight, se = (run["modes"].to_dataset()[name].values for name in ("weight", "weight_se"))
     concludes = "Which mode is how heavy is withheld, as the chains cannot tell."
