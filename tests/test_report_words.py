@@ -573,7 +573,7 @@ def test_no_mode_one_mode_and_many(tmp_path, modes):
 
 def test_of_modes_that_are_equally_high_the_heaviest_is_the_map(tmp_path):
     run = drawn()
-    run["modes"]["lp"] = ("mode", [0.0, 1e-9])
+    run["modes"]["lp"] = run["modes"]["lp"].copy(data=[0.0, 1e-9])
     abstract = written(run, tmp_path)[1]
     weight = float(run["modes"]["weight"][0])
     assert f"one of 2 modes that are equally high, has {weight:.0%} of the weight, and is the heaviest" in abstract

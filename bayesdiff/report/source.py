@@ -89,7 +89,7 @@ def write_report(
     title: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a report of a run: what the model is, both inversions beside each other, and whether to trust them.
+    """Write a report of a run: what the model is, what came out of it, and whether to trust that.
 
     Parameters
     ----------
