@@ -1108,7 +1108,8 @@ def _posterior(run: xr.DataTree) -> Iterator[str]:
     yield f"p is the density of {where}" + (f", with its data ({_data(run)})." if _data(run) else ".")
     if str(run.attrs.get("model_equations", "")).strip():
         yield _cell("show.equations(run)")
-    if read_graph(str(run.attrs.get("model_graph", ""))) is not None:
+    graph = read_graph(str(run.attrs.get("model_graph", "")))
+    if graph is not None and len(graph.nodes) > 1:  # a box alone tells nothing
         yield _figure(
             "graph",
             "The model. Its free variables (white) are what is drawn. Grey was observed, square is computed.",
