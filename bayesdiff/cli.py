@@ -83,8 +83,9 @@ which a chain is followed level by level. One HTML file, which any browser opens
 Each FILE.py defines a prior() of one unconstrained number, as for `bayesdiff run`.
 """
 REPORT = """\
-Write a report of a saved run as one page that needs no network: the model, both inversions beside each other, and
-whether to trust them. Or run a Quarto document of your own and write its page. Quarto does it where it is installed.
+Write a report of a saved run as one page that needs no network: the model, what came out (both inversions beside each
+other, the path from noise, or modes and evidence), and whether to trust it. Or run a Quarto document of your own and
+write its page. Quarto does it where it is installed.
 """
 DATA = """\
 Fetch pictures to learn from, verify their checksum, and keep them. What is kept is not fetched again.

@@ -266,6 +266,8 @@ def unfinished(path: Path) -> xr.DataTree | None:
         return None
     try:
         call = json.loads((folder / "call.json").read_text(encoding="utf-8"))
+        if "initvals" in call:  # of `sample`, whose chains say nothing alone
+            return None
         files = {int(file.stem): file for file in sorted(folder.glob("*.npz"))}
         o, stats = {}, {}
         for level, file in files.items():

@@ -53,11 +53,23 @@ def chain():
 
 
 @pytest.fixture(scope="module")
-def pages(step, chain, tmp_path_factory):
+def tempered():
+    """Two modes, a positive variable, and data."""
+    with pm.Model() as model:
+        x, tau = pm.Normal("x", 0, 3), pm.HalfNormal("tau", 2)
+        pm.Normal("y", abs(x), tau, observed=[1.0, 2.0, 2.5, 1.5])
+    return bd.sample(model, draws=250, chains=2, **QUIET)
+
+
+@pytest.fixture(scope="module")
+def pages(step, chain, tempered, tmp_path_factory):
     """One page of each kind, made once."""
     folder = tmp_path_factory.mktemp("pages")
-    step_page = write_report(step, folder / "step.html", title=f"A step {EVIL}")
-    return {"step": step_page, "chain": write_report(bd.save(chain, folder / "chain.zarr"), folder / "chain.html")}
+    return {
+        "step": write_report(step, folder / "step.html", title=f"A step {EVIL}"),
+        "chain": write_report(bd.save(chain, folder / "chain.zarr"), folder / "chain.html"),
+        "sample": write_report(tempered, folder / "sample.html"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +86,8 @@ def test_a_report_is_one_small_file_that_passes_the_checklist(pages):
         text = page.read_text(encoding="utf-8")
         assert problems_of(text) == []
         assert len(text) < 5e6
-        assert {"step": "observations can be trusted", "chain": "No check failed."}[name] in text
+        verdicts = {"step": "observations can be trusted", "chain": "No check failed."}
+        assert verdicts.get(name, "The draws can be trusted") in text
         assert "checksum of what came out" in text
     assert "<script>alert" not in pages["step"].read_text(encoding="utf-8")
 
@@ -84,7 +97,7 @@ def test_the_same_run_gives_the_same_bytes(chain, pages, tmp_path):
     assert again.read_bytes() == pages["chain"].read_bytes()
 
 
-@pytest.mark.parametrize("name", ["step", "chain"])
+@pytest.mark.parametrize("name", ["step", "chain", "sample"])
 def test_a_browser_shows_it(pages, chromium, name):
     for width in (360, 768, 1280):
         for scheme in ("light", "dark"):
@@ -185,6 +198,35 @@ def test_one_inversion_alone_is_summed_up(step):
     assert [i for i, line in enumerate(lines[2:]) if show.WITHHELD in line] == [5]
 
 
+def cells(markdown):
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.text.splitlines()[2:]]
+
+
+def test_the_tables_of_a_tempered_run_hold_its_numbers(tempered):
+    """Against the run, and against what is known: both signs of x are as likely."""
+    variables, modes = cells(show.variables_table(tempered)), cells(show.modes_table(tempered))
+    tau = next(row for row in variables if row[0] == "tau")
+    mean, error = map(float, tau[1].split("±"))
+    assert mean == pytest.approx(float(tempered["posterior"]["tau"].mean()), abs=error)
+    highest = show.highest_mode(tempered)
+    assert tempered["modes"]["lp"].values[highest] == pytest.approx(tempered["modes"]["lp"].values.max(), abs=1e-3)
+    assert float(tau[4]) == pytest.approx(float(tempered["modes"]["tau"][highest]), rel=1e-2)
+    share = float((tempered["posterior"]["tau"] < tempered["modes"]["tau"][highest]).mean())
+    assert float(tau[5]) == pytest.approx(share, abs=0.01)
+    assert float(tau[6]) == pytest.approx(float(tempered["diagnostics"]["tau"].sel(diagnostic="r_hat")), abs=1e-3)
+    for row in modes:
+        weight, error = map(float, row[1].split("±"))
+        assert abs(weight - 0.5) < 5 * error
+    by_chain = (tempered["sample_stats"]["mode"] == 0).mean("draw").values
+    assert modes[0][2] == ", ".join(f"{share:.2f}" for share in by_chain)
+    evidence = cells(show.evidence_table(tempered))
+    assert float(evidence[-1][1]) == pytest.approx(float(tempered["log_evidence"]["log_evidence"]), abs=0.01)
+    assert [float(row[1]) for row in cells(show.ladder_table(tempered))][:: len(tempered["tempering"]["beta"]) - 1] == [
+        0,
+        1,
+    ]
+
+
 @pytest.mark.parametrize(
     ("value", "error", "said"),
     [(1.23456, 0.02, "1.23"), (1.23456, 0.2, "1.2"), (1234.5, 30.0, "1230"), (0.0, 0.1, "0.0"), (np.nan, 1.0, "–")],
@@ -250,13 +292,15 @@ def run_by_quarto_or_us(text):
     return sorted(meta), [cell.options.keys() for cell in cells], codes, quartos, re.findall(r"\{\{.*", text), marks
 
 
-@pytest.mark.parametrize("kind", ["step", "chain"])
-def test_no_text_of_a_run_is_code_in_its_source(step, chain, tmp_path, kind):
+@pytest.mark.parametrize("kind", ["step", "chain", "sample"])
+def test_no_text_of_a_run_is_code_in_its_source(step, chain, tempered, tmp_path, kind):
     """Real Quarto runs inline code, and expands {{< ... >}}, anywhere in a source: none comes from a run."""
     sources = []
     for word in ("plain", WORSE):
         if kind == "step":
             run = {name: spelled(part.map_over_datasets(plainly), word) for name, part in step.items()}
+        elif kind == "sample":
+            run = spelled(tempered.map_over_datasets(plainly), word)
         else:
             again = spelled(chain.map_over_datasets(plainly), word)
             run = {word: again, f"{word} b": again}
@@ -492,7 +536,20 @@ def test_a_chain_that_was_stopped_is_reported_as_such(tmp_path):
         write_report(store, tmp_path / "other.html")
 
 
-def test_bad_input_is_said_before_anything_is_made(step, chain, tmp_path):
+def test_a_tempered_run_that_was_stopped_is_not_called_damaged(tempered, tmp_path):
+    """What it keeps is needed to go on: nobody should be told to remove it."""
+    kept = tmp_path / ".run.zarr.levels"
+    kept.mkdir()
+    (kept / "call.json").write_text(json.dumps({"initvals": "", "draws": 250, "chains": 2, "seed": 1}))
+    (kept / "0-0001.npz").write_bytes(b"of no interest here")
+    with pytest.raises(ValueError, match=r"has not ended.*the same call again goes on"):
+        write_report(tmp_path / "run.zarr", tmp_path / "a.html")
+    assert not (tmp_path / "a.html").exists()
+    # Beside a run that is finished it does not matter.
+    write_report(bd.save(tempered, tmp_path / "run.zarr"), tmp_path / "a.qmd")
+
+
+def test_bad_input_is_said_before_anything_is_made(step, chain, tempered, tmp_path):
     for run, path, error, message in (
         (tmp_path / "none.zarr", "a.html", FileNotFoundError, r"no run at .*none\.zarr"),
         (step["map"], "a.pdf", ValueError, r"must end in \.html .* or in \.qmd"),
@@ -501,6 +558,7 @@ def test_bad_input_is_said_before_anything_is_made(step, chain, tmp_path):
         ({"a/b": chain}, "a.html", ValueError, "'a/b' cannot be the label of a run"),
         (tree({}), "a.html", ValueError, "is not a run that can be reported"),
         ({"a": step["map"], "b": chain}, "a.html", ValueError, "is not a run that can be reported"),
+        ({"a": tempered, "b": tempered}, "a.html", ValueError, "is not a run that can be reported"),
     ):
         with pytest.raises(error, match=message):
             write_report(run, tmp_path / path)

@@ -6,16 +6,18 @@ Sources alone are written: their words are final, and their cells say which figu
 import re
 from functools import partial
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
 
 import bayesdiff as bd
+from bayesdiff.multimodal import honesty
 from bayesdiff.plots import plot_population
 from bayesdiff.priors import equations
-from bayesdiff.report import show
-from bayesdiff.report.judgement import function_of, judge_chain
+from bayesdiff.report import judgement, show
+from bayesdiff.report.judgement import function_of, judge_chain, judge_sample
 from bayesdiff.report.source import write_report
 from bayesdiff.results import dataset, tree
 from bayesdiff.trust import trusted
@@ -423,9 +425,181 @@ def test_a_model_is_told_with_its_numbers(tmp_path):
     assert "The prior p~0~ is the model below." in written(run, tmp_path)[0]
 
 
+# ---------------------------------------------------------------------------------------------------------- a sample
+
+
+def drawn(shares=(0.7, 0.7, 0.7, 0.7), *, numbers=1, draws=250, modes=2, arrivals=500, pareto=0.2, **attrs):
+    """A run of `sample` by hand: chains with these shares of draws at the mode of -2, all others at 2 or beyond."""
+    rng, chains, sample = np.random.default_rng(1), len(shares), ("chain", "draw")
+    second = 1 + rng.integers(max(modes - 1, 1), size=(chains, draws))
+    at = np.where(rng.random((chains, draws)) < np.array(shares)[:, None], 0, second) if modes > 1 else None
+    at = np.zeros((chains, draws), int) if at is None else at
+    x = np.where(at == 0, -2.0, 1.0 + at)[..., None] + 0.3 * rng.normal(size=(chains, draws, numbers))
+    told = honesty.agreement(x)
+    weight = np.array([(at == k).mean() for k in range(modes)])
+    by_chain = np.array([0.01, -0.01, 0.02, 0.0])[:chains]
+    names = ("lp", "weight", "weight_se", "starts", "chains_found")
+    found = dict(zip(names, (np.arange(modes) - 1.0, weight, 0.01, 7, chains), strict=True))
+    found = {name: np.broadcast_to(value, modes) for name, value in found.items()}
+    where = np.where(np.arange(modes) == 0, -2.0, 1.0 + np.arange(modes))
+    evidence = {"log_evidence": 0.005, "log_evidence_se": 0.01} | dict.fromkeys(
+        ("by_chain", "upwards", "downwards"), by_chain
+    )
+    rungs = {"beta": [0.0, 0.3, 1.0], "rejection": [0.1, 0.1, np.nan], "pareto_k": [0.1, pareto, np.nan]}
+    rungs |= {"acceptance": [1.0, 0.8, 0.8]}
+    counts = {"arrivals": np.full(chains, arrivals), "evaluations": 1e5}
+    own = ["number"]
+    groups = {
+        "posterior": dataset({"x": x}, sample_dims=sample, dims={"x": own}),
+        "unconstrained_posterior": dataset({"x": x}, sample_dims=sample, dims={"x": own}),
+        "sample_stats": dataset({"lp": -(x[..., 0] ** 2)} | ({"mode": at} if modes else {}), sample_dims=sample),
+        "log_evidence": dataset(evidence, dims={name: ["chain"] for name in evidence if "log" not in name}),
+        "modes": dataset(
+            {"x": np.repeat(where[:, None], numbers, axis=1), **found},
+            dims={"x": ["mode", *own]} | {name: ["mode"] for name in names},
+        ),
+        "mixture": dataset({"weight": weight}, dims={"weight": ["component"]}),
+        "tempering": dataset(rungs | counts, dims={name: ["rung"] for name in rungs} | {"arrivals": ["chain"]}),
+        "diagnostics": dataset(
+            {"x": np.stack(told, axis=-1)},
+            dims={"x": [*own, "diagnostic"]},
+            coords={"diagnostic": ["r_hat", "ess_bulk"]},
+        ),
+    }
+    return tree(groups, {"inversion": "sample", "warning": "", **attrs})
+
+
+def figures_of(text):
+    return re.findall(r"^show\.(marginals|plane|shares)", text, flags=re.MULTILINE)
+
+
+def test_a_sample_that_can_be_trusted_says_so_first(tmp_path):
+    run = drawn(numbers=2)
+    text, abstract, _ = written(run, tmp_path)
+    assert abstract.startswith("The draws can be trusted, as far as the chains can tell.")
+    assert "The log evidence is 0.00 ± 0.01." in abstract or "The log evidence is 0.01 ± 0.01." in abstract
+    # The second mode is higher here, and lighter.
+    weight = run["modes"]["weight"].values
+    assert f"The highest of 2 modes (MAP) has {weight[1]:.0%} of the weight, the heaviest {weight[0]:.0%}." in abstract
+    assert "it does not stand for it" in abstract
+    assert "callout-tip" in text
+    assert show.WITHHELD not in text
+    assert figures_of(text) == ["shares", "marginals", "plane"]
+    for figure in (show.shares(run), show.marginals(run), show.plane(run)):
+        figure.draw_without_rendering()
+        plt.close(figure)
+
+
+def test_chains_that_disagree_are_seen_and_nothing_of_theirs_is_read(tmp_path):
+    """Weights of 1 and .4: the draws, the weights and the evidence are withheld; what each chain says is not."""
+    run = drawn((1.0, 0.4, 0.4, 0.4))
+    verdict = judge_sample(run)
+    assert not verdict.ok
+    assert "the chains do not agree: R-hat of" in verdict.reason
+    text, abstract, _ = written(run, tmp_path)
+    assert abstract.startswith("The draws are not to be trusted, so their numbers, the weights")
+    assert "callout-tip" not in text
+    assert not any(words in text for words in (*CONCLUDES, "of the weight", "agree on the weights"))
+    assert figures_of(text) == ["shares"]
+    assert "differ by at most 0.6" in text
+    for line in show.variables_table(run).text.splitlines()[2:3]:
+        assert line.count(show.WITHHELD) == 4
+    weight, each = show.modes_table(run).text.splitlines()[2].split("|")[2:4]
+    assert weight.strip() == show.WITHHELD
+    assert [float(share) for share in each.split(",")] == pytest.approx([1.0, 0.4, 0.4, 0.4], abs=0.1)
+    assert show.evidence_table(run).text.splitlines()[-3].count(show.WITHHELD) == 4
+    bars = show.shares(run).axes[0].patches
+    assert len(bars) == 0
+    plt.close("all")
+
+
+def test_draws_that_are_trusted_and_an_evidence_that_is_not(tmp_path):
+    """NaN where the chains' evidences contradict each other, or a heavy tail."""
+    apart, heavy = drawn(), drawn(pareto=0.9)
+    for name in ("log_evidence", "log_evidence_se"):
+        apart["log_evidence"][name] = np.nan
+    for run, why in ((apart, "farther apart than their errors allow"), (heavy, "Pareto k 0.90 > 0.7")):
+        text, abstract, _ = written(run, tmp_path)
+        assert abstract.startswith("The draws can be trusted, as far as the chains can tell. The evidence is not to be")
+        assert "The log evidence is withheld." in abstract
+        assert why in text
+        assert "callout-tip" not in text
+        last = show.evidence_table(run).text.split("| **all** |")[1].splitlines()[0]
+        assert last.split("|")[:4] == [" withheld "] * 4
+        assert show.WITHHELD not in show.variables_table(run).text
+
+
+@pytest.mark.parametrize(
+    ("run", "why"),
+    [
+        (partial(drawn, draws=10), "too few draws to be judged: 40, 100 are needed"),
+        (partial(drawn, (0.7,)), "one chain has no other to be compared with"),
+        (partial(drawn, arrivals=3), "3 states of one chain came all the way from q, 20 are needed for weights"),
+        (partial(drawn, warning="The spread grew: the posterior is probably improper there."), "probably improper"),
+    ],
+)
+def test_what_makes_a_sample_unreadable(tmp_path, run, why):
+    run = run()
+    text, abstract, _ = written(run, tmp_path)
+    assert why in judge_sample(run).reason
+    assert "so their numbers, the weights of the modes and the evidence are withheld" in abstract
+    assert figures_of(text) == ["shares"]
+
+
+def test_a_warning_is_no_clear_yes(tmp_path):
+    run = drawn(warning="Parts may be unseen.")
+    text, abstract, _ = written(run, tmp_path)
+    assert "as far as the chains can tell. But the run warned, see below." in abstract
+    assert "callout-tip" not in text
+    assert show.WITHHELD not in show.variables_table(run).text
+
+
+@pytest.mark.parametrize("modes", [0, 1, 20])
+def test_no_mode_one_mode_and_many(tmp_path, modes):
+    run = drawn(modes=modes, numbers=9)
+    if not modes:
+        run["sample_stats"] = xr.DataTree(run["sample_stats"].to_dataset().drop_vars("mode", errors="ignore"))
+    text, _, _ = written(run, tmp_path)
+    assert ("No climb ended at a mode" in text) == (modes == 0)
+    assert figures_of(text) == (["shares", "marginals"] if modes > 1 else ["marginals"])
+    assert "8 of 9 numbers" in text
+    show.marginals(run).draw_without_rendering()
+    if modes:
+        told = show.modes_table(run).text
+        assert ("lighter modes (0." in told) == (modes > 12)
+        assert "Of 9 numbers of x, 4 are shown" in told
+    plt.close("all")
+
+
+def test_of_modes_that_are_equally_high_the_heaviest_is_the_map(tmp_path):
+    run = drawn()
+    run["modes"]["lp"] = run["modes"]["lp"].copy(data=[0.0, 1e-9])
+    abstract = written(run, tmp_path)[1]
+    weight = float(run["modes"]["weight"][0])
+    assert f"one of 2 modes that are equally high, has {weight:.0%} of the weight, and is the heaviest" in abstract
+    assert float(show.variables_table(run).text.splitlines()[2].split("|")[5]) == -2
+
+
+def test_the_rules_of_a_report_are_those_of_the_run():
+    """A report may not import what samples, so it repeats three numbers and a word."""
+    for name in ("ENOUGH_ARRIVALS", "PARETO_K", "OF_WEIGHT"):
+        assert getattr(judgement, name) == getattr(honesty, name)
+    grows = [np.log(np.full((4, 1), 10.0**k)) for k in range(4)]
+    assert judgement.IMPROPER in honesty._growth_text(grows, ["x"])
+
+
+def test_chains_that_stand_still_agree_on_nothing():
+    """ArviZ calls them independent."""
+    assert np.isnan(judgement.agreement_of(np.ones((4, 100)))).all()
+
+
 @pytest.mark.parametrize(
     ("kind", "group", "name"),
     [
+        ("sample", "modes", None),
+        ("sample", "log_evidence", "by_chain"),
+        ("sample", "tempering", "arrivals"),
+        ("sample", "sample_stats", None),
         ("map", "constant_data", None),
         ("map", "sample_stats", "converged"),
         ("map", "posterior", None),
@@ -437,7 +611,7 @@ def test_a_model_is_told_with_its_numbers(tmp_path):
     ],
 )
 def test_a_run_that_lacks_what_a_report_reads_is_damaged(article, tmp_path, kind, group, name):
-    whole = {**article, "chain": made(NORMAL)}[kind]
+    whole = {**article, "chain": made(NORMAL), "sample": drawn()}[kind]
     groups = {k: child.to_dataset() for k, child in whole.children.items()}
     if name is None:
         del groups[group]

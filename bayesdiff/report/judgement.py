@@ -13,12 +13,29 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from arviz_stats.base import array_stats
 from scipy.stats import ks_2samp, norm
 
-from bayesdiff.trust import DIVERGING, ENOUGH_DRAWS, MOST_LOST, R_HAT, disagree, too_few, trusted, worst_of
+from bayesdiff.trust import (
+    DIVERGING,
+    ENOUGH_DRAWS,
+    ENOUGH_IN_A_CHAIN,
+    MOST_LOST,
+    R_HAT,
+    disagree,
+    too_few,
+    trusted,
+    worst_of,
+)
 
 SAMPLE = ("chain", "draw")
 NOT_INVERTED = "could not be inverted"
+# Of a tempered run: the rules of `bayesdiff.multimodal.honesty`, which a report cannot import. A test compares them.
+ENOUGH_ARRIVALS = 20
+PARETO_K = 0.7
+OF_WEIGHT = 0.005
+IMPROPER = "probably improper"
+EQUALLY_HIGH = 1e-3  # climbs end a little below a mode
 
 
 def escaped(text: Any) -> str:
@@ -302,3 +319,115 @@ def function_of(inverter: str) -> str:
     ('bayesdiff.inverters.mode', 'bayesdiff.inverters.draw')
     """
     return inverter.split("(", 1)[0]
+
+
+# -------------------------------------------------------------------------------------------------------------- sample
+
+
+@dataclass(frozen=True)
+class SampleJudgement:
+    """What of a run of `sample` is to be trusted.
+
+    ``r_hat``, ``ess``: label and value, the worst of the unconstrained numbers and of the shares of the modes that have
+    weight. ``draws``: why the draws and all that rests on them are withheld; ``evidence``: why the evidence is.
+    """
+
+    r_hat: tuple[str, float]
+    ess: tuple[str, float]
+    arrivals: int
+    few: str
+    draws: Sequence[str]
+    evidence: Sequence[str]
+
+    @cached_property
+    def ok(self) -> bool:
+        """Whether the numbers of the draws are shown."""
+        return not self.draws
+
+    @cached_property
+    def reason(self) -> str:
+        """Say why they are not."""
+        return "; ".join(self.draws)
+
+
+def judge_sample(run: xr.DataTree) -> SampleJudgement:
+    """Judge a run of `sample` by the rule of `bayesdiff.trust`, its arrivals, its weights and its evidences."""
+    sizes = run["posterior"].sizes
+    few = too_few(sizes["chain"], sizes["draw"])
+    if not few and sizes["chain"] == 1:
+        few = "one chain has no other to be compared with"
+    found = {name: told for name, told in _agreements(run).items() if not few}
+    r_hat = max(((name, told[0]) for name, told in found.items()), key=lambda each: each[1], default=("", np.nan))
+    ess = min(((name, told[1]) for name, told in found.items()), key=lambda each: each[1], default=("", np.nan))
+    tempering, evidence = run["tempering"].to_dataset(), run["log_evidence"].to_dataset()
+    arrivals = int(tempering["arrivals"].min())
+    draws = [few] if few else []
+    if IMPROPER in str(run.attrs.get("warning", "")):
+        draws.append("the posterior is probably improper")
+    if not _finite(run["unconstrained_posterior"].to_dataset()).all():
+        draws.append("not all draws are finite")
+    if r_hat[1] > R_HAT:
+        draws.append(f"the chains do not agree: R-hat of {escaped(r_hat[0])} is {r_hat[1]:.2f} > {R_HAT:.2f}")
+    if ess[1] < ENOUGH_DRAWS:
+        draws.append(f"{escaped(ess[0])} has {ess[1]:.0f} effective draws < {ENOUGH_DRAWS}")
+    if arrivals < ENOUGH_ARRIVALS and run["modes"].sizes["mode"] > 1:
+        # Chains that never came from q agree on the weights that they began with.
+        draws.append(
+            f"{arrivals} states of one chain came all the way from q, {ENOUGH_ARRIVALS} are needed for weights"
+        )
+    withheld = ["the draws that it rests on are not to be trusted"] if draws else []
+    if not np.isfinite([evidence["log_evidence"], evidence["log_evidence_se"]]).all():
+        withheld.append(
+            "the log evidences of the chains are farther apart than their errors allow"
+            if np.isfinite(evidence["by_chain"]).all()
+            else "the log evidence of a chain is not a number"
+        )
+    pareto = float(tempering["pareto_k"].max())
+    if pareto > PARETO_K:
+        withheld.append(f"its importance weights have a heavy tail, Pareto k {pareto:.2f} > {PARETO_K}")
+    return SampleJudgement(r_hat, ess, arrivals, few, draws, withheld)
+
+
+def _agreements(run: xr.DataTree) -> dict[str, tuple[float, float]]:
+    """R-hat and effective draws of every unconstrained number, and of the share of every mode that has weight."""
+    found = {}
+    for values in run["diagnostics"].to_dataset().values():
+        for label, pair in components(values, ["diagnostic"]):
+            r, ess = (float(pair.sel(diagnostic=which)) for which in ("r_hat", "ess_bulk"))
+            found[label] = (r, ess)
+    at = mode_of(run)
+    shares = np.bincount(at.ravel(), minlength=1) / at.size
+    heavy = np.flatnonzero(shares > OF_WEIGHT)
+    for k in heavy if len(heavy) > 1 and at.shape[1] >= ENOUGH_IN_A_CHAIN else []:
+        found[f"the share of mode {k}"] = agreement_of((at == k).astype(float))
+    return {
+        label: (float(np.nan_to_num(r, nan=np.inf)), float(np.nan_to_num(ess, nan=0.0)))
+        for label, (r, ess) in found.items()
+    }
+
+
+def agreement_of(values: np.ndarray) -> tuple[float, float]:
+    """R-hat and bulk effective draws of one number (chain, draw), as ArviZ computes them; NaN where no chain moves."""
+    if not (values.std(axis=1) > 0).any():  # ArviZ takes what never moved for independent draws
+        return np.nan, np.nan
+    with np.errstate(divide="ignore", invalid="ignore"):
+        r_hat = array_stats.rhat(values, chain_axis=0, draw_axis=1)
+    return float(r_hat), float(array_stats.ess(values, chain_axis=0, draw_axis=1, method="bulk"))
+
+
+def mode_of(run: xr.DataTree) -> np.ndarray:
+    """At which mode each draw is (chain, draw): all at the first where none was found."""
+    stats = run["sample_stats"].to_dataset()
+    values = stats["mode"] if "mode" in stats else stats["lp"] * 0
+    return np.asarray(values.transpose(*SAMPLE).values).astype(int)
+
+
+def highest_modes(run: xr.DataTree) -> np.ndarray:
+    """Which of the modes found are the highest, in unconstrained coordinates: several where they are equally high."""
+    lp = run["modes"].to_dataset()["lp"].values
+    return np.flatnonzero(lp > lp.max() - EQUALLY_HIGH) if lp.size else np.zeros(0, int)
+
+
+def highest_mode(run: xr.DataTree) -> int | None:
+    """Which of the modes found is the MAP: the heaviest of those that are equally high."""
+    return next(iter(map(int, highest_modes(run))), None)

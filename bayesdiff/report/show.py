@@ -24,11 +24,15 @@ from bayesdiff.comparison import compare, mcse_mean
 from bayesdiff.pictures import pictures_of, shown_levels, strip, tiled
 from bayesdiff.report.judgement import (
     SAMPLE,
+    agreement_of,
     climbs,
     components,
     escaped,
+    highest_mode,
     judge,
     judge_chain,
+    judge_sample,
+    mode_of,
     standing,
     transformed,
     trusted_part,
@@ -39,15 +43,29 @@ __all__ = [
     "comparison_table",
     "diagnostics_table",
     "draw_graph",
+    "evidence_table",
+    "ladder_table",
     "levels_table",
+    "marginals",
+    "modes_table",
     "picture_paths",
     "pictures",
+    "plane",
     "population_table",
+    "shares",
     "summary_table",
     "trusted_part",
+    "variables_table",
 ]
 
 MOST_ROWS = 24
+MOST_MODES = 12  # so many modes are listed and drawn, the heaviest
+MOST_COLUMNS = 4  # of so many numbers it is said where a mode is
+MOST_PANELS = 8
+# Colours that colour-blind readers can tell apart (Okabe and Ito): of the heaviest modes, of the rest, and of the MAP.
+OF_MODES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
+OF_REST, OF_MAP = "#999999", "#D55E00"
+OF_CHAINS = ("o", "s", "^", "D", "v", "P", "X", "*")
 WITHHELD = "withheld"
 
 
@@ -359,6 +377,284 @@ def levels_table(run: xr.DataTree, rows: int = 16) -> Markdown:
     return Markdown(table(head, lines, left=0) + _note(len(lines), len(levels), "levels"))
 
 
+# -------------------------------------------------------------------------------------------------------------- sample
+
+
+def variables_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
+    """Sum up the draws of `sample`, with the highest mode beside them, one row a number.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+    rows : int
+        At most so many.
+
+    Returns
+    -------
+    Markdown
+        What rests on the draws is withheld where they are not to be trusted. R-hat and effective draws are not: they
+        say why.
+    """
+    verdict, highest = judge_sample(run), highest_mode(run)
+    shown = []
+    numbers, pairs = numbers_of(run), _diagnosed(run)
+    for k in even(len(numbers), rows):
+        label, draws, mode = numbers[k]
+        values = draws.transpose(*SAMPLE).values
+        error = float(mcse_mean(values[None])[0])
+        sd = values.std(ddof=1) if values.size > 1 else np.nan
+        low, high = np.quantile(values, [0.05, 0.95])
+        cells = [escaped(label)]
+        if verdict.ok:
+            cells += [with_error(values.mean(), error), rounded(sd, error)]
+            cells.append(f"{rounded(low, error)} to {rounded(high, error)}")
+        else:
+            cells += [WITHHELD] * 3
+        if highest is not None:
+            cells.append(rounded(mode))
+            cells.append(rounded(float((values < mode).mean()), 0.01) if verdict.ok else WITHHELD)
+        pair = pairs[k] or agreement_of(values)
+        shown.append([*cells, *(["–"] * 2 if verdict.few else [f"{pair[0]:.3f}", f"{pair[1]:,.0f}"])])
+    head = ["x", "mean", "sd", "90% interval"]
+    head += [] if highest is None else ["MAP", "share below MAP"]
+    text = table([*head, "R-hat", "effective draws"], shown) + _note(len(shown), len(numbers), "numbers")
+    return Markdown(text + (f"\n\n*Withheld*: {verdict.reason}." if not verdict.ok else ""))
+
+
+def _diagnosed(run: xr.DataTree) -> list[tuple[float, float] | None]:
+    """R-hat and effective draws of every number, as the run holds them; None of those that are not free numbers."""
+    told = run["diagnostics"].to_dataset()
+    found: list[tuple[float, float] | None] = []
+    for name, values in run["posterior"].to_dataset().items():
+        own = [dim for dim in values.dims if dim not in SAMPLE]
+        if name in told and set(told[name].dims) == {*own, "diagnostic"}:
+            each = told[name].transpose(*own, "diagnostic").sel(diagnostic=["r_hat", "ess_bulk"]).values.reshape(-1, 2)
+            found += [(float(r_hat), float(ess)) for r_hat, ess in each]
+        else:
+            found += [None] * values.isel(chain=0, draw=0).size
+    return found
+
+
+def numbers_of(run: xr.DataTree) -> list[tuple[str, xr.DataArray, float]]:
+    """Every number of the posterior: its label, its draws (chain, draw), and its value at the highest mode, or NaN."""
+    found, highest = [], highest_mode(run)
+    for name, values in run["posterior"].to_dataset().items():
+        at = run["modes"].to_dataset()[name] if highest is not None else None
+        modes = [float(one) for _, one in components(at.isel(mode=highest))] if at is not None else []
+        for i, (label, draws) in enumerate(components(values, SAMPLE)):
+            found.append((label, draws, modes[i] if modes else np.nan))
+    return found
+
+
+def modes_table(run: xr.DataTree, rows: int = MOST_MODES) -> Markdown:
+    """List the modes that `sample` found, heaviest first: weight, height, where, and the share of each chain.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+    rows : int
+        At most so many. The rest is summed up in a line.
+    """
+    verdict, modes = judge_sample(run), run["modes"].to_dataset()
+    each = shares_of(run)
+    numbers = [
+        pair for name, values in modes.items() if name in run["posterior"] for pair in components(values, ["mode"])
+    ]
+    where = [numbers[k] for k in chosen([str(values.name) for _, values in numbers], MOST_COLUMNS)]
+    lines = []
+    for k in range(min(rows, modes.sizes["mode"])):
+        at = modes.isel(mode=k)
+        weight, error = float(at["weight"]), float(at["weight_se"])
+        lines.append([
+            str(int(modes["mode"][k])),
+            with_error(weight, error) if verdict.ok else WITHHELD,
+            ", ".join(f"{share:.2f}" for share in each[:, k]),
+            rounded(float(at["lp"]), 0.01),
+            f"{int(at['starts'])} ({int(at['chains_found'])})",
+            *(rounded(float(values.isel(mode=k))) for _, values in where),
+        ])  # fmt: skip
+    head = ["mode", "weight", "its share in each chain", "log density", "climbs (of chains)"]
+    text = table([*head, *(escaped(label) for label, _ in where)], lines, left=0)
+    left = modes.sizes["mode"] - len(lines)
+    if left:
+        rest = f" ({float(modes['weight'][rows:].sum()):.2g} of the weight)" if verdict.ok else ""
+        text += f"\n\nThe {left} lighter modes{rest} are not shown."
+    if len(where) < len(numbers):
+        text += f"\n\nOf {len(numbers)} numbers of x, {len(where)} are shown."
+    return Markdown(text + (f"\n\n*Withheld*: {verdict.reason}." if not verdict.ok else ""))
+
+
+def chosen(names: Sequence[str], most: int) -> list[int]:
+    """At most so many of numbers, given by the names of their variables: one of each variable before a second of any.
+
+    Examples
+    --------
+    >>> chosen(["mu", "tau", "z", "z", "z", "z"], 4)
+    [0, 1, 2, 5]
+    """
+    firsts = [k for k, name in enumerate(names) if name not in names[:k]]
+    others = [k for k in range(len(names)) if k not in firsts][::-1]
+    kept = firsts[:most]
+    kept += [others[k] for k in even(len(others), most - len(kept))] if others and len(kept) < most else []
+    return sorted(kept)
+
+
+def shares_of(run: xr.DataTree) -> np.ndarray:
+    """The share of each chain's draws that is at each mode (chain, mode)."""
+    at = mode_of(run)
+    return np.stack([(at == k).mean(axis=1) for k in range(run["modes"].sizes["mode"])], axis=1)
+
+
+def shares(run: xr.DataTree, most: int = MOST_MODES) -> Figure:
+    """Draw the weights of the modes as bars with their standard errors, and each chain's own share as a marker.
+
+    Bars are left out where weights are withheld. What chains say is drawn, so that disagreement is seen.
+    """
+    modes, each = run["modes"].to_dataset(), shares_of(run)[:, :most]
+    chains, count = each.shape
+    figure = plt.figure(figsize=(7, 3), layout="constrained")
+    axes = figure.add_subplot()
+    x = np.arange(count)
+    if judge_sample(run).ok:
+        weight, error = (modes[name].values[:count] for name in ("weight", "weight_se"))
+        axes.bar(x, weight, width=0.6, color="#9CC4E0", label="all chains, with 2 standard errors")
+        axes.errorbar(x, weight, 2 * error, fmt="none", ecolor="#333333", capsize=5)
+    side = np.linspace(-0.2, 0.2, chains) if chains > 1 else np.zeros(1)
+    for k in range(chains):
+        label = f"chain {k}" if chains <= len(OF_CHAINS) else "one chain"
+        axes.plot(
+            x + side[k], each[k], OF_CHAINS[k % len(OF_CHAINS)] if chains <= len(OF_CHAINS) else ".",
+            color="#333333", markerfacecolor="white", markersize=6,
+            label=label if chains <= len(OF_CHAINS) or not k else "_",
+        )  # fmt: skip
+    axes.set(xticks=x, xticklabels=[f"mode {int(k)}" if count <= 8 else str(int(k)) for k in modes["mode"][:count]])
+    axes.set(xlabel="" if count <= 8 else "mode", ylabel="share of the draws", xlim=(-0.6, count - 0.4))
+    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=9, ncols=3)
+    return figure
+
+
+def coloured(run: xr.DataTree) -> list[tuple[str, str, np.ndarray]]:
+    """The draws by mode, as label, colour and which (chain, draw): the heaviest, and all others together."""
+    at = mode_of(run)
+    count = max(run["modes"].sizes["mode"], 1)
+    named = min(count, len(OF_MODES))
+    parts = [(f"mode {k}" if count > 1 else "draws", OF_MODES[k], at == k) for k in range(named)]
+    return [*parts, *([("lighter modes", OF_REST, at >= named)] if count > named else [])]
+
+
+def view_of(draws: np.ndarray, mode: float) -> tuple[float, float]:
+    """What of one number to draw: nearly all draws, and the mode where it is not far from them."""
+    low, high = np.quantile(draws, [0.002, 0.998])
+    reach = high - low
+    if low - reach < mode < high + reach:
+        low, high = min(low, mode), max(high, mode)
+    pad = 0.04 * (high - low) or 0.5
+    return float(low - pad), float(high + pad)
+
+
+def marginals(run: xr.DataTree, most: int = MOST_PANELS) -> Figure:
+    """Draw a histogram of every number of the posterior, coloured by mode, and the highest mode as a line."""
+    numbers = numbers_of(run)
+    numbers = [numbers[k] for k in chosen([str(draws.name) for _, draws, _ in numbers], most)]
+    parts = coloured(run)
+    columns = min(len(numbers), 2 if len(numbers) in (2, 4) else 3)
+    rows = -(-len(numbers) // columns)
+    figure, grid = plt.subplots(rows, columns, figsize=(7, 0.5 + 1.9 * rows), squeeze=False, layout="constrained")
+    for axes in grid.ravel()[len(numbers) :]:
+        axes.remove()
+    for axes, (label, draws, mode) in zip(grid.ravel(), numbers, strict=False):
+        values = draws.transpose(*SAMPLE).values
+        low, high = view_of(values, mode)
+        axes.hist(
+            [values[which] for _, _, which in parts], bins=50, range=(low, high), stacked=True,
+            histtype="stepfilled", color=[color for _, color, _ in parts], label=[name for name, _, _ in parts],
+        )  # fmt: skip
+        if low <= mode <= high:
+            axes.axvline(mode, color=OF_MAP, linestyle="--", label="MAP")
+        axes.set_xlim(low, high)
+        axes.set_title(_cut(label), fontsize=10)
+        axes.yaxis.set_visible(False)
+        axes.spines[["top", "left", "right"]].set_visible(False)
+    _named(figure, grid.ravel()[: len(numbers)])
+    return figure
+
+
+def _named(figure: Figure, several: Iterable[Any]) -> None:
+    """One legend for all panels, above them."""
+    told = {label: mark for axes in several for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    order = sorted(told, key=lambda label: (label == "MAP", label.startswith("lighter"), label))
+    figure.legend([told[label] for label in order], order, loc="outside upper left", frameon=False, fontsize=9, ncols=4)
+
+
+def plane(run: xr.DataTree, most: int = 1000) -> Figure:
+    """Draw a posterior of two numbers as a scatter, coloured by mode, and the highest mode as a cross."""
+    (one, of_x, mode_x), (other, of_y, mode_y) = numbers_of(run)
+    x, y = (values.transpose(*SAMPLE).values for values in (of_x, of_y))
+    kept = np.zeros(x.size, bool)
+    kept[even(x.size, most)] = True
+    figure = plt.figure(figsize=(4.8, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    for label, color, which in coloured(run):
+        some = which & kept.reshape(x.shape)
+        axes.scatter(x[some], y[some], s=7, color=color, alpha=0.6, linewidths=0, label=label)
+    left, right = view_of(x, mode_x)
+    low, high = view_of(y, mode_y)
+    if left <= mode_x <= right and low <= mode_y <= high:
+        axes.plot(mode_x, mode_y, "X", color=OF_MAP, markeredgecolor="white", markersize=12, label="MAP")
+    axes.set(xlim=(left, right), ylim=(low, high), xlabel=_cut(one), ylabel=_cut(other))
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper left", frameon=False, fontsize=9, ncols=4, markerscale=1.5)
+    return figure
+
+
+def evidence_table(run: xr.DataTree) -> Markdown:
+    """The log evidence of each chain by three ways, and that of all together, withheld where it is not to be trusted.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+        What ``sample`` returned.
+    """
+    verdict, told = judge_sample(run), run["log_evidence"].to_dataset()
+    error = float(told["log_evidence_se"])
+    digits = 0.01 if not np.isfinite(error) else min(max(error, 1e-4), 0.01)
+    ways = ("by_chain", "upwards", "downwards")
+    lines = [
+        [str(int(told["chain"][k])), *(rounded(float(told[way][k]), digits) for way in ways), "–"]
+        for k in range(told.sizes["chain"])
+    ]
+    # The mean of what is withheld says as much as what is withheld.
+    means = [WITHHELD] * 4
+    if not verdict.evidence:
+        means = [rounded(float(told[name].mean()), digits) for name in ("log_evidence", "upwards", "downwards")]
+        means.append(rounded(error, error))
+    lines.append(["**all**", *means])
+    text = table(["chain", "bridge sampling", "stones upwards", "stones downwards", "standard error"], lines)
+    return Markdown(text + (f"\n\n*Withheld*: {'; '.join(verdict.evidence)}." if verdict.evidence else ""))
+
+
+def ladder_table(run: xr.DataTree, rows: int = 16) -> Markdown:
+    """List the rungs of the ladder from the mixture (beta = 0) to the posterior (beta = 1).
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+        What ``sample`` returned.
+    rows : int
+        At most so many.
+    """
+    told = run["tempering"].to_dataset()
+    names = ("beta", "rejection", "pareto_k", "acceptance")
+    shown = even(told.sizes["rung"], rows)
+    lines = [
+        [str(k), *(rounded(float(told[name][k]), 0.01 if name != "beta" else None) for name in names)] for k in shown
+    ]
+    head = ["rung", "beta", "exchanges rejected", "Pareto k to the next", "moves accepted"]
+    return Markdown(table(head, lines, left=0) + _note(len(lines), told.sizes["rung"], "rungs"))
+
+
 # --------------------------------------------------------------------------------------------------------------- model
 
 
@@ -434,8 +730,8 @@ def equations(run: xr.DataTree) -> Verbatim:
     return Verbatim("\n".join(line.rstrip() for line in lines if " = Data(" not in line))
 
 
-def draw_graph(run: xr.DataTree) -> Figure | None:
-    """Draw the graph of the model of a run, and the noise that makes o of its free variables.
+def draw_graph(run: xr.DataTree, noise: bool = True) -> Figure | None:
+    """Draw the graph of the model of a run, and the ``noise`` that makes o of its free variables.
 
     Free variables are round and white, what is computed is square, what was observed is grey; o, which one step
     observes, is green. In brackets: the dimensions and their sizes.
@@ -444,7 +740,7 @@ def draw_graph(run: xr.DataTree) -> Figure | None:
     if graph is None:
         return None
     nodes, edges = dict(graph.nodes), list(graph.edges)
-    for name in [name for name, (_, kind) in graph.nodes.items() if kind == "free"]:
+    for name in [name for name, (_, kind) in graph.nodes.items() if noise and kind == "free"]:
         nodes[f"o::{name}"] = (f"o of {name}", "noise")
         edges.append((name, f"o::{name}"))
     figure = plt.figure(figsize=(1, 1))

@@ -26,15 +26,29 @@ from bayesdiff.report.judgement import (
     climbs,
     escaped,
     function_of,
+    highest_mode,
+    highest_modes,
     judge,
     judge_chain,
+    judge_sample,
     o_was_given,
     standing,
     transformed,
 )
 from bayesdiff.report.render import render
-from bayesdiff.report.show import left_out, read_graph, rounded, table
-from bayesdiff.results import load, save, unfinished
+from bayesdiff.report.show import (
+    MOST_MODES,
+    MOST_PANELS,
+    left_out,
+    numbers_of,
+    read_graph,
+    rounded,
+    shares_of,
+    table,
+    view_of,
+    with_error,
+)
+from bayesdiff.results import levels_folder, load, save, unfinished
 from bayesdiff.trust import ENOUGH_DRAWS, R_HAT
 
 HOW = {"map": "the mode of its posterior (MAP)", "posterior": "draws of its posterior"}
@@ -50,6 +64,12 @@ NEEDED: dict[str, dict[str, list[str]]] = {
         "constant_data": ["alpha", "sigma"], "sample_stats": ["diverging", "lp"],
     },
     "reverse": {"schedule": ["alpha", "sigma"]},
+    "sample": {
+        "posterior": [], "unconstrained_posterior": [], "sample_stats": ["lp"], "diagnostics": [],
+        "log_evidence": ["log_evidence", "log_evidence_se", "by_chain", "upwards", "downwards"],
+        "modes": ["lp", "weight", "weight_se", "starts", "chains_found"], "mixture": ["weight"],
+        "tempering": ["beta", "rejection", "pareto_k", "acceptance", "arrivals", "evaluations"],
+    },
 }  # fmt: skip
 # What a chain carries that is no draw.
 NO_DRAWS = {
@@ -69,14 +89,14 @@ def write_report(
     title: str | None = None,
     overwrite: bool = False,
 ) -> Path:
-    """Write a report of a run: what the model is, both inversions beside each other, and whether to trust them.
+    """Write a report of a run: what the model is, what came out of it, and whether to trust that.
 
     Parameters
     ----------
     run : DataTree, mapping of str to DataTree, or path
-        What ``find_map``, ``sample_posterior`` or ``reverse`` returned; both inversions of one step, as
+        What ``find_map``, ``sample_posterior``, ``reverse`` or ``sample`` returned; both inversions of one step, as
         ``{"map": modes, "posterior": draws}``; several chains by label, as ``{"draws": run, "modes": other}``; or where
-        such a run was saved. A chain that was stopped is reported as such, as far as it came.
+        such a run was saved. A chain of ``reverse`` that was stopped is reported as such, as far as it came.
     path : path
         Ends in ``.html``: a page in one file, which needs no network. It replaces an older one. Made by Quarto where
         that is installed, else by the route built in, which needs ``pip install "bayesdiff[report]"``. Or ends in
@@ -149,6 +169,11 @@ def _load(path: Path) -> xr.DataTree:
         stopped = unfinished(path)
         if stopped is not None:
             return stopped
+        if (levels_folder(path) / "call.json").exists():
+            raise ValueError(
+                f"The call of sample that is to write {path} has not ended. Nothing of it can be reported yet: the "
+                "same call again goes on where it was stopped."
+            )
     return load(path)
 
 
@@ -178,13 +203,14 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
     if parts and all(kind == "reverse" for kind in kinds):
         _check_alike(parts)
         return parts
+    if kinds == ["sample"]:
+        return parts
     step = dict(zip(kinds, parts.values(), strict=True))
     if parts and len(step) == len(parts) and step.keys() <= {"map", "posterior"}:
         return {kind: step[kind] for kind in ("map", "posterior") if kind in step}
     raise ValueError(
         f"{who} is not a run that can be reported: it holds {kinds or 'no inversion'}. Pass what find_map, "
-        f"sample_posterior or "
-        "reverse returned, both inversions of one step together, or several chains."
+        "sample_posterior, reverse or sample returned, both inversions of one step together, or several chains."
     )
 
 
@@ -252,11 +278,14 @@ def _joined(parts: Mapping[str, xr.DataTree]) -> xr.DataTree:
 
 def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> str:
     chain = "reverse" in [part.attrs["inversion"] for part in parts.values()]
-    told = list(_chain(parts)) if chain else list(_step(parts))
+    tempered = "sample" in [part.attrs["inversion"] for part in parts.values()]
+    told = list(_sample(parts) if tempered else _chain(parts) if chain else _step(parts))
     first, *rest = told
     load_code = f"run = bd.load({_literal(where)})"
     names = [] if len(parts) == 1 else list(parts)
-    if chain:
+    if tempered:
+        pass
+    elif chain:
         runs = ", ".join(f"{_literal(name)}: {f'run[{_literal(name)}]' if names else 'run'}" for name in parts)
         load_code += f"\nruns = {{{runs}}}"
     else:
@@ -267,7 +296,7 @@ def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> 
     date = _date(next(iter(parts.values())))
     head = [
         "---",
-        f"title: {_quoted(_title(parts, chain) if title is None else escaped(title))}",
+        f"title: {_quoted(_title(parts) if title is None else escaped(title))}",
         "lang: en",
         *([f"date: {date}"] if date else []),
         "abstract: |",
@@ -289,9 +318,11 @@ def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> 
     return "\n".join(head) + "\n\n".join([_cell(setup, label="setup", output=False), *rest, _reproduce(parts)]) + "\n"
 
 
-def _title(parts: Mapping[str, xr.DataTree], chain: bool) -> str:
+def _title(parts: Mapping[str, xr.DataTree]) -> str:
     run = next(iter(parts.values()))
-    if chain:
+    if run.attrs["inversion"] == "sample":
+        return "A posterior, its modes and its evidence"
+    if run.attrs["inversion"] == "reverse":
         levels = run["schedule"].sizes["level"] - 1
         return f"From noise to x in {levels} step{'s' * (levels != 1)}"
     how = {"map": "its mode", "posterior": "its posterior"}
@@ -360,7 +391,6 @@ def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator
     """The prior, the noise and the equation of a step. ``called``: what the cells call this run."""
     yield "# The model {#sec-model}"
     model = str(run.attrs.get("model", ""))
-    stopped = not run.attrs.get("finished", 1)
     known = f"that of {escaped(model)}" if model else "the model below" if run.attrs.get("model_equations") else ""
     yield (f"The prior p~0~ is {known}. " if known else "") + "Noise acts on the unconstrained values of x."
     if str(run.attrs.get("model_equations", "")).strip():
@@ -376,15 +406,20 @@ def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator
             f"show.draw_graph({called});",
         )
     if "prior" in run.children:
-        told = []
-        for name, values in run["prior"].to_dataset().items():
-            low, high = np.quantile(values.values, [0.05, 0.95])
-            told.append(f"{escaped(name)} lies between {rounded(low)} and {rounded(high)}")
-        yield f"Of {run['prior'].sizes['draw']:,} draws of the prior, nine in ten times: {'; '.join(told[:8])}."
-    elif stopped:
+        yield f"Of {run['prior'].sizes['draw']:,} draws of the prior, nine in ten times: {_lies(run, 'prior')}."
+    elif not run.attrs.get("finished", 1):
         yield "The model's equations, its graph and draws of the prior are written at the end of a run, so not yet."
     else:
         yield "The run holds no draws of the prior: it has data, a Potential, or no random draws."
+
+
+def _lies(run: xr.DataTree, group: str) -> str:
+    """Say where nine in ten draws of each variable lie."""
+    told = []
+    for name, values in run[group].to_dataset().items():
+        low, high = np.quantile(values.values, [0.05, 0.95])
+        told.append(f"{escaped(name)} lies between {rounded(low)} and {rounded(high)}")
+    return "; ".join(told[:8])
 
 
 def _edges(run: xr.DataTree) -> list[str]:
@@ -951,6 +986,283 @@ def _prior_words(parts: Mapping[str, xr.DataTree]) -> str:
     return " ".join(told)
 
 
+# -------------------------------------------------------------------------------------------------------------- sample
+
+
+def _sample(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
+    run = next(iter(parts.values()))
+    judged = judge_sample(run)
+    short, verdict, fine = _sample_verdict(run)
+    sizes, count = run["posterior"].sizes, run["modes"].sizes["mode"]
+    found = f"{count} mode{'s' * (count != 1)} found" if count else "no mode found"
+    chains = f"{sizes['chain']} chain{'s' * (sizes['chain'] != 1)}"
+    yield (
+        f"{short} {sizes['chain'] * sizes['draw']:,} draws of a posterior in {chains}, {found}. {_told_evidence(run)}"
+        + _map_words(run)
+    )
+    yield _callout("tip" if fine else "important", "Are these numbers to be trusted?", verdict)
+    yield from _warning(parts)
+    yield from _posterior(run)
+    yield "# What came out {#sec-result}"
+    yield _table(
+        "variables",
+        "The posterior, with the Monte Carlo errors of its means"
+        + ("." if not count else ", beside the highest mode found (MAP).")
+        + (" The chains agree on every number." if judged.ok else f" Its numbers are withheld: {judged.reason}."),
+        "show.variables_table(run)",
+    )
+    yield from _modes(run)
+    yield from _sample_figures(run)
+    yield from _log_evidence(run)
+    yield from _ladder(run)
+    yield "# Diagnostics {#sec-diagnostics}"
+    yield verdict
+    yield (
+        "R-hat compares the chains with each other: 1 means that they agree. Effective draws are how many independent "
+        "ones would tell as much. Both are of unconstrained numbers, and of the share of each mode that has weight. "
+        "Every chain began for itself, so what all chains agree on was found by each. What no chain found is seen by "
+        "none of this."
+    )
+
+
+def _sample_verdict(run: xr.DataTree) -> tuple[str, str, bool]:
+    """Say whether the numbers are to be trusted: in a sentence without numbers, with them, and whether it is a yes."""
+    judged, warned = judge_sample(run), bool(str(run.attrs.get("warning", "")))
+    if not judged.ok:
+        more = "Ask for more chains." if run["posterior"].sizes["chain"] == 1 else "Ask for more draws."
+        more = "Give it a proper prior." if "improper" in judged.reason else more
+        return (
+            f"The draws {'cannot be judged' if judged.few else 'are not to be trusted'}, so their numbers, the weights "
+            "of the modes and the evidence are withheld.",
+            f"{'Not judged' if judged.few else 'No'}: {judged.reason}. The numbers of the draws, the weights and the "
+            f"evidence are withheld. {more}",
+            False,
+        )
+    words = (
+        f"The draws can be trusted, as far as the chains can tell: R-hat is at most {judged.r_hat[1]:.3f} (limit "
+        f"{R_HAT:.2f}), {judged.ess[1]:,.0f} draws or more are effective ({ENOUGH_DRAWS} are needed), and in each "
+        f"chain {judged.arrivals:,} states or more came all the way from the mixture."
+    )
+    short = "The draws can be trusted, as far as the chains can tell."
+    if judged.evidence:
+        words += f" The evidence is withheld: {'; '.join(judged.evidence)}."
+        short += " The evidence is not to be trusted, and withheld."
+    elif warned:
+        words += " But the run warned: read below of what."
+        short += " But the run warned, see below."
+    else:
+        told = run["log_evidence"].to_dataset()["by_chain"].values
+        words += f" The log evidences of the chains lie within {rounded(float(np.ptp(told)), digits=2)} of each other."
+    words += " A mode that no start reached is seen by none of this."
+    return short, words, not (judged.evidence or warned)
+
+
+def _told_evidence(run: xr.DataTree) -> str:
+    judged, told = judge_sample(run), run["log_evidence"].to_dataset()
+    if judged.evidence:
+        return "The log evidence is withheld."
+    value, error = (float(told[name]) for name in ("log_evidence", "log_evidence_se"))
+    return f"The log evidence is {with_error(value, error)}."
+
+
+def _map_words(run: xr.DataTree) -> str:
+    """Say whether the highest mode stands for the posterior, in sentences after a space, as far as that is known."""
+    highest = highest_mode(run)
+    if highest is None or not judge_sample(run).ok:
+        return ""
+    said, count = "", run["modes"].sizes["mode"]
+    if count > 1:
+        weights = run["modes"].to_dataset()["weight"].values
+        weight = float(weights[highest])
+        same = len(highest_modes(run))
+        of = (
+            f"The MAP, one of {same} modes that are equally high,"
+            if same > 1
+            else f"The highest of {count} modes (MAP)"
+        )
+        said = f" {of} has {weight:.0%} of the weight"
+        said += f", the heaviest {weights.max():.0%}." if highest else ", and is the heaviest."
+    off = [
+        (abs(mode - float(draws.mean())) / float(draws.std()), label)
+        for label, draws, mode in numbers_of(run)
+        if float(draws.std()) > 0 and np.isfinite(mode)
+    ]
+    worst, where = max(off, default=(np.nan, ""))
+    if np.isnan(worst):
+        return said
+    if worst < FAR and count == 1:
+        return (
+            f" The MAP is near the posterior mean ({'less than 0.01' if worst < 0.005 else f'at most {worst:.2f}'} "
+            f"posterior sd off, for {escaped(where)}). That says nothing of how wide the posterior is."
+        )
+    if worst < FAR:
+        return said
+    return f"{said} The MAP is {worst:.2f} posterior sd from the mean (for {escaped(where)}): it does not stand for it."
+
+
+def _posterior(run: xr.DataTree) -> Iterator[str]:
+    """The model of a tempered run, and the path that its states took."""
+    yield "# The model {#sec-model}"
+    file = str(run.attrs.get("model", ""))
+    where = f"the model of {escaped(file)}" if file else "the model below"
+    yield f"p is the density of {where}" + (f", with its data ({_data(run)})." if _data(run) else ".")
+    if str(run.attrs.get("model_equations", "")).strip():
+        yield _cell("show.equations(run)")
+    graph = read_graph(str(run.attrs.get("model_graph", "")))
+    if graph is not None and len(graph.nodes) > 1:  # a box alone tells nothing
+        yield _figure(
+            "graph",
+            "The model. Its free variables (white) are what is drawn. Grey was observed, square is computed.",
+            "The graph of the model: " + _spoken("; ".join(_edges(run))) + ".",
+            "show.draw_graph(run, noise=False);",
+        )
+    components, rungs = run["mixture"]["weight"].size, run["tempering"].sizes["rung"]
+    yield r"$$ p_\beta(x) \propto q(x)^{1-\beta}\, p(x)^{\beta} $$ {#eq-path}"
+    yield (
+        f"States wander along the path of @eq-path, on {rungs} rungs: from q, a mixture of {components} "
+        f"Gaussian{'s' * (components != 1)} fitted to p and of wide Student t's, which can be drawn, to the posterior "
+        "p, on unconstrained coordinates. A state that has come from q has forgotten where it began, so the modes get "
+        "their right weights."
+    )
+    if "prior" in run.children:
+        yield (
+            f"The model can be drawn without any of this. Of {run['prior'].sizes['draw']:,} such draws, nine in ten "
+            f"times: {_lies(run, 'prior')}."
+        )
+
+
+def _data(run: xr.DataTree) -> str:
+    """Name what was observed, and how many numbers each is."""
+    if "observed_data" not in run.children:
+        return ""
+    told = [
+        f"{escaped(name)}: {values.size:,} number{'s' * (values.size != 1)}"
+        for name, values in run["observed_data"].to_dataset().items()
+    ]
+    return "; ".join([*told[:8], *(["more"] if len(told) > 8 else [])])
+
+
+def _modes(run: xr.DataTree) -> Iterator[str]:
+    count, judged = run["modes"].sizes["mode"], judge_sample(run)
+    yield "# The modes {#sec-modes}"
+    if not count:
+        yield "No climb ended at a mode: the density is flat, or has no highest point." + (
+            " Draws need none." if judged.ok else ""
+        )
+        return
+    weight, se = (run["modes"].to_dataset()[name].values for name in ("weight", "weight_se"))
+    concludes = "Which mode is how heavy is withheld, as the chains cannot tell."
+    if judged.ok:
+        concludes = (
+            "All draws are at the one mode that was found."
+            if count == 1
+            else f"The heaviest has {with_error(float(weight[0]), float(se[0]))} of the weight, the second "
+            f"{with_error(float(weight[1]), float(se[1]))}."
+        )
+    yield _table(
+        "modes",
+        f"The modes found, heaviest first. {concludes} The log density is that of unconstrained coordinates.",
+        "show.modes_table(run)",
+    )
+    if count == 1:
+        return
+    apart = float(np.ptp(shares_of(run)[:, : min(count, MOST_MODES)], axis=0).max())
+    several = run["posterior"].sizes["chain"] > 1
+    agree = (
+        f"The shares of the chains differ by at most {apart:.2f}: "
+        + ("they agree on the weights." if judged.ok else "no weight of all chains is shown.")
+        if several
+        else "There is one chain, which nothing was compared with."
+    )
+    yield _figure(
+        "shares",
+        ("Weights of the modes (bars), and" if judged.ok else "The weights are withheld;")
+        + f" each chain's own share of its draws (markers). {agree}",
+        ("Bars for the weights of the modes, and m" if judged.ok else "M")
+        + "arkers for the share of each chain at each mode.",
+        "show.shares(run);",
+    )
+
+
+def _sample_figures(run: xr.DataTree) -> Iterator[str]:
+    """The posterior by mode, where its draws are to be trusted."""
+    yield "# The posterior {#sec-posterior}"
+    judged, count = judge_sample(run), run["modes"].sizes["mode"]
+    if not judged.ok:
+        yield f"There is no picture: {judged.reason}."
+        return
+    numbers, highest = numbers_of(run), highest_mode(run)
+    outside = [
+        label
+        for label, draws, mode in numbers
+        if highest is not None and not (lambda view: view[0] <= mode <= view[1])(view_of(draws.values, mode))
+    ]
+    colour = ", coloured by mode" if count > 1 else ""
+    line = "" if highest is None else " The dashed line is the highest mode (MAP)."
+    if outside:
+        line += f" Of {escaped(', '.join(outside[:8]))} it lies outside the picture: it does not stand for these draws."
+    some = f"{MOST_PANELS} of {len(numbers)} numbers" if len(numbers) > MOST_PANELS else "every number"
+    yield _figure(
+        "marginals",
+        f"Marginal posterior of {some}{colour}: nearly all draws.{line}" + _map_words(run),
+        f"Histograms of the draws of {some}{colour}, with a line at the highest mode.",
+        "show.marginals(run);",
+    )
+    if len(numbers) == 2:
+        both = " and ".join(escaped(label) for label, _, _ in numbers)
+        r = float(np.corrcoef([draws.transpose(*SAMPLE).values.ravel() for _, draws, _ in numbers])[0, 1])
+        yield _figure(
+            "plane",
+            f"Draws of {both}{colour}; the cross is the highest mode (MAP). "
+            + (f"Over all draws their correlation is {r:.2f}." if np.isfinite(r) else "One of them does not vary."),
+            "A scatter plot of draws of two numbers" + (", coloured by mode." if count > 1 else "."),
+            "show.plane(run);",
+        )
+
+
+def _log_evidence(run: xr.DataTree) -> Iterator[str]:
+    judged, told = judge_sample(run), run["log_evidence"].to_dataset()
+    yield "# Evidence {#sec-evidence}"
+    if judged.evidence:
+        yield f"The log evidence is withheld: {'; '.join(judged.evidence)}."
+        concludes = "What the chains say each is shown, to see how they differ; it is no estimate."
+    else:
+        yield (
+            f"{_told_evidence(run)} It is the logarithm of the integral of p, as the model is written: where p is "
+            "known up to a constant, or has a Potential, so is the evidence."
+        )
+        apart = float(np.abs(told["upwards"].mean() - told["downwards"].mean()))
+        concludes = (
+            f"Upwards and downwards differ by {rounded(apart, digits=2)}: the less, the better do the rungs overlap."
+        )
+    yield _table(
+        "evidence",
+        "The log evidence of each chain: by bridge sampling, and by stepping stones from q up to p and from p down to "
+        f"q. {concludes}",
+        "show.evidence_table(run)",
+    )
+
+
+def _ladder(run: xr.DataTree) -> Iterator[str]:
+    told, judged = run["tempering"].to_dataset(), judge_sample(run)
+    yield "# The ladder {#sec-ladder}"
+    arrived = ", ".join(f"{int(count):,}" for count in told["arrivals"].values[:12])
+    more = " (the first 12 chains)" if told.sizes["chain"] > 12 else ""
+    yield (
+        f"States that came all the way from q, by chain: {arrived}{more}. The search and the ladder took "
+        f"{float(told['evaluations']):,.0f} evaluations of the density with its gradient."
+    )
+    rejected, pareto = (float(told[name].max()) for name in ("rejection", "pareto_k"))
+    heavy = any("Pareto" in reason for reason in judged.evidence)
+    concludes = (
+        f"Of exchanges between neighbours at most {rejected:.0%} were rejected; Pareto k is at most {pareto:.2f}"
+        + (": too much for the evidence." if heavy else ", below its limit of 0.7.")
+        if np.isfinite(pareto)
+        else f"Of exchanges between neighbours at most {rejected:.0%} were rejected; for Pareto k there is too little."
+    )
+    yield _table("ladder", f"The rungs from q (beta = 0) to p (beta = 1). {concludes}", "show.ladder_table(run)")
+
+
 # ------------------------------------------------------------------------------------------------------------- the end
 
 
@@ -986,6 +1298,7 @@ def _reproduce(parts: Mapping[str, xr.DataTree]) -> str:
             "bayesdiff": about.get("inference_library_version", "unknown"),
             **{name: about.get("versions", {}).get(name, "unknown") for name in ("pymc", "jax", "numpy", "python")},
             "machine": about.get("machine", "unknown"),
+            "evaluations": f"{float(part['tempering']['evaluations']):,.0f}" if "tempering" in part.children else "–",
             "checksum of what was inverted": _checksum(part, ("observed_data", "constant_data", "schedule")),
             "checksum of what came out": _checksum(part, ("unconstrained_posterior", "path")),
         })  # fmt: skip
@@ -1007,6 +1320,8 @@ def _network(made: Any) -> str:
 
 
 def _checksum(part: xr.DataTree, groups: tuple[str, ...]) -> str:
+    if not any(group in part.children for group in groups):
+        return "–"
     digest = hashlib.sha256()
     for group in groups:
         if group in part.children:
