@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from itertools import permutations
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
@@ -35,6 +35,27 @@ class Target(NamedTuple):
     shares: np.ndarray | None = None
     log_z: float = np.nan
     law: Callable[[np.ndarray], float] | None = None
+
+    def error(self, x: np.ndarray) -> float:
+        """Total variation of the labels' shares, or the distance of the law of one number; x (chain, draw, n)."""
+        every = x.reshape(-1, x.shape[-1])
+        if self.law is not None:
+            return self.law(every)
+        if self.label is None or self.shares is None:
+            return np.nan
+        share = np.bincount(self.label(every), minlength=len(self.shares)) / len(every)
+        return float(np.abs(share - self.shares).sum() / 2)
+
+
+class Run(NamedTuple):
+    """What a sampler gave: draws (chain, draw, n), log evidence and its error, evaluations, seconds, its warnings."""
+
+    x: np.ndarray
+    log_z: float
+    se: float
+    evaluations: float
+    seconds: float
+    said: list[str]
 
 
 def broad(logp: Callable[[pt.TensorVariable], pt.TensorVariable], n: int, sd: float) -> pm.Model:
@@ -164,6 +185,15 @@ def by_sample(model: pm.Model, draws: int, seed: int) -> tuple[np.ndarray, float
 RUNS = dict(zip(SAMPLERS, (by_nuts, by_smc, by_sample), strict=True))
 
 
+def timed(run: Callable[..., Any], model: pm.Model, draws: int, seed: int) -> Run:
+    """One sampler on one model, from the model to its draws."""
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = run(model, draws, seed)
+    return Run(*found, time.perf_counter() - start, sorted({str(one.message) for one in caught}))
+
+
 def study(
     out: str | Path, *, draws: int, seeds: Sequence[int], targets: Sequence[str], say: Callable[[str], None]
 ) -> xr.DataTree:
@@ -171,40 +201,34 @@ def study(
     begun = time.perf_counter()
     check_target(Path(out), overwrite=True)
     shape = (len(targets), len(SAMPLERS), len(seeds))
-    scores = {
-        name: np.full(shape, np.nan)
-        for name in ("shares_error", "log_evidence", "log_evidence_se", "ks", "seconds", "evaluations")
-    }
+    names = ("error", "log_evidence", "log_evidence_se", "seconds", "evaluations")
+    scores = {name: np.full(shape, np.nan) for name in names}
     groups, said = {}, []
     logging.getLogger("pymc").setLevel(logging.ERROR)
     for i, name in enumerate(targets):
         target = TARGETS[name]()
         for j, sampler in enumerate(SAMPLERS):
             for k, seed in enumerate(seeds):
-                start = time.perf_counter()
-                with warnings.catch_warnings(record=True) as caught:
-                    warnings.simplefilter("always")
-                    x, log_z, se, evaluations = RUNS[sampler](target.model(), draws, seed)
-                seconds = time.perf_counter() - start
-                own = sorted(
-                    {str(w.message) for w in caught if "bayesdiff" in str(w.filename) or sampler == "bd.sample"}
-                )
-                said += [f"{name}, {sampler}: {text}" for text in own if sampler == "bd.sample"]
+                got = timed(RUNS[sampler], target.model(), draws, seed)
+                if sampler == "bd.sample":
+                    said += [f"{name}: {text}" for text in got.said]
                 at = (i, j, k)
-                scores["log_evidence"][at], scores["log_evidence_se"][at] = log_z, se
-                scores["seconds"][at], scores["evaluations"][at] = seconds, evaluations
-                every = x.reshape(-1, x.shape[-1])
-                if target.label is not None and target.shares is not None:
-                    share = np.bincount(target.label(every), minlength=len(target.shares)) / len(every)
-                    scores["shares_error"][at] = np.abs(share - target.shares).sum() / 2
-                if target.law is not None:
-                    scores["ks"][at] = target.law(every)
+                measured = {
+                    "error": target.error(got.x),
+                    "log_evidence": got.log_z,
+                    "log_evidence_se": got.se,
+                    "seconds": got.seconds,
+                    "evaluations": got.evaluations,
+                }
+                for score, value in measured.items():
+                    scores[score][at] = value
                 if k == 0:
+                    every = got.x.reshape(-1, got.x.shape[-1])
                     some = every[:: max(1, len(every) // KEPT), :2]
                     groups[f"draws/{i}/{j}"] = xr.Dataset({"x": (("draw", "axis"), some)})
                 say(
-                    f"{name:20} {sampler:9} seed {seed}  {seconds:5.1f} s  shares {scores['shares_error'][at]:.4f}  "
-                    f"log Z {log_z:+.3f}  KS {scores['ks'][at]:.3f}"
+                    f"{name:20} {sampler:9} seed {seed}  {got.seconds:5.1f} s  error {measured['error']:.4f}  "
+                    f"log Z {got.log_z:+.3f}"
                 )
     exact = {"log_z": ("target", [TARGETS[name]().log_z for name in targets])}
     floor = [iid(TARGETS[name](), CHAINS * draws) for name in targets]

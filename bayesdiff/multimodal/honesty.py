@@ -50,8 +50,9 @@ class Judged:
     ----------
     log_evidence, log_evidence_se : float
         NaN where the chains contradict each other, or the posterior is probably improper.
-    by_chain, upwards, downwards : ndarray (chains,)
-        log evidence of each chain: by bridge sampling, and by stepping stones from q to p and from p to q.
+    by_chain, by_chain_se, upwards, downwards : ndarray (chains,)
+        log evidence of each chain: by bridge sampling, its error by batches, and by stepping stones from q to p and
+        from p to q.
     arrivals : ndarray (chains,)
         States that arrived at p fresh from q.
     pareto_k : ndarray (rungs - 1,)
@@ -63,6 +64,7 @@ class Judged:
     log_evidence: float
     log_evidence_se: float
     by_chain: np.ndarray
+    by_chain_se: np.ndarray
     upwards: np.ndarray
     downwards: np.ndarray
     arrivals: np.ndarray
@@ -252,7 +254,9 @@ def judge(
         log_z, se = np.nan, np.nan
     if improper:
         log_z, se = np.nan, np.nan
-    return Judged(log_z, se, by_chain, whole[1], whole[2], arrivals, pareto, [part for part in text if part])
+    # Of an improper posterior nothing else needs to be said: more draws do not help.
+    text = [improper] if improper else text
+    return Judged(log_z, se, by_chain, errors, whole[1], whole[2], arrivals, pareto, [part for part in text if part])
 
 
 def _standard_error(by_chain: np.ndarray, errors: np.ndarray) -> float:
@@ -317,7 +321,7 @@ def _growth_text(spreads: list[np.ndarray], names: list[str]) -> str:
         return ""
     where = int(np.argmax(np.where(growing, total, -np.inf)))
     return (
-        f"The spread of {names[where]} grew round after round, {np.exp(total[where]):.0f} times in all: the posterior "
+        f"The spread of {names[where]} grew round after round, {np.exp(total[where]):.3g} times in all: the posterior "
         "is probably improper there, and then neither draws nor evidence mean anything. Give it a proper prior."
     )
 

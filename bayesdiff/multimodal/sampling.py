@@ -131,7 +131,7 @@ def sample(
         ``posterior`` (chain, draw): the variables, constrained, with Deterministics; ``unconstrained_posterior``.
         ``sample_stats``: ``lp``, ``acceptance_rate`` and ``mode``, at which mode each draw is. ``log_evidence``:
         ``log_evidence`` and ``log_evidence_se`` (NaN where chains contradict each other or the
-        posterior is probably improper), ``by_chain``, and by stepping
+        posterior is probably improper), ``by_chain`` with ``by_chain_se``, and by stepping
         stones ``upwards`` and ``downwards``. ``modes`` (mode), heaviest first: the variables there, ``lp``, ``weight``
         with ``weight_se`` (of all sweeps, not of the draws kept alone), ``starts`` that ended there, ``chains_found``
         whose starts did; none where log p has no maximum, as that of a funnel. ``mixture`` (component): weights, means
@@ -594,6 +594,7 @@ def _result(run: _Run, found: Found, q: Mixture, produced: _Produced, begun: flo
         "log_evidence": judged.log_evidence,
         "log_evidence_se": judged.log_evidence_se,
         "by_chain": judged.by_chain,
+        "by_chain_se": judged.by_chain_se,
         "upwards": judged.upwards,
         "downwards": judged.downwards,
     }
