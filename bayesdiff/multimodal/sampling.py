@@ -38,7 +38,7 @@ from bayesdiff.multimodal.honesty import (
     width,
 )
 from bayesdiff.multimodal.mixtures import Fit, Mixture, Spread, fit, mixture, wides
-from bayesdiff.multimodal.scout import Found, look_again, scout
+from bayesdiff.multimodal.scout import Basins, Found, look_again, scout
 from bayesdiff.multimodal.tempering import (
     BLOCK,
     FIRST_STEP,
@@ -129,17 +129,17 @@ def sample(
     -------
     xarray.DataTree
         ``posterior`` (chain, draw): the variables, constrained, with Deterministics; ``unconstrained_posterior``.
-        ``sample_stats``: ``lp``, ``acceptance_rate`` and ``mode``, at which mode each draw is. ``log_evidence``:
-        ``log_evidence`` and ``log_evidence_se`` (NaN where chains contradict each other or the
-        posterior is probably improper), ``by_chain`` with ``by_chain_se``, and by stepping
-        stones ``upwards`` and ``downwards``. ``modes`` (mode), heaviest first: the variables there, ``lp``, ``weight``
-        with ``weight_se`` (of all sweeps, not of the draws kept alone), ``starts`` that ended there, ``chains_found``
-        whose starts did; none where log p has no maximum, as that of a funnel. ``mixture`` (component): weights, means
-        and covariances of q's Gaussians, unconstrained, for `gaussian_mixture`.
-        ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``,
-        ``acceptance``, ``step_size``; by chain ``arrivals``, states that came all the way from q; ``evaluations`` of
-        log p with its gradient, the search included. ``diagnostics``: R-hat and effective draws of the unconstrained
-        numbers. ``observed_data``, ``prior`` and ``unconstrained_prior`` where the model has them.
+        ``sample_stats``: ``lp``, ``acceptance_rate`` and, where there are modes, ``mode``: at whose Gaussian a draw is.
+        ``log_evidence``: ``log_evidence`` and ``log_evidence_se`` (NaN where chains contradict each other, or the
+        posterior is probably improper), ``by_chain`` with ``by_chain_se``, and by stepping stones ``upwards`` and
+        ``downwards``. ``modes`` (mode), heaviest first: the variables there, ``lp``, ``weight`` with ``weight_se``: the
+        share of the mode's basin, from which one climbs to it, of all sweeps; ``starts`` that ended there,
+        ``chains_found`` whose starts did. No mode where log p has no maximum, as that of a funnel. ``mixture``
+        (component): weights, means and covariances of q's Gaussians, unconstrained, for `gaussian_mixture`.
+        ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``, ``acceptance``,
+        ``step_size``; by chain ``arrivals``, states that came all the way from q; ``evaluations`` of log p with its
+        gradient, the search included; ``sweeps_per_draw``. ``diagnostics``: R-hat and effective draws of the
+        unconstrained numbers. ``observed_data``, ``prior`` and ``unconstrained_prior`` where the model has them.
 
     Raises
     ------
@@ -209,9 +209,9 @@ def sample(
             ladders = _restarted(run, q, ladders, produced.seen, produced.betas, run.rng(17, number))
             ladders, _ = _placed(run, q, ladders, LAST_PLACE, 18, number)
             produced = _produce(run, q, ladders, several, number, None)
-        found = look_again(prior, found, produced.x, run.rng(19))
+        found, basins = look_again(prior, found, produced.x, run.rng(19))
         run.spent.append(found.evaluations)
-    result = _result(run, found, q, produced, begun, random_seed)
+    result = _result(run, found, basins, q, produced, begun, random_seed)
     if run.store is not None:
         save(result, run.store)
         shutil.rmtree(run.folder, ignore_errors=True)
@@ -564,11 +564,13 @@ def _agreement(produced: _Produced, labels: np.ndarray) -> tuple[np.ndarray, np.
 # -------------------------------------------------------------------------------------------------------------- result
 
 
-def _result(run: _Run, found: Found, q: Mixture, produced: _Produced, begun: float, random_seed: Seed) -> xr.DataTree:
+def _result(
+    run: _Run, found: Found, basins: Basins, q: Mixture, produced: _Produced, begun: float, random_seed: Seed
+) -> xr.DataTree:
     prior, n = run.prior, run.prior.n
     label = Labels(prior, batched=False)
     labels = shares_of(found, produced.x)
-    found, labels = _by_weight(found, labels)
+    found, labels, shares = _by_weight(found, labels, basins)
     heavy, r_hat, ess = _agreement(produced, labels)
     proposals = sum(block.acceptance.size for block in produced.seen)
     judged = judge(
@@ -602,7 +604,7 @@ def _result(run: _Run, found: Found, q: Mixture, produced: _Produced, begun: flo
         **label.states(produced.x[None, :, produced.every]),
         "sample_stats": label.stats({name: values[None] for name, values in stats.items()}),
         "log_evidence": dataset(evidences, dims={name: ["chain"] for name in evidences if not name.startswith("log")}),
-        "modes": _mode_group(label, found, labels, heavy, ess[n:]),
+        "modes": _mode_group(label, found, shares, heavy, ess[n:]),
         "mixture": _mixture_group(label, q),
         "tempering": _ladder_group(run, produced, judged.pareto_k, judged.arrivals),
         "diagnostics": label.diagnostics(r_hat[None, :n], ess[None, :n]),
@@ -614,30 +616,43 @@ def _result(run: _Run, found: Found, q: Mixture, produced: _Produced, begun: flo
     return tree(groups, attrs | ({"call": dict(run.call)} if run.call else {}))
 
 
-def _by_weight(found: Found, labels: np.ndarray) -> tuple[Found, np.ndarray]:
-    """The modes that draws are at, heaviest first, and the labels with their new numbers."""
+def _by_weight(found: Found, labels: np.ndarray, basins: Basins) -> tuple[Found, np.ndarray, np.ndarray]:
+    """The modes that draws belong to, heaviest first; labels with their new numbers; shares of the basins (2, modes).
+
+    At whose Gaussian a draw is, is known of all sweeps; in whose basin, of those that were climbed from. Of each label
+    these say how it is shared out among basins, and so the shares of the labels become those of the basins: with no
+    error of its own where modes are far apart. Shares and what that adds to their variance.
+    """
     m = len(found.x)
     if not m:
-        return found, labels
-    counts = np.bincount(labels.ravel(), minlength=m)
-    order = np.argsort(-counts, kind="stable")
-    new = np.empty(m, int)
-    new[order] = np.arange(m)
-    return found.only(order[counts[order] > 0]), new[labels]
+        return found, labels, np.empty((2, 0))
+    share = np.bincount(labels.ravel(), minlength=m) / labels.size
+    own = np.take_along_axis(labels, basins.sweep, axis=1)
+    table = np.zeros((m, m))
+    np.add.at(table, (own[basins.mode >= 0], basins.mode[basins.mode >= 0]), 1.0)
+    looks = table.sum(axis=1, keepdims=True)
+    table = np.where(looks > 0, table / np.maximum(looks, 1), np.eye(m))
+    weight = share @ table
+    added = (share[:, None] ** 2 * table * (1 - table) / np.maximum(looks, 1)).sum(axis=0)
+    order = np.argsort(-weight, kind="stable")
+    order = order[(weight[order] > 0) | (share[order] > 0)]
+    new = np.zeros(m, int)
+    new[order] = np.arange(len(order))
+    return found.only(order), new[labels], np.stack([weight[order], added[order]])
 
 
-def _mode_group(label: Labels, found: Found, labels: np.ndarray, heavy: np.ndarray, ess: np.ndarray) -> xr.Dataset:
+def _mode_group(label: Labels, found: Found, shares: np.ndarray, heavy: np.ndarray, ess: np.ndarray) -> xr.Dataset:
     m = len(found.x)
-    weight = np.bincount(labels.ravel(), minlength=m)[:m] / labels.size
-    # Of modes too light for an effective size of their own: as if draws were independent, and one draw at least.
-    effective = np.full(m, float(labels.size))
-    effective[heavy] = ess
-    se = np.sqrt(np.maximum(weight * (1 - weight), 1 / labels.size) / np.maximum(np.nan_to_num(effective, nan=1), 1))
+    weight, added = shares
+    # Of modes too light for an effective size of their own: as if one draw in a hundred were one.
+    effective = np.full(m, 0.01 * np.nanmax(ess, initial=100.0))
+    effective[heavy] = np.nan_to_num(ess, nan=1.0)
+    se = np.sqrt(weight * (1 - weight) / np.maximum(effective, 1) + added)
     values, dims = label.modes(found.x[None])
     values |= {
         "lp": found.lp,
         "weight": weight,
-        "weight_se": se if m > 1 else np.zeros(m),
+        "weight_se": se,
         "starts": found.by.sum(axis=1),
         "chains_found": (found.by > 0).sum(axis=1),
     }

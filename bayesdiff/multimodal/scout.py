@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -27,8 +27,9 @@ ROUNDS = 10
 QUIET = 2
 # Noise levels at which a blur is inverted, from a tenth to twice the spread of all that is known.
 SCALES = 4
-# Draws from which is climbed once more at the end.
-LOOKS = 192
+# Draws from which is climbed once more at the end, to see whose they are, and evaluations for that.
+LOOKS = 2048
+LOOK_BUDGET = 120_000
 # A climb of a blurred density is to get near, not to arrive.
 BLURRED_STEPS = 8
 # More modes than this are counted, not kept.
@@ -133,8 +134,7 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         If log p is not finite at any start.
     """
     n, data = prior.n, prior.data
-    # Newton needs n gradients for every Hessian: in many dimensions fewer climbs, which see more of p at each step.
-    starts_each = max(groups * 4, STARTS // (1 if n <= 16 else 2 if n <= DENSE else 4))
+    starts_each = _starts_each(n, groups)
     # Its forward draws, data or not: where the model's author expects x to be.
     drawn = prior.forward_draws(starts_each, rng)
     initial = prior.initial_point()
@@ -164,7 +164,7 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         found.evaluations += float(cost)
         found.starts += len(x)
         group = np.arange(len(x)) % groups
-        found.lost += _add(prior, data, found, ends, group)
+        found.lost += int((_add(prior, data, found, ends, group) < 0).sum())
         places.append(_dealt(np.where(np.isfinite(near.x).all(axis=1)[:, None], near.x, x), groups))
         if len(found.x):
             own = np.sqrt(np.median(np.diagonal(found.covariance, axis1=1, axis2=2), axis=0))
@@ -173,18 +173,43 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         if quiet >= QUIET or found.evaluations > BUDGET:
             break
     found.places = np.concatenate(places, axis=1)
-    return _sorted(found)
+    return found.only(_heaviest(found))
 
 
-def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random.Generator) -> Found:
-    """Climb from some of the draws `x` (chains, draws, n), and add the modes that nobody had found."""
+class Basins(NamedTuple):
+    """Where climbs from some of the draws ended: ``sweep`` (chains, looks), ``mode`` (chains, looks), -1 for none."""
+
+    sweep: np.ndarray
+    mode: np.ndarray
+
+
+def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random.Generator) -> tuple[Found, Basins]:
+    """Climb from some of the draws `x` (chains, draws, n): add modes that nobody had found, say which is whose."""
     chains, draws, n = x.shape
-    each = -(-(LOOKS if n <= 16 else LOOKS // 2) // chains)
-    starts = x[:, rng.integers(draws, size=each)].reshape(-1, n)
-    ends = _run(prior, prior.data, starts, starts, np.zeros_like(starts), MAX_STEPS)
+    # In batches of the search's size, which are compiled already.
+    batch = _starts_each(n, chains)
+    batches = int(np.clip(LOOK_BUDGET / (8.0 * (n + 1)) / batch, 1, LOOKS / batch))
+    each = -(-batches * batch // chains)
+    sweep = rng.integers(draws, size=(chains, each))
+    starts = x[np.arange(chains)[:, None], sweep].reshape(-1, n)
     more = found.only(np.arange(len(found.x)))
-    _add(prior, prior.data, more, ends, np.repeat(np.arange(chains), each))
-    return replace(_sorted(more), evaluations=float(ends.evaluations.sum() * (n + 1.0)))
+    group, which, cost = np.repeat(np.arange(chains), each), [], 0.0
+    for first in range(0, len(starts), batch):
+        rows = np.arange(first, first + batch) % len(starts)
+        ends = _run(prior, prior.data, starts[rows], starts[rows], np.zeros((batch, n)), MAX_STEPS)
+        cost += float(ends.evaluations.sum() * (n + 1.0))
+        which.append(_add(prior, prior.data, more, ends, group[rows]))
+    mode = np.concatenate(which)[: len(starts)]
+    more.by[: len(found.x)] = found.by  # which chains' own search found it
+    order = _heaviest(more)
+    new = np.full(len(more.x) + 1, -1)
+    new[order] = np.arange(len(order))
+    return replace(more.only(order), evaluations=cost), Basins(sweep, new[mode].reshape(chains, each))
+
+
+def _starts_each(n: int, groups: int) -> int:
+    """Climbs at a time: Newton needs n gradients for a Hessian, so in many dimensions fewer, which see more each."""
+    return max(groups * 4, STARTS // (1 if n <= 16 else 2 if n <= DENSE else 4))
 
 
 def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
@@ -219,9 +244,10 @@ def _blurred(
     return centre + levels * spread * rng.normal(size=(count, n))
 
 
-def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.ndarray) -> int:
-    """Add the modes that climbs ended at; return how many climbs ended at none."""
+def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.ndarray) -> np.ndarray:
+    """Add the modes that climbs ended at; return which each ended at (climbs,), -1 for none."""
     n = prior.n
+    which = np.full(len(ends.logp), -1)
     good = ends.converged & np.isfinite(ends.logp) & np.isfinite(ends.x).all(axis=1)
     for i in np.flatnonzero(good)[np.argsort(-ends.logp[good], kind="stable")]:
         x, lp = ends.x[i], float(ends.logp[i])
@@ -230,13 +256,14 @@ def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.nd
             apart = np.einsum("ki,kij,kj->k", gap, found.precision, gap) / n
             near = np.flatnonzero((apart < SAME**2) & (np.abs(found.lp - lp) < 1e-3 * (1 + abs(lp))))
             if len(near):
-                found.by[near[np.argmin(apart[near])], group[i]] += 1
+                which[i] = near[np.argmin(apart[near])]
+                found.by[which[i], group[i]] += 1
                 continue
         precision = ends.precision[i] if ends.precision[i].size else _precisions(prior.density, data, x[None])[0]
         values, vectors = np.linalg.eigh(np.asarray(precision))
         if not values.min() > 1e-14 * values.max():
-            good[i] = False
             continue
+        which[i] = len(found.x)
         found.x = np.concatenate([found.x, x[None]])
         found.lp = np.append(found.lp, lp)
         found.precision = np.concatenate([found.precision, ((vectors * values) @ vectors.T)[None]])
@@ -244,11 +271,11 @@ def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.nd
         row = np.zeros((1, found.by.shape[1]), int)
         row[0, group[i]] = 1
         found.by = np.concatenate([found.by, row])
-    return int((~good).sum())
+    return which
 
 
-def _sorted(found: Found) -> Found:
-    """Heaviest first; those so light that they cannot count are not kept."""
+def _heaviest(found: Found) -> np.ndarray:
+    """Which modes to keep, heaviest first: those so light that they cannot count are not kept."""
     mass = found.log_mass
     order = np.argsort(-mass, kind="stable")[:MOST_MODES]
-    return found.only(order[mass[order] > mass[order[:1]] - NATS])
+    return order[mass[order] > mass[order[:1]] - NATS]
