@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import jax
 import jax.numpy as jnp
@@ -919,6 +919,10 @@ def read_bank(prior: CompiledPrior, bank: ArrayLike | Mapping[str, ArrayLike] | 
         return None
     shapes = dict(zip(prior.layout.names, prior.layout.shapes, strict=True))
     if isinstance(bank, Mapping):
+        if "unconstrained_posterior" in bank:  # a whole run
+            bank = cast("Mapping[str, Any]", bank["unconstrained_posterior"])
+        if getattr(bank, "name", None) == "posterior":
+            raise ValueError('bank is the constrained group; write bank=run["unconstrained_posterior"]')
         # A group of a result has chains and draws before a variable's own dimensions.
         bank = {
             name: array.reshape(-1, *shapes[name]) if name in shapes and array.ndim == len(shapes[name]) + 2 else array

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from pymc.backends.arviz import find_observations
 
 from bayesdiff.compiled import CompiledPrior
 from bayesdiff.results import check_target, load
@@ -52,9 +54,15 @@ def same_call(
     Raises
     ------
     ValueError
-        If the store is damaged, or was written by another call.
+        If the store cannot be written, is damaged, or was written by another call.
     """
     check_target(store, overwrite=True)
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=store.parent):
+            pass
+    except OSError as error:  # now, not after hours
+        raise ValueError(f"{store} cannot be written ({error}); choose another store") from error
     ours = dict(call)
     file = folder / "call.json"
     finished = load(store) if store.exists() else None
@@ -64,6 +72,8 @@ def same_call(
     elif file.exists():
         try:
             before = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(before, dict) or "seed" not in before:
+                raise ValueError("it is no call")
         except ValueError as error:
             raise ValueError(f"{file} is damaged ({error}); remove {file.parent} to begin anew") from error
     if before is not None:
@@ -139,13 +149,23 @@ def digest(arrays: list[np.ndarray]) -> str:
 
 
 def fingerprint(prior: CompiledPrior) -> str:
-    """Tell priors apart: by their variables, and their densities at a few states, of a level prior at three levels."""
-    states = np.random.default_rng(0).normal(size=(8, prior.n))
-    last = None if prior.schedule is None else prior.schedule.levels
+    """Tell priors apart: by their data, their dimensions, and what they make of a few states.
+
+    That is their log density, of a level prior at three levels, and all that people read, Deterministics included.
+    """
+    normal = np.random.default_rng(0).normal(size=(12, prior.n))
+    # Around 0, and around where the model begins: a density may be 0 at most places.
+    states = normal + np.where(np.arange(12)[:, None] < 6, 0.0, prior.initial_point())
+    model, last = prior.model, None if prior.schedule is None else prior.schedule.levels
     at = [prior] if last is None else [prior.at_level(k) for k in sorted({0, (last + 1) // 2, last})]
     # Rounded: the last digits of a density may depend on the machine, and those of a float32 network do.
-    logp = np.array([float(f"{value:.4e}") for level in at for value in level.logp(states)])
-    return digest([np.frombuffer(" ".join(prior.layout.labels).encode(), np.uint8), logp])
+    logp = [f"{value:.{8 if last is None else 4}e}" for level in at for value in level.logp(states)]
+    read = [f"{name} {value:.4e}" for name, values in prior.constrain(states).items() for value in values.ravel()]
+    labels = {dim: None if values is None else list(map(str, values)) for dim, values in sorted(model.coords.items())}
+    dims = sorted((name, list(map(str, of))) for name, of in model.named_vars_to_dims.items())
+    text = json.dumps([prior.layout.labels, logp, read, labels, dims])
+    observed = [np.asarray(values) for _, values in sorted(find_observations(model).items())]
+    return digest([np.frombuffer(text.encode(), np.uint8), *(values for values in observed if values.dtype != object)])
 
 
 def _brief(*texts: str) -> list[str]:

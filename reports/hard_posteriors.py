@@ -120,10 +120,10 @@ def labels() -> Target:
 
     def model() -> pm.Model:
         with pm.Model() as built:
-            weight = pm.Dirichlet("weight", np.ones(3))
+            w = pm.Dirichlet("w", np.ones(3))
             mean = pm.Normal("mean", 0, 5, shape=3)
             sd = pm.HalfNormal("sd", 2, shape=3)
-            pm.NormalMixture("y", weight, mean, sd, observed=y)
+            pm.NormalMixture("y", w, mean, sd, observed=y)
         return built
 
     orders = {order: k for k, order in enumerate(permutations(range(3)))}

@@ -504,3 +504,107 @@ def test_a_bank_that_is_none():
         bd.draw(two_modes(2), np.zeros((1, 2)), bank=np.zeros((5, 3)))
     with pytest.raises(ValueError, match=r"bank has 0 finite draws.*unconstrained_posterior"):
         bd.draw(two_modes(2), np.zeros((1, 2)), bank=np.full((5, 2), np.nan))
+
+
+# ------------------------------------------------------------------------------------------------ what a reviewer broke
+
+
+def test_stores_tell_apart_models_that_differ_far_from_zero(tmp_path):
+    def cut(c):
+        where = lambda x: pt.switch(pt.all(x > 50), -0.5 * pt.sum((x - c) ** 2), -np.inf)  # noqa: E731
+        return bd.density(where, shape=2, initval=[60.0, 60.0])
+
+    def observed(y):
+        with pm.Model() as model:
+            x = pm.Normal("x", 0, 2000)
+            pm.Normal("y", x, 1e-3, observed=y)
+        return model
+
+    def derived(factor):
+        with pm.Model(coords={"k": ["a", "b"]}) as model:
+            x = pm.Normal("x", dims="k")
+            pm.Deterministic("twice", factor * x)
+        return model
+
+    from bayesdiff.compiled import compile_prior
+    from bayesdiff.stores import fingerprint
+
+    for make, these in ((cut, (60, 70)), (observed, (2020.0, 2020.001)), (derived, (2.0, 3.0))):
+        first, second, again = (fingerprint(compile_prior(make(value))) for value in (*these, these[0]))
+        assert first != second
+        assert first == again
+
+
+def test_an_unidentified_posterior_is_said_to_be_improper():
+    with pm.Model() as model:
+        a, b = pm.Flat("a"), pm.Flat("b")
+        pm.Normal("y", a + b, 1.0, observed=1.0)
+    with pytest.warns(UserWarning, match="probably improper"):
+        run = sampled(model, draws=300)
+    assert np.isnan(evidence(run)[0])
+
+
+@pytest.mark.filterwarnings("ignore:.*(one chain|states came all the way)")
+def test_one_draw():
+    run = sampled(two_modes(2), draws=1, chains=2)
+    assert run["posterior"]["x"].shape == (2, 1, 2)
+
+
+def simplex():
+    with pm.Model() as model:
+        pm.Dirichlet("p", np.ones(3))
+        pm.Normal("z")
+    return model
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: sampled(simplex(), initvals={"p": [0.5, 0.5, 0.5], "z": 0.0}), "number 0 lies outside the support"),
+        (
+            lambda: sampled(simplex(), initvals={"p": [0.5, 0.5], "z": 0.0}),
+            r"initvals\['p'\] has shape \(2,\); write \(3,\), or \(batch, 3\)",
+        ),
+        (
+            lambda: sampled(simplex(), initvals={"p": np.full((3, 3), 1 / 3), "z": [0.0, 1.0]}),
+            "has 2 starts and others have 3",
+        ),
+        (lambda: sampled(simplex(), store="/proc/no/run.zarr"), "cannot be written"),
+        (lambda: sampled(named("weight")), "has a variable 'weight', which the result needs"),
+        (lambda: sampled(dimension("lp")), "has a dimension 'lp', which the result needs"),
+    ],
+)
+def test_more_bad_input(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def named(name):
+    with pm.Model() as model:
+        pm.Normal(name)
+    return model
+
+
+def dimension(name):
+    with pm.Model(coords={name: ["a", "b"]}) as model:
+        pm.Normal("x", dims=name)
+    return model
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "{}", "{"])
+def test_a_call_that_is_damaged(tmp_path, text):
+    store = tmp_path / "run.zarr"
+    levels_folder(store).mkdir()
+    (levels_folder(store) / "call.json").write_text(text)
+    with pytest.raises(ValueError, match=r"call.json is damaged.*remove .*levels to begin anew"):
+        sampled(two_modes(2), store=store, draws=10, random_seed=1)
+
+
+def test_a_bank_that_is_constrained_is_refused_and_a_whole_run_is_read():
+    with pm.Model() as model:
+        pm.HalfNormal("t")
+    run = sampled(model, draws=200, chains=2)
+    with pytest.raises(ValueError, match="bank is the constrained group"):
+        bd.draw(model, np.zeros((3, 1)), bank=run["posterior"])
+    x, _ = bd.draw(model, np.zeros((500, 1)), sigma=50.0, bank=run, random_seed=1)
+    assert abs(np.exp(x).mean() - np.sqrt(2 / np.pi)) < 5 * 0.6 / np.sqrt(300)

@@ -36,6 +36,8 @@ INVALID = 0.01
 WIDENS = 1.1
 # A spread that grows by so much, and then again, has no end that anybody saw.
 GROWS = 2.0
+# Nor has one that grew so much in all, whatever it did in the last two rounds.
+ENDLESS = 1e4
 # Draws that say how wide the modes are.
 LABELLED = 8192
 # A mode of less weight than this may be left to one chain without a word.
@@ -159,7 +161,7 @@ def evidence(betas: np.ndarray, gains: list[np.ndarray]) -> tuple[float, float]:
 def width(x: list[np.ndarray]) -> np.ndarray:
     """How widely draws (draws, n) of each chain are spread, whatever their tails: log (parts, n), one part a chain."""
     parts = x if len(x) > 1 else np.array_split(x[0], 4)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.log([np.diff(np.quantile(part, [0.1, 0.9], axis=0), axis=0)[0] for part in parts if len(part)])
 
 
@@ -314,9 +316,16 @@ def _modes_text(found: Found, weights: np.ndarray, chains: int) -> str:
 def _growth_text(spreads: list[np.ndarray], names: list[str]) -> str:
     if len(spreads) < 3:
         return ""
-    size = np.array([one.mean(axis=0) for one in spreads])
+    with np.errstate(invalid="ignore"):
+        size = np.array([one.mean(axis=0) for one in spreads])
+    endless = ~np.isfinite(size[-1]) & ~(size[-1] < 0)
+    if endless.any():
+        return (
+            f"The draws of {names[int(np.argmax(endless))]} are not finite: the posterior is probably improper there, "
+            "and then neither draws nor evidence mean anything. Give it a proper prior."
+        )
     steps, total = np.diff(size, axis=0), size[-1] - size[0]
-    growing = (steps[-2:] > np.log(GROWS)).all(axis=0) & (total > 3 * np.log(GROWS))
+    growing = (steps[-2:] > np.log(GROWS)).all(axis=0) & (total > 3 * np.log(GROWS)) | (total > np.log(ENDLESS))
     if not growing.any():
         return ""
     where = int(np.argmax(np.where(growing, total, -np.inf)))

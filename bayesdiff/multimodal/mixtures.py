@@ -8,6 +8,7 @@ with, and one more as long as draws that were held out become likelier.
 
 from __future__ import annotations
 
+from math import lgamma, log, pi
 from typing import NamedTuple
 
 import jax
@@ -132,8 +133,6 @@ def draw_one(mixture: Mixture, key: jax.Array) -> jax.Array:
 
 
 def _student_constant(n: int) -> float:
-    from math import lgamma, log, pi
-
     return lgamma((NU + n) / 2) - lgamma(NU / 2) - 0.5 * n * log(NU * pi)
 
 
@@ -229,7 +228,8 @@ def _em(x: np.ndarray, start: Fit, trust: float, rounds: int = ROUNDS) -> Fit:
 
 def _like(covariance: np.ndarray, data: np.ndarray) -> np.ndarray:
     """`covariance`, made as large as `data` is, in its own units."""
-    ratio = np.trace(np.linalg.solve(covariance + 1e-300 * np.eye(len(data)), data)) / len(data)
+    inverse = np.linalg.inv(_root(covariance))
+    ratio = np.trace(inverse @ data @ inverse.T) / len(data)
     return covariance * np.clip(ratio, 1e-3, 1e3) if np.isfinite(ratio) else np.diag(np.diagonal(data))
 
 

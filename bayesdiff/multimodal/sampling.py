@@ -52,6 +52,7 @@ from bayesdiff.multimodal.tempering import (
     sweeps,
 )
 from bayesdiff.results import dataset, levels_folder, save, tree
+from bayesdiff.step import batch_of
 from bayesdiff.stores import digest, fingerprint, keep, kept, same_call
 
 RUNGS = 8
@@ -85,8 +86,9 @@ MOST_EVALUATIONS = 1_900_000
 MORE = ((4, 24), (20, 12))
 MOST_COMPONENTS = 128
 MATRIX_NUMBERS = 2**19
-# A dimension for our own results.
-RESERVED = ("rung",)
+# What the groups of a result need for themselves: names that no dimension of a model may have, and no variable.
+OUR_NAMES = ("weight", "weight_se", "chains_found")
+OUR_DIMS = ("rung", "component", "coordinate", "coordinate_", "lp", "starts", *OUR_NAMES)
 
 
 def sample(
@@ -161,8 +163,10 @@ def sample(
     -----
     The draws are exact asymptotically: each chain leaves p as it is once q, rungs and steps are fixed, which they are
     before the first draw that is kept. What no start and no state ever reached is not in the weights, and no
-    diagnostic can tell. log_evidence is that of the density as the model writes it: with a Potential or a `density`
-    known up to a constant, up to that constant.
+    diagnostic can tell. A density that cannot be drawn from (`density`, ``pm.Flat``) is searched from its initial point
+    and from `initvals` alone, with noise of all scales around them: a mode that is narrow and far from both stays
+    unseen, in one dimension as in many. log_evidence is that of the density as the model writes it: with a Potential or
+    a `density` known up to a constant, up to that constant.
 
     References
     ----------
@@ -188,7 +192,7 @@ def sample(
     for name, value in (("draws", draws), ("chains", chains)):
         positive_int(value, name)
     prior = compile_prior(_model(model))
-    _check_dims(prior)
+    _check_names(prior)
     given = _given(prior, initvals)
     rng = generator(random_seed)
     run = _Run(prior, draws, chains, int(rng.integers(2**31)))
@@ -283,10 +287,13 @@ def _model(model: pm.Model | CompiledPrior | None) -> pm.Model | CompiledPrior:
         raise TypeError("there is no model; write sample(model), or call it inside `with model:`") from error
 
 
-def _check_dims(prior: CompiledPrior) -> None:
-    taken = [name for name in RESERVED if name in prior.model.coords]
-    if taken:
-        raise ValueError(f"the model has a dimension {taken[0]!r}, which the result needs; give it another name")
+def _check_names(prior: CompiledPrior) -> None:
+    model = prior.model
+    dims = [name for name in OUR_DIMS if name in model.coords or name in model.dim_lengths]
+    names = [name for name in OUR_NAMES if name in prior.readable_names]
+    for what, taken in (("dimension", dims), ("variable", names)):
+        if taken:
+            raise ValueError(f"the model has a {what} {taken[0]!r}, which the result needs; give it another name")
 
 
 def _given(prior: CompiledPrior, initvals: Mapping[str, ArrayLike] | None) -> np.ndarray:
@@ -308,12 +315,28 @@ def _given(prior: CompiledPrior, initvals: Mapping[str, ArrayLike] | None) -> np
     batch = {}
     for name in names:
         values = real_array(initvals[name], f"initvals[{name!r}]")
-        batch[name] = values[None] if values.shape == shapes[name] else values
+        values = values[None] if values.shape == shapes[name] else values
+        if values.shape[1:] != shapes[name] or not len(values):
+            raise ValueError(
+                f"initvals[{name!r}] has shape {values.shape}; write {shapes[name]}, or {batch_of(shapes[name])} for "
+                "several starts"
+            )
+        batch[name] = values
+    count = max(map(len, batch.values()))
+    for name, values in batch.items():
+        if len(values) not in (1, count):
+            raise ValueError(f"initvals[{name!r}] has {len(values)} starts and others have {count}; give each as many")
+        batch[name] = np.repeat(values, count // len(values), axis=0)
     starts = prior.unconstrain(batch)
-    outside = ~np.isfinite(starts).all(axis=1)
-    if outside.any():
+    inside = np.isfinite(starts).all(axis=1)
+    if inside.all():  # a simplex that does not sum to 1 has unconstrained values too, which are another's
+        back = prior.constrain(starts)
+        for name, values in batch.items():
+            same = np.isclose(back[name], values, rtol=1e-6, atol=1e-9)
+            inside &= same.reshape(count, -1).all(axis=1)
+    if not inside.all():
         raise ValueError(
-            f"initvals number {int(np.flatnonzero(outside)[0])} lies outside the support of the free variables, or on "
+            f"initvals number {int(np.flatnonzero(~inside)[0])} lies outside the support of the free variables, or on "
             "its edge; write values inside"
         )
     return starts
@@ -462,7 +485,10 @@ def _refitted(run: _Run, q: Mixture, before: Fit, seen: list[Block], rng: np.ran
     lp = [block.lp[len(block.lp) // 4 :] for block in seen]
     # States that have not yet found their way would make all wide.
     least = np.quantile(np.concatenate(lp), 0.9) - 30 - 3 * n
-    x = [one[np.isfinite(height) & (height > least)] for one, height in zip(x, lp, strict=True)]
+    x = [
+        one[np.isfinite(height) & (height > least) & np.isfinite(one).all(axis=1)]
+        for one, height in zip(x, lp, strict=True)
+    ]
     x = x if len(x) > 1 else np.array_split(x[0], 4)
     kept_x, held = np.concatenate(x[:-1]), x[-1]
     if not len(held) or not len(kept_x):
@@ -494,11 +520,12 @@ class _Produced:
     betas: np.ndarray
     steps: np.ndarray
     thin: int
+    draws: int
 
     @property
     def every(self) -> slice:
         """The sweeps that are kept as draws."""
-        return slice(self.thin - 1, None, self.thin)
+        return slice(self.thin - 1, self.draws * self.thin, self.thin)
 
     @property
     def gains(self) -> list[np.ndarray]:
@@ -519,16 +546,20 @@ def _produce(
     cost = run.draws * run.chains * float(np.mean([block.evaluations.mean() for block in seen]))
     arrivals = ARRIVALS if several else ARRIVALS_AT_ONE
     thin = int(np.clip(np.ceil(arrivals / max(rate, 1e-3)), 2, np.clip(PRODUCE / cost, 2, MOST_THIN)))
-    blocks = -(-run.draws * thin // BLOCK)
+    total = max(run.draws * thin, BLOCK)  # a block at least, for something to be judged by
+    blocks = -(-total // BLOCK)
 
     def one(chain: int) -> Block:
         file = None if run.store is None else run.folder / f"{number}-{chain:04d}.npz"
         arrays = None if file is None else kept(file, "the chain is drawn again")
         if arrays is not None:
+            shapes = {name: values.shape for name, values in arrays.items()}
+            if set(shapes) != set(Block._fields) or shapes["x"] != (total, run.prior.n):
+                raise ValueError(f"{file} is damaged (it holds {shapes}); remove it, and the chain is drawn again")
             block = Block(**arrays)
         else:
             _, block = _advance(run, q, chains[chain], blocks, 0.0, 14, number, chain)
-            block = Block(*(values[: run.draws * thin] for values in block))
+            block = Block(*(values[:total] for values in block))
             if file is not None:
                 keep(file, run.call, block._asdict())
         if progress:
@@ -539,7 +570,9 @@ def _produce(
     run.spent.append(sum(float(block.evaluations.sum()) for block in produced))
     run.spreads.append(width([block.x for block in produced]))
     run.evidences.append(evidence(chains[0].betas, [block.gain for block in produced]))
-    return _Produced(produced, chains[0].betas, np.stack([np.exp(chain.steps.rung) for chain in chains]), thin)
+    return _Produced(
+        produced, chains[0].betas, np.stack([np.exp(chain.steps.rung) for chain in chains]), thin, run.draws
+    )
 
 
 def _good(run: _Run, found: Found, produced: _Produced) -> bool:

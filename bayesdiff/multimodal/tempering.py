@@ -50,15 +50,13 @@ class Steps(NamedTuple):
 class Ladder(NamedTuple):
     """The states of all rungs: ``x`` (rungs, n), ``gain`` = D (rungs,), ``slope`` = dD/dx (rungs, n), ``lp`` = log p.
 
-    ``replica`` (rungs,): which state this was at the start, ``fresh`` (rungs,): whether it came from q since it was
-    last at p.
+    ``fresh`` (rungs,): whether it came from q since it was last at p.
     """
 
     x: Any
     gain: Any
     slope: Any
     lp: Any
-    replica: Any
     fresh: Any
 
 
@@ -91,8 +89,7 @@ class Moved(NamedTuple):
 def begin(density: Density, data: Data, q: Mixture, x: jax.Array) -> Ladder:
     """The ladder with states `x` (rungs, n)."""
     gain, slope, lp = jax.vmap(lambda one: _gain(density, data, q, one))(x)
-    rungs = jnp.arange(len(gain))
-    return Ladder(x, gain, slope, lp, rungs, rungs == 0)
+    return Ladder(x, gain, slope, lp, jnp.arange(len(gain)) == 0)
 
 
 def _gain(density: Density, data: Data, q: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
