@@ -20,6 +20,7 @@ from scipy.stats import kstest, norm
 
 import bayesdiff as bd
 from bayesdiff.results import check_target, save
+from models import logistic
 from reports.study import command_line, made_on
 
 SAMPLERS = ("NUTS", "SMC", "bd.sample")
@@ -141,6 +142,7 @@ TARGETS: dict[str, Callable[[], Target]] = {
     "two normals, n = 64": lambda: two(64),
     "funnel": funnel,
     "label switching": labels,
+    "logistic regression": lambda: Target(logistic.prior),
 }
 
 

@@ -34,6 +34,8 @@ ENOUGH_CLIMBS = 30
 INVALID = 0.01
 # A spread that grows by this has not been seen whole.
 WIDENS = 1.1
+# In errors that are themselves estimated from a few chains, and of all coordinates the worst.
+SURELY = 5.0
 # A spread that grows by so much, and then again, has no end that anybody saw.
 GROWS = 2.0
 # Nor has one that grew so much in all, whatever it did in the last two rounds.
@@ -58,7 +60,7 @@ class Judged:
     arrivals : ndarray (chains,)
         States that arrived at p fresh from q.
     pareto_k : ndarray (rungs - 1,)
-        Of the importance weights from each rung to the next.
+        Of the weights between neighbours that the evidence rests on.
     text : list of str
         What is not to be trusted, in words.
     """
@@ -175,7 +177,7 @@ def settled(evidences: list[tuple[float, float]], spreads: list[np.ndarray]) -> 
 def _widened(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     """Which coordinates are spread more widely than before, beyond what chains differ among themselves."""
     error = np.sqrt(before.var(axis=0, ddof=1) / len(before) + now.var(axis=0, ddof=1) / len(now))
-    return now.mean(axis=0) - before.mean(axis=0) > np.maximum(np.log(WIDENS), 3 * error)
+    return now.mean(axis=0) - before.mean(axis=0) > np.maximum(np.log(WIDENS), SURELY * error)
 
 
 def judge(
@@ -269,11 +271,14 @@ def _standard_error(by_chain: np.ndarray, errors: np.ndarray) -> float:
 
 
 def pareto_of(betas: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """Pareto's k of the weights exp(d_i D) from each rung to the next (rungs - 1,) (Vehtari et al. 2024)."""
+    """Pareto's k of the bridge's weights exp(d_i D / 2) from each rung to the next (rungs - 1,) (Vehtari et al. 2024).
+
+    These are what q and p have least in common in: where p has more mass than the rung below, they have the heavy tail.
+    """
     if len(gain) < 100:
         return np.full(len(betas) - 1, np.nan)
     rows = np.linspace(0, len(gain) - 1, min(len(gain), PARETO_ROWS)).astype(int)
-    log = (np.diff(betas) * gain[rows, :-1]).T
+    log = (np.diff(betas) / 2 * gain[rows, :-1]).T
     log = np.where(np.isfinite(log), log, np.nanmin(np.where(np.isfinite(log), log, np.nan), axis=1, keepdims=True))
     found = np.asarray(array_stats.psislw(-log, axis=1)[1])
     found = np.where(np.ptp(log, axis=1) > 1e-8, found, np.nan)
