@@ -74,13 +74,13 @@ EXPLORE = 600_000
 ARRIVALS = 4.0
 ARRIVALS_AT_ONE = 1.5
 MOST_THIN = 16
-PRODUCE = 1_000_000
+PRODUCE = 650_000
 LAST_PLACE = 2
 # Again from a mixture fitted to these, until chains agree and so many of the draws are effective; at most so often, and
 # as long as so many evaluations are not spent.
 AGAIN = 3
 WANTED = 0.1
-MOST_EVALUATIONS = 1_900_000
+MOST_EVALUATIONS = 2_000_000
 # Components of a mixture: one at each mode, and in few dimensions more for what is not Gaussian; and the numbers in
 # their matrices, which are what a move costs.
 MORE = ((4, 24), (20, 12))
