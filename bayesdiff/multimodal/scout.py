@@ -199,7 +199,11 @@ def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random
         ends = _run(prior, prior.data, starts[rows], starts[rows], np.zeros((batch, n)), MAX_STEPS)
         cost += float(ends.evaluations.sum() * (n + 1.0))
         which.append(_add(prior, prior.data, more, ends, group[rows]))
-    mode = np.concatenate(which)[: len(starts)]
+        if cost > LOOK_BUDGET:  # where there is no maximum, climbs do not end
+            break
+    mode = np.full(len(starts), -1)
+    climbed = np.concatenate(which)[: len(starts)]
+    mode[: len(climbed)] = climbed
     more.by[: len(found.x)] = found.by  # which chains' own search found it
     order = _heaviest(more)
     new = np.full(len(more.x) + 1, -1)
