@@ -193,10 +193,12 @@ def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random
     sweep = rng.integers(draws, size=(chains, each))
     starts = x[np.arange(chains)[:, None], sweep].reshape(-1, n)
     more = found.only(np.arange(len(found.x)))
+    # Where the search found no maximum there is most likely none, and climbs would not end.
+    steps = MAX_STEPS if len(found.x) else 2 * BLURRED_STEPS
     group, which, cost = np.repeat(np.arange(chains), each), [], 0.0
     for first in range(0, len(starts), batch):
         rows = np.arange(first, first + batch) % len(starts)
-        ends = _run(prior, prior.data, starts[rows], starts[rows], np.zeros((batch, n)), MAX_STEPS)
+        ends = _run(prior, prior.data, starts[rows], starts[rows], np.zeros((batch, n)), steps)
         cost += float(ends.evaluations.sum() * (n + 1.0))
         which.append(_add(prior, prior.data, more, ends, group[rows]))
         if cost > LOOK_BUDGET:  # where there is no maximum, climbs do not end
