@@ -40,7 +40,7 @@ NUMERIC = ("--o", "--alpha", "--sigma")
 NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
 MOST_ROWS = 20
 SETTLE = 30  # moves at level 0 for prompts of several words
-CLIMBS = 16  # of MAP steps, at each level: 64 pictures in a minute and a half
+CLIMBS = 16  # of MAP steps, at each level: 64 pictures in a minute on two cores
 WIDTH = 100  # of what is written to a file or a pipe
 
 DEMO = """\

@@ -970,7 +970,8 @@ def draw(
         suffice.
     bank : array_like (draws, n) or mapping, optional
         Draws of p0, unconstrained, to jump to where p0 cannot be drawn (data, a Potential, a density known up to a
-        constant): ``bank=bd.sample(model)["unconstrained_posterior"]``. They are taken to be p0's, unchecked.
+        constant): ``bank=run["unconstrained_posterior"]``, or all of ``run = bd.sample(model)``. They are taken to be
+        p0's, unchecked.
 
     Returns
     -------

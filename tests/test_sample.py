@@ -579,6 +579,16 @@ def test_more_bad_input(call, said):
         call()
 
 
+def test_dimensions_of_other_groups_are_the_users_to_use():
+    """Mixtures have components: a model may call its own dimension so."""
+    with pm.Model(coords={"component": ["a", "b"], "rung": [1, 2, 3]}) as model:
+        pm.Normal("x", dims=("component", "rung"))
+    run = sampled(model, draws=100, chains=2)
+    assert run["posterior"]["x"].dims == ("chain", "draw", "component", "rung")
+    assert run["posterior"]["component"].values.tolist() == ["a", "b"]
+    assert run["mixture"]["mean"].dims == ("component", "coordinate")
+
+
 def named(name):
     with pm.Model() as model:
         pm.Normal(name)

@@ -281,8 +281,7 @@ def pareto_of(betas: np.ndarray, gain: np.ndarray) -> np.ndarray:
     log = (np.diff(betas) / 2 * gain[rows, :-1]).T
     log = np.where(np.isfinite(log), log, np.nanmin(np.where(np.isfinite(log), log, np.nan), axis=1, keepdims=True))
     found = np.asarray(array_stats.psislw(-log, axis=1)[1])
-    found = np.where(np.ptp(log, axis=1) > 1e-8, found, np.nan)
-    return found
+    return np.where(np.ptp(log, axis=1) > 1e-8, found, np.nan)
 
 
 def _drift_text(evidences: list[tuple[float, float]], spreads: list[np.ndarray], names: list[str]) -> str:

@@ -86,9 +86,9 @@ MOST_EVALUATIONS = 2_000_000
 MORE = ((4, 24), (20, 12))
 MOST_COMPONENTS = 128
 MATRIX_NUMBERS = 2**19
-# What the groups of a result need for themselves: names that no dimension of a model may have, and no variable.
+# What the group `modes` holds beside the model's variables: names that none of these may have, and no dimension.
 OUR_NAMES = ("weight", "weight_se", "chains_found")
-OUR_DIMS = ("rung", "component", "coordinate", "coordinate_", "lp", "starts", *OUR_NAMES)
+OUR_DIMS = ("lp", "starts", *OUR_NAMES)
 
 
 def sample(
