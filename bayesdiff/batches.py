@@ -27,6 +27,11 @@ def power_of_two(number: int) -> int:
     return 1 << max(0, number - 1).bit_length()
 
 
+def chunk_rows(chunk: int, whole: int) -> int:
+    """Rows of a chunk of a batch: at most `chunk`, and two chunks where there is work for two cores."""
+    return min(chunk, power_of_two(-(-whole // 2) if whole >= 2 * LEAST_CHUNK else whole))
+
+
 def in_chunks(
     kernel: Callable[..., Any],
     arrays: Sequence[np.ndarray],
@@ -34,6 +39,8 @@ def in_chunks(
     chunk: int,
     random_seed: int,
     progress: Callable[[int], None] | None = None,
+    first_row: int = 0,
+    whole: int | None = None,
 ) -> Any:
     """Compute ``kernel(keys, *arrays)`` over a batch, chunk by chunk.
 
@@ -49,15 +56,17 @@ def in_chunks(
         Chunk i runs with the key of (random_seed, i).
     progress : callable, optional
         Told the number of rows whenever some are done.
+    first_row, whole : int
+        Where these rows lie in a larger batch (a multiple of its `chunk_rows`), and how many that has: the same numbers
+        come out as if all were computed at once.
 
     Returns
     -------
     tree of ndarray (batch, ...)
     """
-    batch = len(arrays[0])
-    # At least two chunks where there is work for two cores; the size depends on the batch alone.
-    size = min(chunk, power_of_two(-(-batch // 2) if batch >= 2 * LEAST_CHUNK else batch))
-    chunks = -(-batch // size)
+    batch, whole = len(arrays[0]), whole or len(arrays[0])
+    size = chunk_rows(chunk, whole)
+    chunks, before = -(-batch // size), first_row // size
     per_call = min(CHUNKS_PER_CALL, power_of_two(-(-chunks // (2 if chunks > 1 else 1))))
     key = jax.random.key(random_seed)
     results: list[np.ndarray] = []
@@ -68,7 +77,7 @@ def in_chunks(
         rows = [array[start:stop] for array in arrays]
         if stop - start < per_call * size:  # pad by the last row: it is valid where the batch is
             rows = [np.concatenate([part, np.repeat(part[-1:], per_call * size - len(part), axis=0)]) for part in rows]
-        keys = _keys(key, np.arange(first, first + per_call))
+        keys = _keys(key, np.arange(before + first, before + first + per_call))
         parts = kernel(keys, *[part.reshape(per_call, size, *part.shape[1:]) for part in rows])
         return first, jax.tree.map(np.asarray, parts)
 

@@ -19,11 +19,12 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc as pm
@@ -34,20 +35,23 @@ from scipy.optimize import brentq
 from scipy.stats import ks_2samp
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.checks import Seed, generator, positive_int
+from bayesdiff.blocks import check_executor, cut, each
+from bayesdiff.checks import Seed, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sample_steps
 from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
 from bayesdiff.results import dataset, levels_folder, save, tree
 from bayesdiff.schedule import Schedule, bridge
 from bayesdiff.step import LEVEL
-from bayesdiff.stores import digest, fingerprint, keep, kept, same_call
+from bayesdiff.stores import digest, fingerprint, keep, kept, opened
 from bayesdiff.trust import disagree
 
 # Draws of p0 that its mean, covariance and shape are taken from.
 PILOT = 2**14
 # How far from normal o_K may be, in nats: at 1e-3 the two laws differ by about .02 in total variation.
 NEARLY_NORMAL = 1e-3
+# Trajectories of a lineage that are inverted together.
+BLOCK = 2**13
 # Fewer trajectories say nothing of their law.
 ENOUGH = 10
 # What `level_stats` holds beside an inverter's statistics.
@@ -105,6 +109,7 @@ def reverse(
     random_seed: Seed = None,
     progressbar: bool = True,
     store: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
 ) -> xr.DataTree:
     """Draw from p0 by small steps: start from noise and invert one level after the other.
 
@@ -144,6 +149,9 @@ def reverse(
         Where the result is saved (``.zarr`` or ``.nc``). Every finished level is kept beside it, and the same call
         again goes on from there, with the same numbers as a run that was not stopped. Inverters are told apart by their
         names and bound options, not by what a class of yours or a function of the same name holds.
+    executor : concurrent.futures.Executor, optional
+        Who inverts, 8,192 trajectories of a level at a time: a pool's processes (not forked ones), or a Dask client's,
+        ``client.get_executor()``. The numbers do not depend on it.
 
     Returns
     -------
@@ -159,7 +167,8 @@ def reverse(
     ------
     TypeError, ValueError
         If an argument cannot be used: the prior, a level prior made for another schedule, `next_level` without a level
-        prior, an `o` of another shape or number, `draws` or `chains` below 1, a `store` of another call.
+        prior, an `o` of another shape or number, `draws` or `chains` below 1, a `store` of another call, an `executor`
+        that is none.
     ChainError
         If `invert` raises, returns another shape, or NaN for every trajectory. It names the level and holds what was
         finished.
@@ -195,26 +204,42 @@ def reverse(
     [1, 2, 3, 4]
     """
     begun = time.perf_counter()
-    plan = _plan(prior, schedule, invert, draws, chains, next_level, path, random_seed, o, store)
-    if plan.finished is not None:
-        return plan.finished
+    plan = _plan(prior, schedule, invert, draws, chains, next_level, path, random_seed, o, executor)
+    if store is None:
+        return _chain(plan, o, begun, progressbar)
+    given = random_seed is not None
+    with opened(store, _call(plan, o), seed=plan.seed, given=given, what="reverse", units="levels") as place:
+        if place.finished is not None:
+            return place.finished
+        plan = replace(plan, seed=place.call["seed"], store=place.store, call=place.call)
+        result = _chain(plan, o, begun, progressbar)
+        save(result, place.store)
+        shutil.rmtree(place.folder, ignore_errors=True)
+        return result
+
+
+def _chain(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None, begun: float, progressbar: bool) -> xr.DataTree:
+    """From level K, or where a kept run stopped, to the result."""
     state, text = _start(plan, o)
-    with progress_bar("reverse", plan.trajectories * schedule.levels, progressbar) as progress:
-        if progress and state.level < schedule.levels:
-            progress(plan.trajectories * (schedule.levels - state.level))
+    with progress_bar("reverse", plan.trajectories * plan.schedule.levels, progressbar) as progress:
+        if progress and state.level < plan.schedule.levels:
+            progress(plan.trajectories * (plan.schedule.levels - state.level))
         while state.level > 0:
             state = _step(plan, state)
             plan.keep(state)
             if progress:
                 progress(plan.trajectories)
-    result = _result(plan, state, begun, o is None, text)
-    if plan.store is not None:
-        save(result, plan.store)
-        plan.forget()
-    return result
+    return _result(plan, state, begun, o is None, text)
 
 
 # --------------------------------------------------------------------------------------------------------------- plan
+
+
+class _Block(NamedTuple):
+    """Rows of the trajectories, and what tells their seed from others': the lineage, and the block in it."""
+
+    rows: slice
+    place: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -230,9 +255,9 @@ class _Plan:
     path: bool
     seed: int
     given: Seed
-    store: Path | None
-    call: Mapping[str, Any]
-    finished: xr.DataTree | None = None
+    executor: Executor | None
+    store: Path | None = None
+    call: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trajectories(self) -> int:
@@ -248,6 +273,17 @@ class _Plan:
         """The two halves of the trajectories, or the only one."""
         half = self.trajectories // 2
         return [slice(0, half), slice(half, None)] if half else [slice(None)]
+
+    @property
+    def blocks(self) -> list[_Block]:
+        """The trajectories that are inverted together: those of a lineage, some thousands at a time."""
+        blocks = []
+        for lineage, rows in enumerate(self.lineages):
+            start, stop, _ = rows.indices(self.trajectories)
+            for i, part in enumerate(cut(stop - start, BLOCK)):
+                place = (lineage, i) if i else (lineage,)
+                blocks.append(_Block(slice(start + part.start, start + part.stop), place))
+        return blocks
 
     def rng(self, level: int, *purpose: int) -> np.random.Generator:
         """The generator of one purpose at one level: none depends on what was computed before."""
@@ -279,9 +315,6 @@ class _Plan:
             stats = {key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")}
             state = state.below(arrays["o"], arrays["x"], stats, arrays["evaluations"], self.path)
         return state
-
-    def forget(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -319,7 +352,7 @@ def _plan(
     path: bool,
     random_seed: Seed,
     o: ArrayLike | Mapping[str, ArrayLike] | None,
-    store: str | os.PathLike[str] | None,
+    executor: Executor | None,
 ) -> _Plan:
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
@@ -348,12 +381,11 @@ def _plan(
             "gaussian_mixture(..., schedule=schedule), or write next_level=False"
         )
     form = (of is not None and not added) if next_level is None else bool(next_level)
-    rng = generator(random_seed)
-    seed = int(random_seed) if isinstance(random_seed, int | np.integer) else int(rng.integers(2**63))
-    plan = _Plan(prior, schedule, invert, draws, chains, form, path, seed, random_seed, None, {})
+    check_executor(executor)
+    plan = _Plan(prior, schedule, invert, draws, chains, form, path, seed_of(random_seed), random_seed, executor)
     if o is not None:
         _given(plan, o)  # an o that cannot be used is said before a store is begun
-    return plan if store is None else _with_store(plan, Path(store), o)
+    return plan
 
 
 def _same_at_all_levels(model: pm.Model) -> list[str]:
@@ -373,9 +405,9 @@ def _first_difference(theirs: Schedule, ours: Schedule) -> str:
     return f"level {k} has {there} there and {here} here"
 
 
-def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike] | None) -> _Plan:
-    """Read what an earlier, equal call has left in the store, or begin a new one."""
-    call: dict[str, Any] = {
+def _call(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[str, Any]:
+    """What tells calls apart."""
+    return {
         "prior": fingerprint(plan.prior),
         "variables": dict(zip(plan.prior.layout.names, map(list, plan.prior.layout.shapes), strict=True)),
         "alpha": plan.schedule.alpha.tolist(),
@@ -388,8 +420,6 @@ def _with_store(plan: _Plan, store: Path, o: ArrayLike | Mapping[str, ArrayLike]
         "o": None if o is None else digest([plan.prior.layout.read(o)[0]]),
         "random_seed": None if plan.given is None else plan.seed,
     }
-    call, finished = same_call(store, levels_folder(store), call, plan.seed, plan.given is not None, "reverse")
-    return replace(plan, seed=call["seed"], store=store, call=call, finished=finished)
 
 
 def _name(invert: Any) -> str:
@@ -523,13 +553,18 @@ def _step(plan: _Plan, state: _State) -> _State:
     parts = []
     shapes = {name: np.shape(values) for name, values in state.stats.items()}
     try:
-        for lineage, rows in enumerate(plan.lineages):
-            if not np.isfinite(state.o[rows]).all(axis=1).any():  # all lost: nothing to invert
-                continue
-            seed = int(plan.rng(k, 2, lineage).integers(2**31))
+        # All lost: nothing to invert.
+        blocks = [block for block in plan.blocks if np.isfinite(state.o[block.rows]).all(axis=1).any()]
+        todo = [
             # A copy: an inverter that writes into its o must not change the chain's.
-            got = plan.invert(target, state.o[rows].copy(), alpha, sigma, start=start[rows], random_seed=seed)
-            x[rows], stats = _checked(got, state.o[rows], shapes)
+            _Part(state.o[block.rows].copy(), start[block.rows], int(plan.rng(k, 2, *block.place).integers(2**31)))
+            for block in blocks
+        ]
+        about = (plan.invert, target, alpha, sigma)
+        done = dict(each(_inverted, about, todo, executor=plan.executor))
+        for i, block in enumerate(blocks):
+            rows = block.rows
+            x[rows], stats = _checked(done.pop(i), state.o[rows], shapes)
             shapes |= {name: values.shape[1:] for name, values in stats.items()}
             evaluations[rows] += stats.get("evaluations", 0.0)
             parts.append(stats)
@@ -551,6 +586,26 @@ def _step(plan: _Plan, state: _State) -> _State:
         "lineages_p_value": np.array(_same_law(*[below[rows] for rows in plan.lineages])),
     }
     return state.below(below, x, summary, evaluations, plan.path)
+
+
+class _Part(NamedTuple):
+    """Trajectories of one block: where they are, where their search starts, and a seed."""
+
+    o: np.ndarray
+    start: np.ndarray
+    seed: int
+
+
+def _inverted(
+    invert: Inverter,
+    target: CompiledPrior,
+    alpha: float,
+    sigma: float,
+    part: _Part,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Any:
+    return invert(target, part.o, alpha, sigma, start=part.start, random_seed=part.seed)
 
 
 def _starts(plan: _Plan, state: _State, alpha: float) -> np.ndarray:

@@ -39,3 +39,9 @@ def generator(random_seed: Seed) -> np.random.Generator:
     if isinstance(random_seed, int | np.integer) and random_seed < 0:
         raise ValueError(f"random_seed is {random_seed}; write an int >= 0")
     return np.random.default_rng(random_seed)
+
+
+def seed_of(random_seed: Seed) -> int:
+    """An int that stands for a seed: itself, or one drawn from a Generator or from nothing."""
+    rng = generator(random_seed)
+    return int(random_seed) if isinstance(random_seed, int | np.integer) else int(rng.integers(2**63))

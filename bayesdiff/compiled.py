@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -95,6 +96,11 @@ class CompiledPrior:
     _functions: _Functions
     _readable: Mapping[str, tuple[int, ...]]  # the shape of all that `constrain` gives
     _lengths: Mapping[str, int]  # of the dimensions, as they were compiled
+    _jacobian: bool = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Say how to make it again in another process: compiled code does not travel, the model does."""
+        return _again, (self.model, self._jacobian, self.level)
 
     @property
     def n(self) -> int:
@@ -500,7 +506,12 @@ def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
         _functions=_Functions(model, where, density, (constrain, constrain_shared)),
         _readable=dict(zip((variable.name for variable in readable), shapes, strict=True)),
         _lengths={dim: int(length.get_value()) for length, dim in lengths.items() if length in used},
+        _jacobian=jacobian,
     )
+
+
+def _again(model: pm.Model, jacobian: bool, level: int | None) -> CompiledPrior:
+    return replace(compiled(model, jacobian=jacobian), level=level)
 
 
 def _dim_lengths(model: pm.Model) -> dict[SharedVariable, str]:

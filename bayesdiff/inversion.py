@@ -9,8 +9,15 @@ side.
 
 from __future__ import annotations
 
+import os
+import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pymc as pm
@@ -18,13 +25,30 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.checks import Seed, generator, positive_int
+from bayesdiff.blocks import check_executor, cut, each
+from bayesdiff.checks import Seed, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
-from bayesdiff.inverters import Found, Steps, find_modes_of, read_bank, read_steps, sample_steps
+from bayesdiff.inverters import (
+    Drawn,
+    Found,
+    Length,
+    Steps,
+    climb_block,
+    draw_block,
+    find_modes_from,
+    points_to_climb_from,
+    points_to_sample_from,
+    read_bank,
+    read_steps,
+    sample_from,
+)
 from bayesdiff.labels import Labels, describe, warn_once
-from bayesdiff.results import dataset, tree
+from bayesdiff.results import begin, dataset, fill, finish, load, save, tree
 from bayesdiff.step import read_noise
+from bayesdiff.stores import Place, digest, fingerprint, keep, kept, opened
 from bayesdiff.trust import too_few, trusted, worst_of
+
+OBSERVATION = "observation"
 
 
 def find_map(
@@ -36,6 +60,8 @@ def find_map(
     jacobian: bool = True,
     random_seed: Seed = None,
     progressbar: bool = True,
+    store: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
 ) -> xr.DataTree:
     """Compute the mode of p(x | o), for one observation or many.
 
@@ -62,6 +88,14 @@ def find_map(
         For the starts.
     progressbar : bool
         Whether to show one, if it takes more than half a second.
+    store : path, optional
+        Where the result is saved (``.zarr`` or ``.nc``). Many observations are computed in blocks, each kept as soon as
+        it is finished, and the same call again goes on from there, with the same numbers as a call that was not
+        stopped. Of a ``.zarr`` memory holds a block at a time, and the arrays of a result of half a GB or more are read
+        when they are used.
+    executor : concurrent.futures.Executor, optional
+        Who computes the blocks: a pool's processes (not forked ones), or a Dask client's, ``client.get_executor()``.
+        The numbers do not depend on it.
 
     Returns
     -------
@@ -77,7 +111,7 @@ def find_map(
     ------
     TypeError, ValueError
         If `prior` cannot be a prior, `o` does not fit it, `sigma` is not > 0, `alpha` is 0, no observation is finite,
-        or p0 is not finite at any start.
+        or p0 is not finite at any start; if `store` is of another call, or `executor` is none.
 
     Warns
     -----
@@ -99,32 +133,32 @@ def find_map(
     [[[0.05, -0.1]]]
     """
     begun = time.perf_counter()
+    if not isinstance(jacobian, bool | np.bool_):
+        raise TypeError(f"jacobian is {jacobian!r}; write True or False")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
-    rng = generator(random_seed)
+    check_executor(executor)
     maximised = prior if jacobian else compiled(prior.model, jacobian=False)
-    with progress_bar("MAP", len(steps.o), progressbar) as progress:
-        found = find_modes_of(maximised, steps, rng, progress=progress)
-    x = steps.blank(found.x[:, 0])
-    stats = {
-        "lp": steps.blank(found.logp[:, 0]) if jacobian else _log_posterior(prior, x, steps),
-        "converged": found.converged[:, 0] & steps.good,
-        "starts_agreed": steps.blank(found.agreed[:, 0]),
-        "starts": np.full(len(x), found.x.shape[1]),
-        "evaluations": found.evaluations,
-    }
-    dead = steps.good & ~np.isfinite(found.logp[:, 0])
-    text = warn_once([_bad_text(steps), _dead_text(dead), _climb_text(steps, found)])
     label = Labels(prior, batched)
-    groups = {
-        **label.states(x[:, None, None]),
-        "sample_stats": label.stats({name: values[:, None, None] for name, values in stats.items()}),
-        "modes": _mode_group(label, steps, found),
-        "laplace": label.laplace(steps.blank(found.sd)),
-        **label.step(steps.blank(steps.o), steps.alpha, steps.sigma),
-        **label.prior(rng),
-    }
-    return tree(groups, describe(prior, "map", random_seed, begun, text) | {"jacobian": int(jacobian)})
+
+    def plan(seed: int) -> _Plan:
+        rng = np.random.default_rng(seed)
+        shared, key = points_to_climb_from(maximised, rng)
+        rows = cut(len(steps.o), climb_block(prior))
+        return _Plan(
+            work=find_modes_from,
+            about=(maximised, shared, key, False),
+            parts=[steps.part(row) for row in rows],
+            rows=rows,
+            groups=partial(_map_groups, label, bool(jacobian)),
+            notes=_map_notes,
+            common=label.prior(rng),
+            texts=lambda notes: [_bad_text(notes["good"]), _dead_text(notes), _climb_text(notes)],
+        )
+
+    seed, about = seed_of(random_seed), {"jacobian": int(jacobian)}
+    call = _call(prior, steps, batched, None if random_seed is None else seed) | about
+    return _invert(plan, prior, "map", call, about, random_seed, seed, begun, progressbar, store, executor)
 
 
 def sample_posterior(
@@ -139,6 +173,8 @@ def sample_posterior(
     bank: ArrayLike | Mapping[str, ArrayLike] | None = None,
     random_seed: Seed = None,
     progressbar: bool = True,
+    store: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
 ) -> xr.DataTree:
     """Draw from p(x | o), for one observation or many.
 
@@ -166,6 +202,14 @@ def sample_posterior(
         The source of randomness: same machine, same numbers, whatever the number of cores.
     progressbar : bool
         Whether to show one, if it takes more than half a second.
+    store : path, optional
+        Where the result is saved (``.zarr`` or ``.nc``). Many observations are computed in blocks, each kept as soon as
+        it is finished, and the same call again goes on from there, with the same numbers as a call that was not
+        stopped. Of a ``.zarr`` memory holds a block at a time, and the arrays of a result of half a GB or more are read
+        when they are used.
+    executor : concurrent.futures.Executor, optional
+        Who computes the blocks: a pool's processes (not forked ones), or a Dask client's, ``client.get_executor()``.
+        The numbers do not depend on it.
 
     Returns
     -------
@@ -215,32 +259,173 @@ def sample_posterior(
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     given_bank = read_bank(prior, bank)
-    rng = generator(random_seed)
-    with progress_bar("posterior", len(steps.o), progressbar) as progress:
-        drawn = sample_steps(
-            prior, steps, rng, draws=draws, tune=tune, chains=chains, given=given_bank, progress=progress
+    check_executor(executor)
+    length, label, batch = Length(int(draws), int(tune), int(chains)), Labels(prior, batched), len(steps.o)
+
+    def plan(seed: int) -> _Plan:
+        rng = np.random.default_rng(seed)
+        shared, key = points_to_sample_from(prior, batch, rng, length, given_bank)
+        # All at once where nothing asks for blocks: the numbers are the same, and more cores find work.
+        whole = store is None and executor is None
+        rows = cut(batch, batch if whole else draw_block(prior, length, batch))
+        return _Plan(
+            work=sample_from,
+            about=(prior, shared, key, length, batch),
+            parts=[(row.start, steps.part(row)) for row in rows],
+            rows=rows,
+            groups=partial(_posterior_groups, label),
+            notes=_posterior_notes,
+            common=label.prior(rng),
+            texts=lambda notes: [_bad_text(notes["good"]), _dead_text(notes), _doubt_text(notes)],
         )
-    given = steps  # an observation without a start loses its draws, not its o
-    steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
-    r_hat, ess = steps.blank(drawn.r_hat), steps.blank(drawn.ess)
-    dead = _dead_text(given.good & ~drawn.alive)
-    text = warn_once([_bad_text(given), dead, _doubt_text(steps, drawn.diverging, r_hat, ess)])
-    label = Labels(prior, batched)
-    by_draw = {"lp": drawn.lp, "acceptance_rate": drawn.acceptance, "diverging": drawn.diverging}
-    once = {"step_size": drawn.step_size, "n_steps": drawn.leaps, "evaluations": drawn.evaluations}
-    stats = label.stats({name: steps.blank(values) for name, values in by_draw.items()})
-    stats = stats.assign({name: (label.observation, label.pick(steps.blank(values))) for name, values in once.items()})
-    jumps = np.moveaxis(steps.blank(drawn.jumps), 0, 1)
-    stats["jump_rate"] = (("chain", *label.observation), jumps if batched else jumps[:, 0])
-    groups = {
-        **label.states(steps.blank(drawn.x)),
-        "sample_stats": stats,
-        "diagnostics": label.diagnostics(r_hat, ess),
-        **label.step(given.blank(given.o), given.alpha, given.sigma),
-        **label.prior(rng),
+
+    seed, about = seed_of(random_seed), length._asdict()
+    call = _call(prior, steps, batched, None if random_seed is None else seed) | about
+    call["bank"] = None if given_bank is None else digest([given_bank])
+    return _invert(plan, prior, "posterior", call, about, random_seed, seed, begun, progressbar, store, executor)
+
+
+# --------------------------------------------------------------------------------------------------------- all blocks
+
+Groups = dict[str, xr.Dataset]
+Notes = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """An inversion of many observations, cut into blocks.
+
+    ``work(*about, parts[i])`` computes the observations ``rows[i]``. ``groups`` labels what it gave, ``notes`` sums up
+    each observation in a few numbers, of which ``texts`` makes the warnings. ``common``: the groups that all share.
+    """
+
+    work: Callable[..., Any]
+    about: tuple[Any, ...]
+    parts: list[Any]
+    rows: list[slice]
+    groups: Callable[[Steps, Any, bool], Groups]
+    notes: Callable[[Steps, Any], Notes]
+    common: Groups
+    texts: Callable[[Notes], list[str]]
+
+    def steps(self, block: int) -> Steps:
+        """The observations of a block."""
+        part = self.parts[block]
+        return part if isinstance(part, Steps) else part[1]
+
+
+def _call(prior: CompiledPrior, steps: Steps, batched: bool, seed: int | None) -> dict[str, Any]:
+    """What tells calls apart."""
+    return {
+        "prior": fingerprint(prior),
+        "observations": len(steps.o),
+        "o": digest([steps.o, steps.good]),
+        "alpha": digest([steps.alpha]),
+        "sigma": digest([steps.sigma]),
+        "batched": batched,
+        "random_seed": seed,
     }
-    attrs = describe(prior, "posterior", random_seed, begun, text)
-    return tree(groups, attrs | {"draws": draws, "tune": tune, "chains": chains})
+
+
+def _invert(
+    plan: Callable[[int], _Plan],
+    prior: CompiledPrior,
+    inversion: str,
+    call: Mapping[str, Any],
+    about: Mapping[str, Any],
+    random_seed: Seed,
+    seed: int,
+    begun: float,
+    progressbar: bool,
+    store: str | os.PathLike[str] | None,
+    executor: Executor | None,
+) -> xr.DataTree:
+    """Work on all blocks, and put them together: in memory, or in a store."""
+    with progress_bar("MAP" if inversion == "map" else inversion, call["observations"], progressbar) as progress:
+        if store is None:
+            planned = plan(seed)
+            groups, notes = _together(planned, executor, progress)
+            text = warn_once(planned.texts(notes))
+            return tree(groups, describe(prior, inversion, random_seed, begun, text) | {"seed": seed, **about})
+        what = "find_map" if inversion == "map" else "sample_posterior"
+        with opened(store, call, seed=seed, given=random_seed is not None, what=what, units="blocks") as place:
+            if place.finished is not None:
+                return place.finished
+            seed = place.call["seed"]
+            planned = plan(seed)
+
+            def attrs(text: str) -> dict[str, Any]:
+                how = describe(prior, inversion, random_seed, begun, text)
+                return how | {"seed": seed, **about, "call": dict(place.call)}
+
+            if len(planned.rows) > 1:
+                _stream(planned, place, executor, progress, attrs)
+            else:
+                groups, notes = _together(planned, executor, progress)
+                save(tree(groups, attrs(warn_once(planned.texts(notes)))), place.store)
+            shutil.rmtree(place.folder, ignore_errors=True)
+            return load(place.store, in_memory=None)
+
+
+def _together(plan: _Plan, executor: Executor | None, progress: Callable[[int], None] | None) -> tuple[Groups, Notes]:
+    """All blocks in memory: the groups of the whole, and the notes."""
+    done = dict(each(plan.work, plan.about, plan.parts, executor=executor, progress=progress, rows=_rows))
+    results = [done.pop(i) for i in range(len(plan.parts))]
+    whole = results[0] if len(results) == 1 else type(results[0])(*map(np.concatenate, zip(*results, strict=True)))
+    parts = [plan.steps(i) for i in range(len(plan.parts))]
+    steps = parts[0] if len(parts) == 1 else Steps(*map(np.concatenate, zip(*map(_fields, parts), strict=True)))
+    return plan.groups(steps, whole, False) | plan.common, plan.notes(steps, whole)
+
+
+def _stream(
+    plan: _Plan,
+    place: Place,
+    executor: Executor | None,
+    progress: Callable[[int], None] | None,
+    attrs: Callable[[str], dict[str, Any]],
+) -> None:
+    """Write each block as it is finished, beside the store, and then the notes that say so; at the end, rename."""
+    growing, total = place.folder / "run.zarr", plan.rows[-1].stop
+    notes: dict[int, Notes] = {}
+    for i in range(len(plan.rows)):
+        read = kept(_file(place, i), "the block is computed again")
+        if read is not None:
+            notes[i] = read
+    if not notes:
+        shutil.rmtree(growing, ignore_errors=True)  # of a call that finished nothing, maybe another one
+    elif not growing.exists():
+        raise ValueError(f"{growing} is missing; remove {place.folder}, and all is computed again")
+    if progress:
+        progress(sum(len(read["good"]) for read in notes.values()))
+    for i, result in each(
+        plan.work, plan.about, plan.parts, done=notes, executor=executor, progress=progress, rows=_rows
+    ):
+        steps = plan.steps(i)
+        block = tree(plan.groups(steps, result, True) | plan.common)
+        if not growing.exists():
+            begin(block, growing, OBSERVATION, plan.rows[0].stop, total)
+        fill(block, growing, OBSERVATION, plan.rows[i].start)
+        notes[i] = plan.notes(steps, result)
+        keep(_file(place, i), place.call, notes[i])
+    together = {name: np.concatenate([notes[i][name] for i in range(len(plan.rows))]) for name in notes[0]}
+    lengths = {"mode": max(1, int(together["modes"].max()))} if "modes" in together else {}
+    finish(growing, attrs(warn_once(plan.texts(together))), lengths)
+    if place.store.suffix == ".zarr":
+        growing.rename(place.store)
+    else:
+        save(load(growing, in_memory=False), place.store)
+
+
+def _file(place: Place, block: int) -> Path:
+    return place.folder / f"{block:06d}.npz"
+
+
+def _rows(part: Any) -> int:
+    return len((part if isinstance(part, Steps) else part[1]).o)
+
+
+def _fields(steps: Steps) -> tuple[np.ndarray, ...]:
+    return steps.o, steps.alpha, steps.sigma, steps.start, steps.good
 
 
 def _read(
@@ -259,14 +444,74 @@ def _log_posterior(prior: CompiledPrior, x: np.ndarray, steps: Steps) -> np.ndar
     return prior.logp(x) - 0.5 * (z**2).sum(axis=1) - prior.n * np.log(steps.sigma * np.sqrt(2 * np.pi))
 
 
-def _mode_group(label: Labels, steps: Steps, found: Found) -> xr.Dataset:
-    most = max(1, int(np.isfinite(found.logp).sum(axis=1).max()))
+def _map_groups(label: Labels, jacobian: bool, steps: Steps, found: Found, all_modes: bool) -> Groups:
+    x = steps.blank(found.x[:, 0])
+    stats = {
+        "lp": steps.blank(found.logp[:, 0]) if jacobian else _log_posterior(label.compiled, x, steps),
+        "converged": found.converged[:, 0] & steps.good,
+        "starts_agreed": steps.blank(found.agreed[:, 0]),
+        "starts": np.full(len(x), found.x.shape[1]),
+        "evaluations": found.evaluations,
+    }
+    return {
+        **label.states(x[:, None, None]),
+        "sample_stats": label.stats({name: values[:, None, None] for name, values in stats.items()}),
+        "modes": _mode_group(label, steps, found, all_modes),
+        "laplace": label.laplace(steps.blank(found.sd)),
+        **label.step(steps.blank(steps.o), steps.alpha, steps.sigma),
+    }
+
+
+def _mode_group(label: Labels, steps: Steps, found: Found, all_modes: bool) -> xr.Dataset:
+    """The modes found: as many as the observation with most has, or as many as any could have."""
+    most = found.x.shape[1] if all_modes else max(1, int(_mode_count(steps, found).max()))
     x, lp, agreed = (steps.blank(values[:, :most]) for values in (found.x, found.logp, found.agreed))
     lp = np.where(np.isfinite(lp), lp, np.nan)
     values, dims = label.modes(x)
     values |= {"lp": label.pick(lp), "starts": label.pick(agreed)}
     dims |= {name: [*label.observation, "mode"] for name in ("lp", "starts")}
     return dataset(values, dims=dims, coords=label.coords)
+
+
+def _mode_count(steps: Steps, found: Found) -> np.ndarray:
+    return np.isfinite(found.logp).sum(axis=1)
+
+
+def _map_notes(steps: Steps, found: Found) -> Notes:
+    alive = np.isfinite(found.logp[:, 0])
+    return {
+        "good": steps.good,
+        "alive": alive,
+        "converged": found.converged[:, 0],
+        "modes": _mode_count(steps, found),
+    }
+
+
+def _posterior_groups(label: Labels, given: Steps, drawn: Drawn, all_modes: bool) -> Groups:
+    # An observation without a start loses its draws, not its o.
+    steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
+    by_draw = {"lp": drawn.lp, "acceptance_rate": drawn.acceptance, "diverging": drawn.diverging}
+    once = {"step_size": drawn.step_size, "n_steps": drawn.leaps, "evaluations": drawn.evaluations}
+    stats = label.stats({name: steps.blank(values) for name, values in by_draw.items()})
+    stats = stats.assign({name: (label.observation, label.pick(steps.blank(values))) for name, values in once.items()})
+    jumps = np.moveaxis(steps.blank(drawn.jumps), 0, 1)
+    stats["jump_rate"] = (("chain", *label.observation), jumps if label.batched else jumps[:, 0])
+    return {
+        **label.states(steps.blank(drawn.x)),
+        "sample_stats": stats,
+        "diagnostics": label.diagnostics(steps.blank(drawn.r_hat), steps.blank(drawn.ess)),
+        **label.step(given.blank(given.o), given.alpha, given.sigma),
+    }
+
+
+def _posterior_notes(given: Steps, drawn: Drawn) -> Notes:
+    alive = np.asarray(drawn.alive)
+    notes = {"good": given.good, "alive": alive}
+    if too_few(*drawn.diverging.shape[1:]):
+        return notes  # for any judgement, as asked for: a report withholds them
+    steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & alive)
+    worst = worst_of(steps.blank(drawn.r_hat), steps.blank(drawn.ess), drawn.diverging)
+    return notes | dict(zip(("r_hat", "ess", "diverging"), worst, strict=True))
 
 
 # ----------------------------------------------------------------------------------------------------------- warnings
@@ -276,45 +521,45 @@ def _some(indices: np.ndarray) -> str:
     return ", ".join(map(str, indices[:5])) + ("..." if len(indices) > 5 else "")
 
 
-def _bad_text(steps: Steps) -> str:
-    bad = np.flatnonzero(~steps.good)
+def _bad_text(good: np.ndarray) -> str:
+    bad = np.flatnonzero(~good)
     if not len(bad):
         return ""
-    return f"{len(bad)} of {len(steps.good)} observations are not finite and came back as NaN: index {_some(bad)}."
+    return f"{len(bad)} of {len(good)} observations are not finite and came back as NaN: index {_some(bad)}."
 
 
-def _dead_text(dead: np.ndarray) -> str:
-    lost = np.flatnonzero(dead)
+def _dead_text(notes: Notes) -> str:
+    lost = np.flatnonzero(notes["good"] & ~notes["alive"])
     if not len(lost):
         return ""
     return (
-        f"p(x | o) of {len(lost)} of {len(dead)} observations is not finite at any start; their rows are NaN: index "
-        f"{_some(lost)}. Look at o, or give the prior's variables an initval where p(x | o) is positive."
+        f"p(x | o) of {len(lost)} of {len(notes['good'])} observations is not finite at any start; their rows are NaN: "
+        f"index {_some(lost)}. Look at o, or give the prior's variables an initval where p(x | o) is positive."
     )
 
 
-def _climb_text(steps: Steps, found: Found) -> str:
-    lost = np.flatnonzero(steps.good & np.isfinite(found.logp[:, 0]) & ~found.converged[:, 0])
+def _climb_text(notes: Notes) -> str:
+    lost = np.flatnonzero(notes["good"] & notes["alive"] & ~notes["converged"])
     if not len(lost):
         return ""
     return (
-        f"The climb of {len(lost)} of {len(steps.good)} observations did not end at a maximum: index {_some(lost)}. "
+        f"The climb of {len(lost)} of {len(notes['good'])} observations did not end at a maximum: index {_some(lost)}. "
         "Their MAP is the highest point seen; p(x | o) may be flat or unbounded there. Look at the group `modes`."
     )
 
 
-def _doubt_text(steps: Steps, diverging: np.ndarray, r_hat: np.ndarray, ess: np.ndarray) -> str:
+def _doubt_text(notes: Notes) -> str:
     """Sum up in one sentence which observations' draws are not to be trusted."""
-    if too_few(*diverging.shape[1:]):
-        return ""  # for any judgement, as asked for: a report withholds them
-    worst_r, worst_ess, diverged = worst_of(r_hat, ess, diverging)
-    doubtful = steps.good & ~trusted(worst_r, worst_ess, diverged)
+    if "r_hat" not in notes:
+        return ""
+    r_hat, ess, diverging = notes["r_hat"], notes["ess"], notes["diverging"]
+    doubtful = notes["good"] & notes["alive"] & ~trusted(r_hat, ess, diverging)
     if not doubtful.any():
         return ""
-    worst = int(np.argmax(np.where(doubtful, worst_r, 0.0)))
+    worst = int(np.argmax(np.where(doubtful, r_hat, 0.0)))
     return (
         f"The draws of {int(doubtful.sum())} of {len(doubtful)} observations are not to be trusted. The worst is "
-        f"observation {worst}: R-hat {worst_r[worst]:.2f}, {worst_ess[worst]:.0f} effective draws, "
-        f"{diverged[worst]:.0%} diverging. Ask for more (draws=, tune=), or look at its modes with find_map. Modes far "
-        "apart in many dimensions need bd.sample, which tempers between them: pass its draws of p0 as bank=."
+        f"observation {worst}: R-hat {r_hat[worst]:.2f}, {ess[worst]:.0f} effective draws, "
+        f"{diverging[worst]:.0%} diverging. Ask for more (draws=, tune=), or look at its modes with find_map. Modes "
+        "far apart in many dimensions need bd.sample, which tempers between them: pass its draws of p0 as bank=."
     )

@@ -22,7 +22,7 @@ import pymc as pm
 from blackjax.diagnostics import effective_sample_size, potential_scale_reduction
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import in_chunks, power_of_two
+from bayesdiff.batches import chunk_rows, in_chunks, power_of_two
 from bayesdiff.checks import Seed, generator, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, Data, Density, compile_prior
 from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
@@ -57,6 +57,9 @@ MODES = 6
 # Observations that climb together, and the entries of their Hessians: chunks that fit a core's cache are fastest.
 CLIMB_CHUNK = 2048
 CLIMB_NUMBERS = 2**18
+# Chunks of climbs in a block, and numbers that the draws of one may take (128 MB): what a store keeps at a time.
+CLIMB_BLOCK = 128
+BLOCK_NUMBERS = 2**24
 FEW_STEPS = 4
 # Numbers that the draws of one chunk may take: 64 MB.
 DRAW_NUMBERS = 2**23
@@ -114,6 +117,10 @@ class Steps:
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What a kernel takes."""
         return self.o, self.alpha, self.sigma, self.start
+
+    def part(self, rows: slice) -> Steps:
+        """Some of them."""
+        return Steps(*(values[rows] for values in (self.o, self.alpha, self.sigma, self.start, self.good)))
 
     def blank(self, values: np.ndarray) -> np.ndarray:
         """Make the rows of bad observations NaN (False, 0 where there is no NaN)."""
@@ -351,21 +358,41 @@ def _find(
     return jax.lax.map(chunk, (o, alpha, sigma, given))
 
 
-def find_modes_of(
+def find_modes_of(prior: CompiledPrior, steps: Steps, rng: np.random.Generator, *, with_root: bool = False) -> Found:
+    """Compute the modes of a batch of steps, best first: arrays (batch, starts, ...)."""
+    return find_modes_from(prior, *points_to_climb_from(prior, rng), with_root, steps)
+
+
+def points_to_climb_from(prior: CompiledPrior, rng: np.random.Generator) -> tuple[Shared, int]:
+    """What all climbs of a call share, and their seed."""
+    return shared_points(prior, rng, GROUPS), _key(rng)
+
+
+def climb_chunk(prior: CompiledPrior) -> int:
+    """How many observations climb together."""
+    return max(1, min(CLIMB_CHUNK, CLIMB_NUMBERS // prior.n**2))
+
+
+def climb_block(prior: CompiledPrior) -> int:
+    """How many observations make a block."""
+    return CLIMB_BLOCK * climb_chunk(prior)
+
+
+def find_modes_from(
     prior: CompiledPrior,
+    shared: Shared,
+    seed: int,
+    with_root: bool,
     steps: Steps,
-    rng: np.random.Generator,
     *,
-    with_root: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Found:
-    """Compute the modes of a batch of steps, best first: arrays (batch, starts, ...).
+    """Compute the modes of a batch of steps from points that are given.
 
     A chunk climbs until its last climb is done, and most are done at once. So all get a few steps first, and only the
     observations that need more are climbed again, to the end.
     """
-    shared, data, seed = shared_points(prior, rng, GROUPS), prior.data, _key(rng)
-    chunk = max(1, min(CLIMB_CHUNK, CLIMB_NUMBERS // prior.n**2))
+    data, chunk = prior.data, climb_chunk(prior)
 
     def search(rows: slice | np.ndarray, limit: int, progress: Callable[[int], None] | None) -> Found:
         return in_chunks(
@@ -889,21 +916,70 @@ def sample_steps(
     progress: Callable[[int], None] | None = None,
 ) -> Drawn:
     """Draw from p(x | o) for a batch of steps: arrays (batch, chains, draws, ...). `given` as `read_bank` gives it."""
+    length = Length(draws, tune, chains)
+    shared, seed = points_to_sample_from(prior, len(steps.o), rng, length, given)
+    return sample_from(prior, shared, seed, length, len(steps.o), (0, steps), progress=progress)
+
+
+class Length(NamedTuple):
+    """How many draws, sweeps before them, and chains."""
+
+    draws: int
+    tune: int
+    chains: int
+
+
+def points_to_sample_from(
+    prior: CompiledPrior, batch: int, rng: np.random.Generator, length: Length, given: np.ndarray | None = None
+) -> tuple[Shared, int]:
+    """What all chains of a call share, and their seed."""
+    draws, tune, chains = length
     # A fresh draw of p0 for each prior jump of each lane, as far as memory goes: what lanes share, an average over a
     # batch cannot average out. Where few draws are kept, a bank of many times their number is as good.
-    kept = len(steps.o) * chains * draws
-    proposals = min(kept * BANK_PER_DRAW, len(steps.o) * chains * (draws + tune) * PRIOR_JUMPS)
+    kept = batch * chains * draws
+    proposals = min(kept * BANK_PER_DRAW, batch * chains * (draws + tune) * PRIOR_JUMPS)
     most = BANK_NUMBERS // prior.n if prior.draws_at_once or given is not None else SLOW_BANK
     bank = power_of_two(max(LEAST_BANK, min(proposals, most)))
-    shared = shared_points(prior, rng, SAMPLE_GROUPS, bank=bank, given=given)
+    return shared_points(prior, rng, SAMPLE_GROUPS, bank=bank, given=given), _key(rng)
+
+
+def draw_chunk(prior: CompiledPrior, length: Length) -> int:
+    """How many observations are sampled together."""
+    numbers = max(length.draws, prior.n if prior.n <= DENSE else 1) * prior.n
+    return max(1, min(DRAW_LANES, max(1, DRAW_NUMBERS // numbers)) // length.chains)
+
+
+def draw_block(prior: CompiledPrior, length: Length, whole: int) -> int:
+    """How many observations of a `whole` batch make a block."""
+    rows = chunk_rows(draw_chunk(prior, length), whole)
+    return rows * max(1, BLOCK_NUMBERS // (rows * length.chains * length.draws * (prior.n + 3)))
+
+
+def sample_from(
+    prior: CompiledPrior,
+    shared: Shared,
+    seed: int,
+    length: Length,
+    whole: int,
+    part: tuple[int, Steps],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Drawn:
+    """Draw for some steps of a `whole` batch, from points that are given. `part`: the first one's row, and the steps.
+
+    The first row is a multiple of `draw_block`; the draws are then those of the whole batch computed at once.
+    """
+    first, steps = part
+    draws, tune, chains = length
     data = prior.data
-    lanes = min(DRAW_LANES, max(1, DRAW_NUMBERS // (max(draws, prior.n if prior.n <= DENSE else 1) * prior.n)))
     return in_chunks(
         lambda keys, *arrays: _sample(prior.density, draws, tune, chains, data, shared, keys, *arrays),
         steps.arrays,
-        chunk=max(1, lanes // chains),
-        random_seed=_key(rng),
+        chunk=draw_chunk(prior, length),
+        random_seed=seed,
         progress=progress,
+        first_row=first,
+        whole=whole,
     )
 
 

@@ -21,6 +21,7 @@ from bayesdiff.compiled import CompiledPrior
 from bayesdiff.priors import equations
 from bayesdiff.results import dataset
 
+PACKAGE = os.path.dirname(__file__)
 PRIOR_DRAWS = 1000
 SAMPLE = ("chain", "draw")
 
@@ -154,9 +155,9 @@ def _graph(model: pm.Model) -> str:
         return ""
 
 
-def warn_once(texts: list[str], stacklevel: int = 3) -> str:
-    """Warn once with all that is to be said, at the line that called the caller's caller, and return it."""
+def warn_once(texts: list[str]) -> str:
+    """Warn once with all that is to be said, at the user's line that called this package, and return it."""
     text = " ".join(part for part in texts if part)
     if text:
-        warnings.warn(text, UserWarning, stacklevel=stacklevel)
+        warnings.warn(text, UserWarning, skip_file_prefixes=(PACKAGE,))
     return text

@@ -23,6 +23,7 @@ from bayesdiff import __version__
 
 FORMAT = 1
 _STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
+LARGE = 2**29  # bytes of a result that is read when it is used
 _HDF5_ATTRIBUTE_BYTES = 60_000  # HDF5 refuses attributes of 64 KiB and more
 
 
@@ -193,13 +194,16 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     return path
 
 
-def load(path: str | os.PathLike[str]) -> xr.DataTree:
-    """Read a result back into memory, identical to what was saved.
+def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.DataTree:
+    """Read a result back, identical to what was saved.
 
     Parameters
     ----------
     path : str or path
         What ``save`` wrote: a Zarr folder or a NetCDF file.
+    in_memory : bool or None
+        Whether all arrays are read now, or each when it is used (of a Zarr folder, which must then stay). None: now, if
+        they have less than half a GB together.
 
     Returns
     -------
@@ -221,6 +225,8 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
     FileNotFoundError: There is no run at no-such-run.zarr.
     """
     path = Path(path)
+    if not (in_memory is None or isinstance(in_memory, bool | np.bool_)):
+        raise TypeError(f"in_memory is {in_memory!r}; write True, False or None")
     if not path.exists():
         raise FileNotFoundError(f"There is no run at {path}.")
     if path.is_file():
@@ -242,12 +248,70 @@ def load(path: str | os.PathLike[str]) -> xr.DataTree:
         if path.is_dir():
             _check_chunks(path, layout)
             raw = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
+            size = sum(node.to_dataset(inherit=False).nbytes for node in raw.subtree)
+            if in_memory is False or (in_memory is None and size >= LARGE):
+                return _restore(raw, layout)
         else:
             raw = xr.open_datatree(path, engine="h5netcdf")
         with raw:
             return _restore(raw.load(), layout)
     except Exception as error:  # the codecs and HDF5 raise whatever they like on bytes that were changed
         raise ValueError(f"{path} is damaged: {error}. Run it again, or take a copy that is whole.") from error
+
+
+# A result too large for memory is written block by block: begun with the first block that is there, filled, finished.
+
+
+def begin(tree: xr.DataTree, path: Path, along: str, rows: int, total: int) -> None:
+    """Begin a Zarr folder for `total` entries of the dimension `along`, shaped as `tree` is of one block of `rows`."""
+    layout = _layout(tree)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
+        new = Path(beside, path.name)
+        _write_zarr(_plain(tree, layout), new, along, rows)
+        for variable, axis in _arrays_along(new, along):
+            variable.resize((*variable.shape[:axis], total, *variable.shape[axis + 1 :]))
+            if variable.ndim == 1 and variable.basename == along:
+                variable[:] = np.arange(total)
+        new.rename(path)
+
+
+def fill(tree: xr.DataTree, path: Path, along: str, start: int) -> None:
+    """Write a block's rows, from `start` on, into a folder that was begun."""
+    for variable, axis in _arrays_along(path, along):
+        group, name = variable.path.rsplit("/", 1)
+        if name != along:
+            node = tree[group]
+            assert isinstance(node, xr.DataTree)
+            values = _text(node.to_dataset(inherit=False).variables[name]).values
+            variable[(slice(None),) * axis + (slice(start, start + values.shape[axis]),)] = values
+
+
+def finish(path: Path, attrs: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
+    """Give a filled folder its attributes, and dimensions of which less was used than begun with their true lengths."""
+    import zarr
+
+    root = zarr.open_group(path, mode="r+")
+    for dim, length in lengths.items():
+        for variable, axis in _arrays_along(path, dim):
+            variable.resize((*variable.shape[:axis], length, *variable.shape[axis + 1 :]))
+    layout = json.loads(dict(root.attrs)["bayesdiff_layout"])  # type: ignore[arg-type]
+    attrs = {"created_at": datetime.now(UTC).isoformat(timespec="seconds")} | dict(attrs)
+    layout["/"]["attrs"] = _special(attrs)
+    root.attrs.put({**_json(attrs), **dict(zip(_STAMPS, (FORMAT, __version__, json.dumps(layout)), strict=True))})
+
+
+def _arrays_along(path: Path, dim: str) -> list[tuple[Any, int]]:
+    """The arrays of a Zarr folder that have a dimension, and which axis it is."""
+    import zarr
+
+    with zarr.config.set({"array.write_empty_chunks": True}):  # as `_write_zarr` does: arrays keep what they open with
+        members = [
+            array
+            for _, array in zarr.open_group(path, mode="r+").members(max_depth=None)
+            if isinstance(array, zarr.Array)
+        ]
+    named = [(array, list(getattr(array.metadata, "dimension_names", None) or ())) for array in members]
+    return [(array, dims.index(dim)) for array, dims in named if dim in dims]
 
 
 def levels_folder(path: Path) -> Path:
@@ -422,14 +486,21 @@ def _root_attrs(path: Path) -> dict[str, Any]:
         return _json(dict(file.attrs.items()))
 
 
-def _write_zarr(plain: xr.DataTree, path: Path) -> None:
+def _write_zarr(plain: xr.DataTree, path: Path, along: str = "", rows: int = 0) -> None:
+    """Write a tree, in chunks of so many `rows` along a dimension if there is one."""
     from zarr.codecs import ZstdCodec
 
     codec = ZstdCodec(level=1, checksum=True)  # a changed byte is found when it is read
-    encoding = {
-        node.path: {name: {"compressors": codec} for name in node.to_dataset(inherit=False).variables}
-        for node in plain.subtree
-    }
+    encoding: dict[str, dict[Any, dict[str, Any]]] = {}
+    for node in plain.subtree:
+        variables = node.to_dataset(inherit=False).variables
+        encoding[node.path] = {name: {"compressors": codec} for name in variables}
+        for name, variable in variables.items():
+            if along in variable.dims:
+                sizes = zip(variable.dims, variable.shape, strict=True)
+                encoding[node.path][name]["chunks"] = tuple(
+                    rows if dim == along else max(1, size) for dim, size in sizes
+                )
     # Zarr leaves out chunks that hold nothing but the fill value. Then no one can tell them from lost ones.
     plain.to_zarr(path, consolidated=False, encoding=encoding, write_empty_chunks=True)
 

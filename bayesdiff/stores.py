@@ -6,35 +6,64 @@ prior, number of draws or seed) is refused, with the first difference named.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from filelock import FileLock, Timeout
 from pymc.backends.arviz import find_observations
 
 from bayesdiff.compiled import CompiledPrior
-from bayesdiff.results import check_target, load
+from bayesdiff.results import FORMAT, check_target, levels_folder, load
+
+LOCK = "lock"
+# What a disk answers that is full, has a limit, or fails.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
-def same_call(
-    store: Path, folder: Path, call: Mapping[str, Any], seed: int, given: bool, what: str
-) -> tuple[dict[str, Any], xr.DataTree | None]:
-    """Read what an earlier, equal call has left in a store, or begin a new one.
+@dataclass(frozen=True)
+class Place:
+    """Where a call keeps what it has finished, and what an equal call has left there.
 
-    Parameters
+    Attributes
     ----------
     store : Path
         Where the result will be.
     folder : Path
         Where parts are kept until then, with the call in ``call.json``: see `keep`.
+    call : dict
+        What tells calls apart, as JSON has it, its ``seed`` included.
+    finished : DataTree or None
+        The result, if there is one already.
+    """
+
+    store: Path
+    folder: Path
+    call: dict[str, Any]
+    finished: xr.DataTree | None = None
+
+
+@contextmanager
+def opened(
+    store: str | os.PathLike[str], call: Mapping[str, Any], *, seed: int, given: bool, what: str, units: str
+) -> Iterator[Place]:
+    """Open a store for one call and no other, as long as the context lasts.
+
+    Parameters
+    ----------
+    store : path
+        Where the result will be.
     call : mapping
         What tells calls apart, as JSON has it.
     seed : int
@@ -43,29 +72,71 @@ def same_call(
         Whether the user gave a seed.
     what : str
         The name of the function, for messages.
-
-    Returns
-    -------
-    call : dict
-        The call, its ``seed`` included.
-    finished : DataTree or None
-        The result, if there is one already.
+    units : str
+        What is kept, in plural: blocks, levels.
 
     Raises
     ------
     ValueError
-        If the store cannot be written, is damaged, or was written by another call.
+        If the store cannot be written, is damaged, was written by another call, or is being written by another process.
+    KeyboardInterrupt
+        With what is kept and how to go on.
+    OSError
+        Where the disk is full or fails, with the same.
     """
+    store = Path(store)
+    folder = levels_folder(store)
     check_target(store, overwrite=True)
+    if store.exists():
+        place = _compared(store, folder, call, seed, given, what)
+        _tidied(folder)  # what a run leaves that was killed at its very end
+        yield place
+        return
     try:
-        store.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=store.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:  # now, not after hours
         raise ValueError(f"{store} cannot be written ({error}); choose another store") from error
-    ours = dict(call)
+    # The system lets go of it when a process ends, however it ends.
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise ValueError(
+            f"{store} is being written by another process; wait until that is done, or choose another store"
+        ) from None
+
+    def kept_so_far() -> str:
+        count = sum(1 for _ in folder.glob("*.npz"))
+        return f"{count} are kept in {folder}, and the same call goes on from there" if count else "none is kept"
+
+    try:
+        yield _compared(store, folder, call, seed, given, what)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt(f"{what} was stopped: of its {units} {kept_so_far()}") from error
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise OSError(
+            error.errno, f"{store} cannot be written ({error.strerror}), make room: of its {units} {kept_so_far()}"
+        ) from error
+    finally:
+        _tidied(folder, only_if_empty=True)
+        lock.release()
+
+
+def _tidied(folder: Path, only_if_empty: bool = False) -> None:
+    """Remove a folder that no run needs any more."""
+    if only_if_empty and any(file.name != LOCK for file in folder.glob("*")):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _compared(store: Path, folder: Path, call: Mapping[str, Any], seed: int, given: bool, what: str) -> Place:
+    ours = {"format": FORMAT, **call}
     file = folder / "call.json"
-    finished = load(store) if store.exists() else None
+    finished = load(store, in_memory=None) if store.exists() else None
     before = None
     if finished is not None:
         before = finished.attrs.get("call")
@@ -91,7 +162,7 @@ def same_call(
         raise ValueError(f"{store} holds a result that {what} did not write; choose another store")
     else:
         ours["seed"] = seed
-    return ours, finished
+    return Place(store, folder, ours, finished)
 
 
 def keep(file: Path, call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

@@ -27,7 +27,7 @@ ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PAC
 STEP = {"checks", "schedule", "step", "priors"}
 KERNELS = {"newton", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
 INVERT = STEP | KERNELS | {"compiled", "inverters", "results", "labels"}
-CHAIN = INVERT | {"inversion", "trust", "stores", "chain"}
+CHAIN = INVERT | {"inversion", "trust", "stores", "blocks", "chain"}
 MAY_IMPORT = {
     "checks": set(),
     "schedule": {"checks"},
@@ -37,13 +37,14 @@ MAY_IMPORT = {
     "newton": set(),
     "moves": {"newton"},
     "batches": set(),
+    "blocks": set(),
     "inverters": STEP | KERNELS | {"compiled"},
     "results": set(),
     "trust": set(),
     "labels": STEP | {"compiled", "results"},
     "stores": {"compiled", "results"},
-    "inversion": INVERT | {"trust"},
-    "chain": INVERT | {"trust", "stores"},
+    "inversion": INVERT | {"trust", "stores", "blocks"},
+    "chain": INVERT | {"trust", "stores", "blocks"},
     "calibration": CHAIN,
     "multimodal": CHAIN,
     "images": CHAIN | {"pictures"},

@@ -53,7 +53,7 @@ from bayesdiff.multimodal.tempering import (
 )
 from bayesdiff.results import dataset, levels_folder, save, tree
 from bayesdiff.step import batch_of
-from bayesdiff.stores import digest, fingerprint, keep, kept, same_call
+from bayesdiff.stores import digest, fingerprint, keep, kept, opened
 
 RUNGS = 8
 MOST_RUNGS = 32
@@ -196,12 +196,25 @@ def sample(
     given = _given(prior, initvals)
     rng = generator(random_seed)
     run = _Run(prior, draws, chains, int(rng.integers(2**31)))
-    if store is not None:
-        run, finished = _with_store(run, Path(store), given, random_seed)
-        if finished is not None:
-            return finished
-    with progress_bar("sample", chains * draws, progressbar) as progress:
-        found = scout(prior, given, chains, run.rng(0))
+    if store is None:
+        return _sampled(run, given, begun, random_seed, progressbar)
+    known = random_seed is not None
+    call = _call(run, given, known)
+    with opened(store, call, seed=run.seed, given=known, what="sample", units="chains") as place:
+        if place.finished is not None:
+            return place.finished
+        run = replace(run, seed=place.call["seed"], store=place.store, call=place.call)
+        result = _sampled(run, given, begun, random_seed, progressbar)
+        save(result, place.store)
+        shutil.rmtree(place.folder, ignore_errors=True)
+        return result
+
+
+def _sampled(run: _Run, given: np.ndarray, begun: float, random_seed: Seed, progressbar: bool) -> xr.DataTree:
+    """Scout, explore, produce, and look again."""
+    prior = run.prior
+    with progress_bar("sample", run.chains * run.draws, progressbar) as progress:
+        found = scout(prior, given, run.chains, run.rng(0))
         run = run.sized(found)
         q, ladders, gaussians = _explore(run, found)
         several = len(found.x) != 1
@@ -215,11 +228,7 @@ def sample(
             produced = _produce(run, q, ladders, several, number, None)
         found, basins = look_again(prior, found, produced.x, run.rng(19))
         run.spent.append(found.evaluations)
-    result = _result(run, found, basins, q, produced, begun, random_seed)
-    if run.store is not None:
-        save(result, run.store)
-        shutil.rmtree(run.folder, ignore_errors=True)
-    return result
+    return _result(run, found, basins, q, produced, begun, random_seed)
 
 
 # ---------------------------------------------------------------------------------------------------------------- call
@@ -342,17 +351,16 @@ def _given(prior: CompiledPrior, initvals: Mapping[str, ArrayLike] | None) -> np
     return starts
 
 
-def _with_store(run: _Run, store: Path, given: np.ndarray, random_seed: Seed) -> tuple[_Run, xr.DataTree | None]:
-    call: dict[str, Any] = {
+def _call(run: _Run, given: np.ndarray, known: bool) -> dict[str, Any]:
+    """What tells calls apart."""
+    return {
         "prior": fingerprint(run.prior),
         "variables": dict(zip(run.prior.layout.names, map(list, run.prior.layout.shapes), strict=True)),
         "draws": run.draws,
         "chains": run.chains,
         "initvals": digest([given]),
-        "random_seed": None if random_seed is None else run.seed,
+        "random_seed": run.seed if known else None,
     }
-    call, finished = same_call(store, levels_folder(store), call, run.seed, random_seed is not None, "sample")
-    return replace(run, seed=call["seed"], store=store, call=call), finished
 
 
 # --------------------------------------------------------------------------------------------------------- exploration
@@ -620,7 +628,7 @@ def _result(
         spreads=run.spreads,
         evidences=run.evidences,
     )
-    text = warn_once(judged.text, stacklevel=4)
+    text = warn_once(judged.text)
     stats = {
         "lp": np.stack([block.lp[produced.every] for block in produced.seen]),
         "acceptance_rate": np.stack([block.acceptance[produced.every, 1:].mean(axis=1) for block in produced.seen]),

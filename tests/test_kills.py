@@ -1,0 +1,220 @@
+"""Kills: whenever a run is killed, nothing that it finished is lost, and the same call ends with the same bits."""
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import killed
+import numpy as np
+import pytest
+
+import bayesdiff as bd
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*not to be trusted|.*not finite:UserWarning")
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory):
+    """Where processes start, with one cache for what they compile."""
+    before = os.environ.get("BAYESDIFF_TEST_CACHE")
+    os.environ["BAYESDIFF_TEST_CACHE"] = str(tmp_path_factory.mktemp("compiled"))
+    yield killed.server()
+    if before is None:
+        del os.environ["BAYESDIFF_TEST_CACHE"]
+
+
+def same_bits(one, two):
+    """Every array of one tree is in the other, bit for bit; attributes that say when and how long are not."""
+    assert [node.path for node in one.subtree] == [node.path for node in two.subtree]
+    for node in one.subtree:
+        other = two[node.path].to_dataset(inherit=False).variables
+        variables = node.to_dataset(inherit=False).variables
+        assert set(variables) == set(other)
+        for name, variable in variables.items():
+            assert variable.dtype == other[name].dtype
+            assert variable.values.tobytes() == other[name].values.tobytes(), (node.path, name)
+
+
+def killed_and_resumed(context, which, folder, kills, seed):
+    """Kill a call again and again, at random moments; then let it end. Returns where its result is."""
+    rng = np.random.default_rng(seed)
+    store, seen, done = folder / f"{which}.zarr", set(), 0
+    while done < kills:
+        if store.exists():  # it ended before it was killed: another run
+            store, seen = folder / f"{which}-{done}.zarr", set()
+        # From the very beginning to after the last unit, with the end of the run and its renaming behind it.
+        done += killed.kill_after(context, which, store, int(rng.integers(0, 4)), float(rng.exponential(0.02)))
+        now = set(killed.kept(store))
+        assert store.exists() or seen <= now, "a unit that was kept is gone"
+        seen = now
+    process = context.Process(target=killed.quietly, args=(which, str(store)))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert not killed.kept(store)  # what was kept beside it is in it
+    return store
+
+
+@pytest.fixture(scope="module")
+def unbroken(context, tmp_path_factory):
+    """The result of each call, by a process that nothing disturbed."""
+    results = {}
+
+    def run(which):
+        if which not in results:
+            store = tmp_path_factory.mktemp("unbroken") / "run.zarr"
+            process = context.Process(target=killed.quietly, args=(which, str(store)))
+            process.start()
+            process.join()
+            results[which] = bd.load(store)
+        return results[which]
+
+    return run
+
+
+@pytest.mark.parametrize("which", killed.CALLS)
+def test_five_kills_lose_nothing(context, unbroken, which, tmp_path):
+    expected = unbroken(which)
+    store = killed_and_resumed(context, which, tmp_path, 5, seed=1)
+    same_bits(bd.load(store), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("which", killed.CALLS)
+def test_fifty_kills_lose_nothing(context, unbroken, which, tmp_path):
+    expected = unbroken(which)
+    for lot in range(5):
+        store = killed_and_resumed(context, which, tmp_path / str(lot), 10, seed=10 + lot)
+        same_bits(bd.load(store), expected)
+
+
+def test_the_harness_sees_other_bits(unbroken):
+    # The negative control: a result of another seed is told from it.
+    run = unbroken("find_map")
+    other = run.copy(deep=True)
+    values = other["posterior"]["x"].values
+    values[0, 0, 3] = np.nextafter(values[0, 0, 3], np.inf)
+    with pytest.raises(AssertionError, match="posterior"):
+        same_bits(run, other)
+
+
+def test_a_store_in_memory_and_by_workers_has_the_same_bits(unbroken, monkeypatch):
+    from bayesdiff import inverters
+
+    for name in ("CLIMB_CHUNK", "CLIMB_BLOCK", "DRAW_LANES", "BLOCK_NUMBERS"):
+        monkeypatch.setattr(inverters, name, getattr(inverters, name))  # `attempt` sets them; put back afterwards
+    for which in ("find_map", "sample_posterior"):
+        same_bits(killed.attempt(which, None), unbroken(which))
+
+
+def child(code, *args, **more):
+    """A Python of its own, with the tests' helpers at hand."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, *map(str, args)],
+        env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
+    )  # fmt: skip
+
+
+CALL = "import sys, killed; killed.attempt(sys.argv[1], sys.argv[2])"
+
+
+def test_ctrl_c_says_what_is_kept_and_how_to_go_on(context, unbroken, tmp_path):
+    store = tmp_path / "run.zarr"
+    expected = unbroken("sample_posterior")
+    process = child(CALL, "sample_posterior", store)
+    while process.poll() is None and len(killed.kept(store)) < 2:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    count = len(killed.kept(store))
+    assert 2 <= count < 12
+    assert said.strip().splitlines()[-1] == (
+        f"KeyboardInterrupt: sample_posterior was stopped: of its blocks {count} are kept in "
+        f"{tmp_path / '.run.zarr.levels'}, and the same call goes on from there"
+    )
+    process = context.Process(target=killed.quietly, args=("sample_posterior", str(store)))
+    process.start()
+    process.join()
+    same_bits(bd.load(store), expected)
+
+
+def test_two_processes_do_not_write_one_store(context, tmp_path):
+    store = tmp_path / "run.zarr"
+    process = context.Process(target=killed.quietly, args=("sample", str(store)))
+    process.start()
+    lock = tmp_path / ".run.zarr.levels" / "lock"
+    while process.is_alive() and not lock.exists():
+        time.sleep(0.001)
+    os.kill(process.pid, signal.SIGSTOP)  # it holds the lock as long as it lives
+    try:
+        time.sleep(0.05)
+        with pytest.raises(ValueError, match=r"run\.zarr is being written by another process; wait until that is done"):
+            killed.attempt("find_map", store)
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+    killed.attempt("find_map", store)  # the system has let go of it
+    assert bd.load(store).attrs["inversion"] == "map"
+
+
+LIMIT = """
+import resource, sys, killed
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+killed.attempt(sys.argv[1], sys.argv[2])
+"""
+
+
+def full(folder, which, size):
+    """Make a call where the disk has `size` bytes: a small file system where one may be mounted, else a limit."""
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and not subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)], capture_output=True
+    ).returncode  # fmt: skip
+    process = child(CALL, which, folder / "run.zarr") if mounted else child(LIMIT, which, folder / "run.zarr", 20_000)
+    _, said = process.communicate()
+    return mounted, process.returncode, said.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize("which", ["sample_posterior", "reverse"])
+def test_a_full_disk_loses_nothing(unbroken, which, tmp_path):
+    expected = unbroken(which)
+    folder = tmp_path / "small"
+    mounted, code, said = full(folder, which, 400_000 if which == "sample_posterior" else 100_000)
+    try:
+        count = len(killed.kept(folder / "run.zarr"))
+        assert code == 1
+        assert said.startswith("OSError: [Errno")
+        assert "cannot be written (" in said
+        assert "make room" in said
+        if mounted:
+            assert f"{os.strerror(errno.ENOSPC)}" in said
+            assert count >= 1
+            assert f"{count} are kept in {folder / '.run.zarr.levels'}, and the same call goes on from there" in said
+            subprocess.run(["mount", "-o", "remount,size=50m", str(folder)], check=True)
+        process = child(CALL, which, folder / "run.zarr")
+        _, said = process.communicate()
+        assert process.returncode == 0, said
+        same_bits(bd.load(folder / "run.zarr"), expected)
+    finally:
+        if mounted:
+            subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_store_that_cannot_be_written_is_said_at_once(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(ValueError, match=r"cannot be written \(.*\); choose another store"):
+        killed.attempt("find_map", tmp_path / "file" / "run.zarr")
+    if os.geteuid() == 0:  # whom permissions do not stop: a file system that is read only
+        readonly = "/proc/run.zarr"
+    else:
+        folder = tmp_path / "closed"
+        folder.mkdir(mode=0o500)
+        readonly = folder / "run.zarr"
+    with pytest.raises(ValueError, match=r"cannot be written \(.*\); choose another store"):
+        killed.attempt("find_map", readonly)
