@@ -18,7 +18,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.checks import Seed, generator, positive_int
+from bayesdiff.checks import Seed, flag, generator, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
 from bayesdiff.inverters import Found, Steps, find_modes_of, read_bank, read_steps, sample_steps
 from bayesdiff.labels import Labels, describe, warn_once
@@ -99,6 +99,8 @@ def find_map(
     [[[0.05, -0.1]]]
     """
     begun = time.perf_counter()
+    flag(jacobian, "jacobian")
+    flag(progressbar, "progressbar")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     rng = generator(random_seed)
@@ -212,6 +214,7 @@ def sample_posterior(
     begun = time.perf_counter()
     for name, value in (("draws", draws), ("tune", tune), ("chains", chains)):
         positive_int(value, name)
+    flag(progressbar, "progressbar")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     given_bank = read_bank(prior, bank)
