@@ -321,7 +321,7 @@ def _checked(pictures: ArrayLike) -> np.ndarray:
     try:
         x = np.asarray(pictures)
     except ValueError as error:
-        raise TypeError("pictures is no array: its rows have different lengths; write pictures of one size") from error
+        raise TypeError("pictures is no array: its rows have different lengths; write pictures of one shape") from error
     if x.dtype.kind not in "fi":
         hint = ": images.scaled(pictures) of bytes" if x.dtype.kind == "u" else ""
         raise TypeError(f"pictures has dtype {x.dtype}; write numbers in -1..1{hint}")

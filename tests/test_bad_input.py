@@ -823,7 +823,7 @@ TABLE = {
         ("objects", lambda: bd.save_pictures([OBJECT], "a.png"),
          "TypeError: pictures has dtype object; write numbers in -1..1"),
         ("ragged", lambda: bd.save_pictures([[0.0], [0.0, 1.0]], "a.png"),
-         "TypeError: pictures is no array: its rows have different lengths; write pictures of one size"),
+         "TypeError: pictures is no array: its rows have different lengths; write pictures of one shape"),
     ],
     "animate_pictures": [
         ("suffix", lambda: bd.animate_pictures(chain(4, 4, 1), "a.png"),
@@ -1080,7 +1080,7 @@ TABLE = {
         ("0..255", lambda: images.to_uint8([0.0, 255.0]),
          "ValueError: to_uint8 takes -1..1, got numbers between 0 and 255: 0..255? Then write images.astype('uint8')"),
         ("ragged", lambda: images.to_uint8([[0.0], [0.0, 1.0]]),
-         "TypeError: images is no array: its rows have different lengths; write pictures of one size"),
+         "TypeError: images is no array: its rows have different lengths; write pictures of one shape"),
     ],
     "images.cache_folder": [
         ("number", lambda: images.cache_folder(3), "TypeError: cache is 3; write the path of a folder, or None"),
@@ -1365,7 +1365,7 @@ TABLE = {
         ("objects", lambda: images.probabilities(judge(), [OBJECT]),
          "TypeError: pictures has dtype object; write numbers in -1..1"),
         ("ragged", lambda: images.probabilities(judge(), [[0.0], [0.0, 1.0]]),
-         "TypeError: pictures is no array: its rows have different lengths; write pictures of one size"),
+         "TypeError: pictures is no array: its rows have different lengths; write pictures of one shape"),
     ],
     "images.log_probability": [
         ("no judge", lambda: images.log_probability("judge", "left"),

@@ -326,7 +326,7 @@ def array_of(value: ArrayLike, what: str) -> np.ndarray:
     try:
         return np.asarray(value)
     except ValueError as error:
-        raise TypeError(f"{what} is no array: its rows have different lengths; write pictures of one size") from error
+        raise TypeError(f"{what} is no array: its rows have different lengths; write pictures of one shape") from error
 
 
 def distinct_texts(words: Sequence[str]) -> list[str]:
