@@ -15,6 +15,7 @@ easier the closer the levels are.
 
 from __future__ import annotations
 
+import inspect
 import os
 import re
 import shutil
@@ -36,7 +37,7 @@ from scipy.stats import ks_2samp
 
 from bayesdiff.batches import progress_bar
 from bayesdiff.blocks import check_executor, cut, each
-from bayesdiff.checks import Seed, positive_int, seed_of
+from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sample_steps
 from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
@@ -204,6 +205,9 @@ def reverse(
     [1, 2, 3, 4]
     """
     begun = time.perf_counter()
+    flag(progressbar, "progressbar")
+    if store is not None:
+        path_like(store, "store", "run.zarr")
     plan = _plan(prior, schedule, invert, draws, chains, next_level, path, random_seed, o, executor)
     if store is None:
         return _chain(plan, o, begun, progressbar)
@@ -358,8 +362,10 @@ def _plan(
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
     if not callable(invert):
         raise TypeError(f"invert is {invert!r}; write a function, as bd.draw or bd.mode")
+    _check_arguments(invert)
     positive_int(draws, "draws")
     positive_int(chains, "chains")
+    flag(path, "path")
     prior = compile_prior(prior)
     of = prior.schedule
     if of is not None and of != schedule:
@@ -386,6 +392,21 @@ def _plan(
     if o is not None:
         _given(plan, o)  # an o that cannot be used is said before a store is begun
     return plan
+
+
+def _check_arguments(invert: Inverter) -> None:
+    """Raise where a function cannot be called as an inverter is: now, not after the first level was begun."""
+    try:
+        signature = inspect.signature(invert)
+    except ValueError:  # a builtin, say: what it takes is not known
+        return
+    try:
+        signature.bind(None, None, None, None, start=None, random_seed=None)
+    except TypeError as error:
+        raise TypeError(
+            f"invert is {_name(invert)}, which cannot be called as invert(prior, o, alpha, sigma, start=..., "
+            f"random_seed=...): {error}; write an inverter, as bd.draw or bd.mode"
+        ) from error
 
 
 def _same_at_all_levels(model: pm.Model) -> list[str]:

@@ -26,7 +26,6 @@ from typing import Any
 import arviz_plots.visuals as azv
 import numpy as np
 import xarray as xr
-from arviz_base import rcParams
 from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
@@ -38,7 +37,19 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from bayesdiff.plots import check_panels, decorate, figure_size, legend, names_of, per_number, some, view_of
+from bayesdiff.checks import flag, path_like
+from bayesdiff.plots import (
+    backend_of,
+    check_coords,
+    check_panels,
+    decorate,
+    figure_size,
+    legend,
+    names_of,
+    per_number,
+    some,
+    view_of,
+)
 
 # Okabe and Ito's colours, as in `plots`.
 _PARTICLE, _ALL, _PRIOR = "#0072B2", "#56B4E9", "#333333"
@@ -238,7 +249,7 @@ def plot_chain_plane(
     panels = _one_if_alone(label.assign_coords(panel=range(columns)).to_dataset(name=name), runs)
 
     keys = ["particles", *(["draws of p0"] if behind[name].notnull().any() else [])]
-    backend = backend or rcParams["plot.backend"]
+    backend = backend_of(backend)
     collection = PlotCollection.grid(
         panels.expand_dims(curve=keys),
         rows=["run"] if "run" in panels.dims else [],
@@ -317,7 +328,7 @@ def plot_schedule(schedule: Any, *, backend: str | None = None) -> PlotCollectio
     coords = {"schedule": list(given), "plot_axis": ["x", "y"]}
     data = xr.DataArray(np.stack(padded), dims=["schedule", "plot_axis", "point"], coords=coords).to_dataset(name="snr")
 
-    backend = backend or rcParams["plot.backend"]
+    backend = backend_of(backend)
     collection = PlotCollection.wrap(
         data,
         cols=[],
@@ -413,7 +424,8 @@ def animate_chain(
     ...     print(animate_chain(tree({"path": o, "schedule": noise}), f"{folder}/chain.gif").name)
     chain.gif
     """
-    path = Path(path)
+    path = path_like(path, "path", "chain.gif")
+    flag(overwrite, "overwrite")
     if path.suffix != ".gif":
         raise ValueError(f"{path} must end in .gif.")
     if path.exists() and not (overwrite and path.is_file()):
@@ -515,6 +527,7 @@ def _read(
     coords: Mapping[str, Any] | None,
 ) -> tuple[list[_Run], list[_Number]]:
     """Check the runs, and take the numbers of x that were asked for."""
+    check_coords(coords)
     found: list[_Run] = []
     for label, run in _by_label(runs).items():
         _check_run(run, _quoted(label))
@@ -534,6 +547,7 @@ def _read(
 
 def _drawn(runs: Sequence[_Run], rescale: bool) -> list[_Chain]:
     """Put the runs at the scale at which they are drawn."""
+    flag(rescale, "rescale")
     moments = {run.label: (run.p0.mean(_SAMPLE), run.p0.var(_SAMPLE)) for run in runs if run.p0 is not None}
     others = next(iter(moments.values()), None) or _end(runs[0])
     chains = []
@@ -642,6 +656,10 @@ def _levels_to_show(run: _Run, levels: int | Sequence[int]) -> list[int]:
     known = np.sort(run.o["level"].values)[::-1].tolist()
     if isinstance(levels, int | np.integer):
         return _spread(known, int(levels))
+    if isinstance(levels, str) or not np.iterable(levels):
+        raise TypeError(
+            f"levels is {levels!r}. Write how many, or a list of levels. {_quoted(run.label)} has {some(known)}."
+        )
     for level in levels:
         if level not in known:
             raise ValueError(f"{_quoted(run.label)} has no level {level!r} in its path. It has {some(known)}.")
@@ -803,7 +821,7 @@ def _one_if_alone(ds: xr.Dataset, runs: Any) -> xr.Dataset:
 
 def _chain_panels(panels: xr.Dataset, keys: Sequence[str], backend: str | None) -> PlotCollection:
     """One row for each number and one column for each run; for one run, the numbers side by side."""
-    backend = backend or rcParams["plot.backend"]
+    backend = backend_of(backend)
     dims = [dim for dim in panels.dims if dim != "run"]
     colors = {"some particles": _PARTICLE, "all particles": _ALL}
     style = {"backend": backend, "aes": {"color": ["curve"]}, "color": [colors.get(key, _PRIOR) for key in keys]}

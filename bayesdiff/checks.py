@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import reprlib
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,8 +19,10 @@ def real_array(value: Any, what: str) -> np.ndarray:
         raise TypeError(f"{what} has masked entries, whose values would be used; write what stands for them")
     try:
         array = np.asarray(value)
-    except (TypeError, ValueError) as error:  # rows of different lengths
-        raise TypeError(f"{what} must be an array of real numbers, got {reprlib.repr(value)} ({error})") from error
+    except (TypeError, ValueError) as error:
+        # NumPy's own words for the first are long, and change from version to version.
+        why = "rows of different lengths" if "inhomogeneous" in str(error) else error
+        raise TypeError(f"{what} must be an array of real numbers, got {reprlib.repr(value)} ({why})") from error
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} must hold real numbers, got {reprlib.repr(value)} (dtype {array.dtype})")
     return array.astype(np.float64)
@@ -32,9 +37,50 @@ def positive_int(value: object, name: str) -> int:
     return int(value)
 
 
+def positive_number(value: Any, name: str, what: str = "a finite number > 0") -> float:
+    """Give `value` back if it is one finite number > 0, or raise; `what`: how the error calls that."""
+    if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+        raise TypeError(f"{name} is {reprlib.repr(value)}; write {what}")
+    if not 0 < value < np.inf:
+        raise ValueError(f"{name} is {value!r}; write {what}")
+    return float(value)
+
+
+def flag(value: object, name: str) -> bool:
+    """Give `value` back if it is a bool, or raise: a text that says "no" would count as True."""
+    if not isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {reprlib.repr(value)}; write True or False")
+    return bool(value)
+
+
+def path_like(value: Any, name: str, example: str) -> Path:
+    """Give `value` back as a Path, or raise; `example`: what such a path may look like."""
+    if not isinstance(value, str | os.PathLike) or value == "":
+        got = repr(value) if value is None or isinstance(value, str | bytes | int | float) else type(value).__name__
+        raise TypeError(f"{name} is {got}; write a path, as {example!r}")
+    return Path(value)
+
+
+def mapping(value: Any, name: str, example: str) -> Mapping[Any, Any]:
+    """Give `value` back if it is a mapping, or raise; `example`: how one is written."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} is {reprlib.repr(value)}; write a mapping, {example}")
+    return value
+
+
+def whole_seed(random_seed: object) -> int:
+    """Give a seed back where it must be a number, since it is kept with what is made of it."""
+    if not isinstance(random_seed, int | np.integer) or isinstance(random_seed, bool):
+        raise TypeError(f"random_seed is {random_seed!r}; write an int >= 0")
+    if random_seed < 0:
+        raise ValueError(f"random_seed is {random_seed}; write an int >= 0")
+    return int(random_seed)
+
+
 def generator(random_seed: Seed) -> np.random.Generator:
     """Make a Generator of an int, a Generator or None; anything else is a TypeError."""
-    if random_seed is not None and not isinstance(random_seed, int | np.integer | np.random.Generator):
+    known = random_seed is None or isinstance(random_seed, int | np.integer | np.random.Generator)
+    if not known or isinstance(random_seed, bool):
         raise TypeError(f"random_seed is {random_seed!r}; write an int, a numpy Generator or None")
     if isinstance(random_seed, int | np.integer) and random_seed < 0:
         raise ValueError(f"random_seed is {random_seed}; write an int >= 0")

@@ -39,7 +39,7 @@ from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Max
 
-from bayesdiff.checks import real_array
+from bayesdiff.checks import generator, mapping, positive_int, real_array
 from bayesdiff.schedule import Schedule
 from bayesdiff.step import LEVEL, Layout, batch_of, layout, schedule_of, unconstrained
 
@@ -154,7 +154,7 @@ class CompiledPrior:
                 "the prior's density does not depend on a level; make one that does, "
                 "as gaussian_mixture(..., schedule=schedule)"
             )
-        if not isinstance(level, int | np.integer) or not 0 <= level <= schedule.levels:
+        if not isinstance(level, int | np.integer) or isinstance(level, bool) or not 0 <= level <= schedule.levels:
             raise ValueError(f"level is {level!r}; the prior's schedule has the levels 0 to {schedule.levels}")
         return replace(self, level=int(level))
 
@@ -240,6 +240,7 @@ class CompiledPrior:
         ValueError
             If a free variable is missing, a shape is wrong, or the batch lengths differ.
         """
+        mapping(values, "values", f"values={{{', '.join(f'{name!r}: ...' for name in self.layout.names)}}}")
         missing = [name for name in self.layout.names if name not in values]
         if missing:
             raise ValueError(f"values has no {missing}; write one array per free variable, {list(self.layout.names)}")
@@ -273,8 +274,8 @@ class CompiledPrior:
 
         Raises
         ------
-        ValueError
-            If `draws` is not > 0.
+        TypeError, ValueError
+            If `draws` is no int >= 1, or `random_seed` is no seed.
 
         Returns
         -------
@@ -284,11 +285,11 @@ class CompiledPrior:
             where p0 is known only through its density: with observed data, a Potential, a distribution that has no
             random draws or one whose parameters may be invalid.
         """
-        if draws < 1:
-            raise ValueError(f"draws is {draws}; write a number > 0")
+        positive_int(draws, "draws")
+        rng = generator(random_seed)
         if self.why_not_drawable():
             return None
-        x = self.forward_draws(draws, random_seed)
+        x = self.forward_draws(draws, rng)
         return x if len(x) else None
 
     def forward_draws(self, draws: int, random_seed: np.random.Generator | int | None = None) -> np.ndarray:
@@ -305,10 +306,17 @@ class CompiledPrior:
         -------
         ndarray (any, n)
             Unconstrained states; as few as with `draws`, and none where a distribution has no random draws.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `draws` is no int >= 1, or `random_seed` is no seed.
         """
+        positive_int(draws, "draws")
+        rng = generator(random_seed)
         try:
             with _quiet_blas():
-                values = self._functions.forward(draws, np.random.default_rng(random_seed), self.level)
+                values = self._functions.forward(draws, rng, self.level)
         except (NotImplementedError, ValueError):  # pm.Flat, or a negative scale, which NumPy refuses to draw from
             return np.empty((0, self.n))
         x = self.unconstrain(dict(zip(self.layout.names, values, strict=True)))

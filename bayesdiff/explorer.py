@@ -14,7 +14,7 @@ import pymc as pm
 from numpy.typing import ArrayLike
 
 from bayesdiff.chain import reverse
-from bayesdiff.checks import positive_int
+from bayesdiff.checks import flag, whole_seed
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import draw, mode
 from bayesdiff.schedule import geometric
@@ -72,7 +72,8 @@ def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressba
     >>> seen["path_of_draws"].shape
     (15, 200)
     """
-    positive_int(random_seed + 1, "random_seed + 1")
+    whole_seed(random_seed)
+    flag(progressbar, "progressbar")
     compiled = compile_prior(prior)
     if compiled.schedule is not None:
         compiled = compiled.at_level(0)

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 
 from bayesdiff.batches import progress_bar
 from bayesdiff.blocks import check_executor, cut, each
-from bayesdiff.checks import Seed, positive_int, seed_of
+from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
 from bayesdiff.inverters import (
     Drawn,
@@ -133,8 +133,10 @@ def find_map(
     [[[0.05, -0.1]]]
     """
     begun = time.perf_counter()
-    if not isinstance(jacobian, bool | np.bool_):
-        raise TypeError(f"jacobian is {jacobian!r}; write True or False")
+    flag(jacobian, "jacobian")
+    flag(progressbar, "progressbar")
+    if store is not None:
+        path_like(store, "store", "run.zarr")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     check_executor(executor)
@@ -256,6 +258,9 @@ def sample_posterior(
     begun = time.perf_counter()
     for name, value in (("draws", draws), ("tune", tune), ("chains", chains)):
         positive_int(value, name)
+    flag(progressbar, "progressbar")
+    if store is not None:
+        path_like(store, "store", "run.zarr")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     given_bank = read_bank(prior, bank)

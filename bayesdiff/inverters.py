@@ -140,6 +140,11 @@ def read_steps(
     ValueError
         If a shape is wrong, alpha or sigma is not to be used, or no observation at all is finite.
     """
+    if isinstance(o, Mapping):
+        raise TypeError(
+            f"o is {type(o).__name__}; an inverter takes flat numbers (batch, {prior.n}), columns "
+            f"{prior.layout.labels[:6]}; find_map and sample_posterior take a mapping"
+        )
     array = real_array(o, "o")
     if array.ndim != 2 or array.shape[1] != prior.n or not len(array):
         raise ValueError(
@@ -1206,6 +1211,8 @@ def from_pymc(function: Callable[..., Any], **kwargs: Any) -> Inverter:
     """
     if not callable(function):
         raise TypeError(f"function is {function!r}; write one that takes a model, as pm.sample")
+    if "model" in kwargs:
+        raise TypeError("model is set for each observation, to its step_model; leave model= out")
     return partial(_by_pymc, function, kwargs)  # a partial shows what is bound: a stored chain tells them apart by it
 
 
@@ -1243,7 +1250,15 @@ def _by_pymc(
 
 def _point(result: Any, prior: CompiledPrior) -> np.ndarray:
     """The flat state that a PyMC function returned."""
-    if hasattr(result, "children") and "posterior" in result.children:
+    tree = hasattr(result, "children") and "posterior" in result.children
+    if tree or isinstance(result, Mapping):
+        known = result["posterior"] if tree else result
+        missing = [name for name in prior.layout.names if name not in known]
+        if missing:
+            raise ValueError(
+                f"the function returned no {missing}; it must give every free variable, {list(prior.layout.names)}"
+            )
+    if tree:
         values: Mapping[str, Any] = {
             name: result["posterior"][name].isel(chain=0, draw=-1).values for name in prior.layout.names
         }

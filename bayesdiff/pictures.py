@@ -16,6 +16,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from bayesdiff.checks import flag, path_like
+
 AXES = ("row", "column", "colour")
 SAMPLE = ("chain", "draw")
 GAP = 2  # pixels of paper between pictures
@@ -125,6 +127,8 @@ def tiled(
     x = _checked(pictures)
     _whole("columns", columns if columns is not None else 1)
     _whole("zoom", zoom)
+    if negative is not None:
+        flag(negative, "negative")
     n, height, width, colours = x.shape
     across = min(n, int(np.ceil(np.sqrt(n))) if columns is None else columns)
     down = -(-n // across)
@@ -314,7 +318,10 @@ def _clipped(x: np.ndarray) -> np.ndarray:
 
 
 def _checked(pictures: ArrayLike) -> np.ndarray:
-    x = np.asarray(pictures)
+    try:
+        x = np.asarray(pictures)
+    except ValueError as error:
+        raise TypeError("pictures is no array: its rows have different lengths; write pictures of one shape") from error
     if x.dtype.kind not in "fi":
         hint = ": images.scaled(pictures) of bytes" if x.dtype.kind == "u" else ""
         raise TypeError(f"pictures has dtype {x.dtype}; write numbers in -1..1{hint}")
@@ -331,7 +338,7 @@ def _whole(name: str, value: object, least: int = 1) -> None:
 
 
 def _ending(path: str | os.PathLike[str], suffix: str) -> Path:
-    path = Path(path)
+    path = path_like(path, "path", f"pictures{suffix}")
     if path.suffix != suffix:
         raise ValueError(f"path is {str(path)!r}; write one that ends in {suffix}")
     return path

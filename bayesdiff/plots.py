@@ -20,6 +20,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 from arviz_stats.base import array_stats
 
+from bayesdiff.checks import mapping
 from bayesdiff.comparison import check_pair
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito), with line styles that survive a black-and-white
@@ -224,8 +225,9 @@ def plot_compare(
     0.1
     """
     check_pair(map_tree, posterior_tree)
-    if max_observations < 1:
-        raise ValueError(f"max_observations is {max_observations}. Show at least 1.")
+    whole = isinstance(max_observations, int | np.integer) and not isinstance(max_observations, bool)
+    if not whole or max_observations < 1:
+        raise ValueError(f"max_observations is {max_observations!r}. Show at least 1, a whole number.")
     draws, modes = (_select(tree, "posterior", None, coords, batch=True) for tree in (posterior_tree, map_tree))
     names = names_of(var_names, draws)
     total = draws.sizes.get("observation")
@@ -361,7 +363,7 @@ def plot_population(
         sd.to_dataset(name=name).expand_dims(curve=keys),
         rows=dims,
         cols=["inversion"],
-        backend=(backend := backend or rcParams["plot.backend"]),
+        backend=(backend := backend_of(backend)),
         aes={"color": ["curve"]},
         color=[_POSTERIOR, _PRIOR],
         figure_kwargs=figure_size(backend, max(3.6 * len(found), 4.5), 2.8 * rows + 0.4),
@@ -400,6 +402,7 @@ def _select(
 ) -> xr.Dataset:
     """Take a group's part at one observation (unless ``batch``) and at the labels in ``coords``."""
     ds = tree[group].to_dataset()
+    check_coords(coords)
     chosen = {dim: np.atleast_1d(label) for dim, label in (coords or {}).items() if dim in ds.dims}
     if not batch and "observation" in ds.dims:
         chosen["observation"] = ds["observation"].values[0] if observation is None else observation
@@ -422,11 +425,28 @@ def _prior(tree: xr.DataTree, name: str, coords: Mapping[str, Any] | None) -> xr
 def names_of(var_names: str | Sequence[str] | None, ds: xr.Dataset) -> list[str]:
     """List the variables that were asked for, all unless any were."""
     known = [str(name) for name in ds.data_vars]
+    if var_names is not None and not np.iterable(var_names):
+        raise TypeError(f"var_names is {var_names!r}. Write a name, or a list of names: there are {some(known)}.")
     names = known if var_names is None else [var_names] if isinstance(var_names, str) else list(var_names)
     for name in names:
         if name not in known:
             raise ValueError(f"There is no variable {name!r}. There are {some(known)}.")
     return names
+
+
+def check_coords(coords: Any) -> None:
+    """Raise where what chooses components is no mapping."""
+    if coords is not None:
+        mapping(coords, "coords", "as coords={'school': ['Choate', 'Deerfield']}")
+
+
+def backend_of(backend: str | None) -> str:
+    """Give the plotting backend that was asked for, or ArviZ's default."""
+    known = ("matplotlib", "bokeh", "plotly", "none")
+    chosen = rcParams["plot.backend"] if backend is None else backend
+    if chosen not in known:
+        raise ValueError(f"backend is {chosen!r}. Write {', '.join(map(repr, known[:-1]))} or {known[-1]!r}.")
+    return str(chosen)
 
 
 def some(items: Sequence[Any]) -> str:
@@ -563,7 +583,7 @@ def _path(like: xr.DataArray, x: np.ndarray, y: np.ndarray) -> xr.DataArray:
 
 def _panels(ds: xr.Dataset, keys: Sequence[str], backend: str | None) -> PlotCollection:
     """One panel for each number in ``ds``, at most four in a row; ``keys`` are the curves in them."""
-    backend = backend or rcParams["plot.backend"]
+    backend = backend_of(backend)
     count = _count(ds)
     columns = min(count, 4)
     return PlotCollection.wrap(
@@ -582,7 +602,7 @@ def _forest(
     ds: xr.Dataset, keys: Sequence[str], labels: Mapping[str, Sequence[str]], batch: bool, backend: str | None
 ) -> PlotCollection:
     """Panels with a labelled row for each entry: side by side for a batch, else one above the other."""
-    backend = backend or rcParams["plot.backend"]
+    backend = backend_of(backend)
     points = [dim for dim in ds.dims if str(dim).endswith("_row_point")]
     panels = ds.isel(dict.fromkeys(points, 0), drop=True)
     rows = [len(labels[str(name)]) for name in ds.data_vars]

@@ -26,9 +26,9 @@ from pytensor.graph.traversal import ancestors
 from pytensor.raise_op import CheckAndRaise
 from pytensor.tensor.variable import TensorVariable
 
-from bayesdiff.checks import real_array
+from bayesdiff.checks import mapping, real_array
 from bayesdiff.schedule import Schedule
-from bayesdiff.step import LEVEL, add_level, clone, layout
+from bayesdiff.step import LEVEL, RESERVED_DIMS, add_level, clone, layout
 
 
 class DensityRV(SymbolicRandomVariable):
@@ -180,9 +180,19 @@ def density(
         raise TypeError(f"logp must be a function of x, got {type(logp).__name__}; write lambda x: ...")
     if not isinstance(name, str) or not name:
         raise TypeError(f"name must be a string that is not empty, got {name!r}")
-    axes = () if dims is None else (dims,) if isinstance(dims, str) else tuple(dims)
-    labels = {key: tuple(values) for key, values in (coords or {}).items()}
-    size = (shape,) if isinstance(shape, Integral) else shape
+    axes = () if dims is None else (dims,) if isinstance(dims, str) else dims
+    if not isinstance(axes, tuple | list) or not all(isinstance(axis, str) for axis in axes):
+        raise TypeError(f"dims is {dims!r}; write one name for each axis of x, as 'place' or ('row', 'column')")
+    axes = tuple(axes)
+    for axis in axes:
+        if axis in RESERVED_DIMS:
+            raise ValueError(f"dims holds {axis!r}, which results use themselves; give it another name")
+    given = {} if coords is None else mapping(coords, "coords", "coords={'place': ['a', 'b']}")
+    for key, values in given.items():
+        if isinstance(values, str) or not np.iterable(values):
+            raise TypeError(f"coords[{key!r}] is {values!r}; write a list of labels")
+    labels = {key: tuple(values) for key, values in given.items()}
+    size = (shape,) if isinstance(shape, Integral) and not isinstance(shape, bool) else shape
     if size == () and axes and all(axis in labels for axis in axes):
         size = tuple(len(labels[axis]) for axis in axes)
     if not isinstance(size, tuple) or not all(isinstance(length, Integral) and length > 0 for length in size):
@@ -214,6 +224,7 @@ def density(
             if axis not in labels:
                 model.add_coord(axis, range(int(length)))
         model.register_rv(_density_rv(logp, name, start, level), name, dims=axes or None, default_transform=None)
+    layout(model)  # a name that results use themselves is said here, where it was given
     return model
 
 

@@ -20,6 +20,7 @@ import pandas as pd
 import xarray as xr
 
 from bayesdiff import __version__
+from bayesdiff.checks import flag, path_like
 
 FORMAT = 1
 _STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
@@ -170,13 +171,19 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     ...     load(save(run, f"{folder}/run.zarr")).identical(run)
     True
     """
-    path = Path(path)
+    path = path_like(path, "path", "run.zarr")
+    flag(overwrite, "overwrite")  # a text that says "no" must not replace a run
     if not isinstance(tree, xr.DataTree):
         raise TypeError(f"save takes an xarray.DataTree, not a {type(tree).__name__}.")
     check_target(path, overwrite)
     layout = _layout(tree)
     plain = _plain(tree, layout)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise type(error)(
+            f"The folder {path.parent} cannot be made ({error.strerror}). Choose another place for {path.name}."
+        ) from error
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
         new, old = Path(beside, path.name), Path(beside, "old")
         if path.suffix == ".zarr":
@@ -224,7 +231,7 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
     Traceback (most recent call last):
     FileNotFoundError: There is no run at no-such-run.zarr.
     """
-    path = Path(path)
+    path = path_like(path, "path", "run.zarr")
     if not (in_memory is None or isinstance(in_memory, bool | np.bool_)):
         raise TypeError(f"in_memory is {in_memory!r}; write True, False or None")
     if not path.exists():

@@ -399,6 +399,8 @@ def _preserving(beta: np.ndarray) -> Schedule:
 
 
 def _number(value: object, name: str) -> float:
+    if isinstance(value, bool | np.bool_):
+        raise TypeError(f"{name} is {value}; write a finite number > 0")
     array = real_array(value, name)
     if array.ndim or not np.isfinite(array) or array <= 0:
         raise ValueError(f"{name} is {value!r}; write a finite number > 0")

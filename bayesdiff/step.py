@@ -162,6 +162,8 @@ def read_noise(alpha: ArrayLike, sigma: ArrayLike, batch: int | None) -> tuple[n
     read = []
     for name, value in (("alpha", alpha), ("sigma", sigma)):
         array = real_array(value, name)
+        if np.asarray(value).dtype == bool:
+            raise TypeError(f"{name} is {value!r}; write a number")
         if array.ndim and (batch is None or array.shape != (batch,)):
             want = "one number" if batch is None else f"one number, or one per observation (shape ({batch},))"
             raise ValueError(f"{name} has shape {array.shape}; write {want}")

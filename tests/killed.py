@@ -55,7 +55,7 @@ def quietly(which, store):
 
 
 def server():
-    """A context whose processes begin with PyMC and JAX imported, before any thread: not Blackjax, which starts some."""
+    """A context whose processes begin with PyMC and JAX imported: not Blackjax, which starts threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["pymc", "jax", "zarr", "bayesdiff.compiled"])
     return context

@@ -396,7 +396,7 @@ def test_priors_that_cannot_be_drawn(make, why):
 
 
 def test_no_draws_is_an_error():
-    with pytest.raises(ValueError, match=r"^draws is 0; write a number > 0$"):
+    with pytest.raises(ValueError, match=r"^draws is 0; write an int >= 1$"):
         bd.compile_prior(made("number")).draws(0)
 
 

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "batches": set(),
     "blocks": set(),
     "inverters": STEP | KERNELS | {"compiled"},
-    "results": set(),
+    "results": {"checks"},
     "trust": set(),
     "labels": STEP | {"compiled", "results"},
     "stores": {"compiled", "results"},
@@ -49,10 +49,10 @@ MAY_IMPORT = {
     "multimodal": CHAIN,
     "images": CHAIN | {"pictures"},
     "comparison": set(),
-    "pictures": set(),
-    "plots": {"comparison"},
-    "chain_plots": {"plots"},
-    "report": {"comparison", "plots", "chain_plots", "pictures", "results", "trust"},
+    "pictures": {"checks"},
+    "plots": {"checks", "comparison"},
+    "chain_plots": {"checks", "plots"},
+    "report": {"checks", "comparison", "plots", "chain_plots", "pictures", "results", "trust"},
     "demo": INVERT | {"inversion", "comparison", "plots"},
     "explorer": INVERT | {"chain"},
     "cli": CHAIN
@@ -156,7 +156,7 @@ def test_readers_cannot_reach_what_computes():
         room = todo.pop()
         reached.add(room)
         todo += MAY_IMPORT[room] - reached
-    assert reached == {"comparison", "plots", "chain_plots", "pictures", "report", "results", "trust"}
+    assert reached == {"checks", "comparison", "plots", "chain_plots", "pictures", "report", "results", "trust"}
 
 
 @pytest.mark.parametrize("room", ROOMS)

@@ -221,7 +221,7 @@ def test_prompts(prompt, found):
     ("prompt", "error", "words"),
     [
         ("cta", ValueError, r"knows no 'cta'; did you mean 'cat'\? It knows: cat, dog"),
-        ("elephant", ValueError, "knows no 'elephant'; It knows: cat, dog"),
+        ("elephant", ValueError, "knows no 'elephant'; write what it knows: cat, dog"),
         ("cat and cat", ValueError, "write each word once"),
         ("cat and", ValueError, "knows no 'cat and'"),
         ("", ValueError, "knows no ''"),

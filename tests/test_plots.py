@@ -412,5 +412,5 @@ def test_neither_a_sampler_nor_jax_is_imported():
     names = {alias.name for n in nodes for alias in n.names} | {
         n.module for n in nodes if isinstance(n, ast.ImportFrom)
     }
-    assert {name for name in names if name.startswith("bayesdiff")} == {"bayesdiff.comparison"}
+    assert {name for name in names if name.startswith("bayesdiff")} == {"bayesdiff.comparison", "bayesdiff.checks"}
     assert {name.split(".")[0] for name in names} & {"pymc", "jax", "blackjax", "pytensor"} == set()

@@ -106,7 +106,7 @@ class Pictures:
     sha256: str = ""
 
     def __post_init__(self) -> None:
-        images, labels = np.asarray(self.images).view(), np.array(self.labels)
+        images, labels = array_of(self.images, "images").view(), np.array(self.labels)
         if images.dtype != np.uint8:
             raise TypeError(
                 f"images has dtype {images.dtype}; write uint8, 0..255 (to_uint8 turns numbers in -1..1 into it)"
@@ -162,7 +162,7 @@ def scaled(images: ArrayLike) -> np.ndarray:
     >>> scaled(np.array([0, 51, 255], dtype=np.uint8))
     array([-1. , -0.6,  1. ], dtype=float32)
     """
-    array = np.asarray(images)
+    array = array_of(images, "images")
     if array.dtype != np.uint8:
         raise TypeError(
             f"scaled takes uint8 pictures, 0..255, got dtype {array.dtype}{_span(array)}; "
@@ -199,7 +199,7 @@ def to_uint8(images: ArrayLike) -> np.ndarray:
     >>> to_uint8([-1.0, -0.6, 1.0, 3.0])
     array([  0,  51, 255, 255], dtype=uint8)
     """
-    array = np.asarray(images)
+    array = array_of(images, "images")
     if array.dtype.kind != "f":
         raise TypeError(
             f"to_uint8 takes floats in -1..1, got dtype {array.dtype}{_span(array)}; "
@@ -230,7 +230,7 @@ def chosen(pictures: Pictures, words: Sequence[str]) -> Pictures:
     Raises
     ------
     TypeError
-        If ``words`` is one text, or holds something else than text.
+        If ``pictures`` are none; if ``words`` is one text, or holds something else than text.
     ValueError
         If a word is not there (the nearest are suggested) or comes twice, or there is none.
 
@@ -244,6 +244,7 @@ def chosen(pictures: Pictures, words: Sequence[str]) -> Pictures:
     Traceback (most recent call last):
     ValueError: there is no word 'kat' in Quick Draw; write one of its 2 words: 'cat', 'dog'
     """
+    _check_pictures(pictures)
     wanted = distinct_texts(words)
     for word in wanted:
         if word not in pictures.words:
@@ -274,7 +275,7 @@ def split(pictures: Pictures, held_out: int = 10) -> tuple[Pictures, Pictures]:
     Raises
     ------
     TypeError
-        If ``held_out`` is no int.
+        If ``pictures`` are none, or ``held_out`` is no int.
     ValueError
         If it is less than 1, or leaves a word without a picture to learn from.
 
@@ -285,6 +286,7 @@ def split(pictures: Pictures, held_out: int = 10) -> tuple[Pictures, Pictures]:
     >>> len(train), len(test)
     (1890, 210)
     """
+    _check_pictures(pictures)
     positive_int(held_out, "held_out")
     counts = np.bincount(pictures.labels, minlength=len(pictures.words))
     least = int(counts.argmin())
@@ -314,10 +316,25 @@ def _suggestion(word: str, words: Sequence[str]) -> str:
     return f"none of its {len(words)} words is near to it: they are pictures.words"
 
 
+def _check_pictures(pictures: object) -> None:
+    if not isinstance(pictures, Pictures):
+        raise TypeError(f"pictures is {type(pictures).__name__}; write Pictures, as images.quickdraw() gives them")
+
+
+def array_of(value: ArrayLike, what: str) -> np.ndarray:
+    """Turn pictures into an array, or say that their sizes differ."""
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{what} is no array: its rows have different lengths; write pictures of one shape") from error
+
+
 def distinct_texts(words: Sequence[str]) -> list[str]:
     """Give words as a list, or say why they are none."""
     if isinstance(words, str):
         raise TypeError(f"words is the text {words!r}; write a list: [{words!r}]")
+    if not np.iterable(words):
+        raise TypeError(f"words is {words!r}; write a list of texts")
     texts = list(words)
     for word in texts:
         if not isinstance(word, str):

@@ -23,7 +23,7 @@ import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from pytensor.gradient import grad
 
-from bayesdiff.checks import real_array
+from bayesdiff.checks import positive_number, real_array
 from bayesdiff.compiled import CompiledPrior
 from bayesdiff.step import LEVEL, clone, layout, schedule_of
 
@@ -143,7 +143,7 @@ def blur(shape: tuple[int, ...], sd: float, every: int = 1) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If `shape` is none, or `sd` or `every` is not > 0.
 
     Examples
@@ -155,8 +155,7 @@ def blur(shape: tuple[int, ...], sd: float, every: int = 1) -> np.ndarray:
     whole = isinstance(shape, tuple | list) and all(isinstance(length, int | np.integer) for length in shape)
     if not whole or len(shape) != 3 or min(shape) < 1:
         raise ValueError(f"shape is {shape!r}; write (height, width, colours)")
-    if not 0 < sd < np.inf:
-        raise ValueError(f"sd is {sd!r}; write a number of pixels > 0")
+    positive_number(sd, "sd", "a number of pixels > 0")
     if not isinstance(every, int | np.integer) or isinstance(every, bool) or every < 1:
         raise ValueError(f"every is {every!r}; write an int >= 1")
 
@@ -179,7 +178,7 @@ def _read(y: ArrayLike, seen: ArrayLike, shape: tuple[int, ...]) -> tuple[np.nda
                 "where x is seen, and what is seen there"
             )
         if not which.any():
-            raise ValueError("seen is False everywhere; nothing is seen")
+            raise ValueError("seen is False everywhere; nothing is seen: write True where x is seen")
         matrix, values = None, values.ravel()[which.ravel()]
     else:
         matrix = real_array(seen, "seen").astype(float)
@@ -189,7 +188,7 @@ def _read(y: ArrayLike, seen: ArrayLike, shape: tuple[int, ...]) -> tuple[np.nda
                 f"{shape}), or a matrix (m, {size}) and y (m,)"
             )
         if not np.isfinite(matrix).all():
-            raise ValueError("seen holds numbers that are not finite")
+            raise ValueError("seen holds numbers that are not finite; write a matrix of finite ones")
     if not np.isfinite(values).all():
         raise ValueError("y is not finite where it is seen; mask these places out")
     return matrix, values.astype(float)

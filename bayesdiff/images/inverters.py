@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesdiff.batches import power_of_two
-from bayesdiff.checks import Seed, generator, positive_int
+from bayesdiff.checks import Seed, generator, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Stats, Steps, read_steps
 
@@ -130,8 +130,7 @@ def draw(
     positive_int(leaps, "leaps")
     if not isinstance(settle, int | np.integer) or isinstance(settle, bool) or settle < 0:
         raise ValueError(f"settle is {settle!r}; write an int >= 0")
-    if not 0 < narrowest < np.inf:
-        raise ValueError(f"narrowest is {narrowest!r}; write a number > 0, the least sd of p0 in any direction")
+    positive_number(narrowest, "narrowest", "a number > 0, the least sd of p0 in any direction")
     rng = generator(random_seed)
     prior = compile_prior(prior)
     at_end = _level(prior) == 0

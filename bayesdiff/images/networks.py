@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bayesdiff.checks import Seed, generator, positive_int
+from bayesdiff.checks import Seed, generator, mapping, path_like, positive_int
 
 Weights = Mapping[str, Any]
 
@@ -71,6 +71,8 @@ class PictureNet:
     heads: int = 4
 
     def __post_init__(self) -> None:
+        _check_words(self.words)
+        _check_shape(self.shape, 3, "(height, width, colours), the first two multiples of 4")
         height, width, _ = self.shape
         if height % 4 or width % 4 or min(self.shape) < 1:
             raise ValueError(f"shape is {self.shape}; write (height, width, colours), the first two multiples of 4")
@@ -160,6 +162,8 @@ class VectorNet:
     depth: int = 2
 
     def __post_init__(self) -> None:
+        _check_words(self.words)
+        _check_shape(self.shape, 1, "(n,), of vectors of n numbers")
         for name, value in (("shape[0]", self.shape[0]), ("width", self.width), ("depth", self.depth)):
             positive_int(value, name)
         _check_scale(self.mean, self.sd)
@@ -189,6 +193,12 @@ class VectorNet:
 
 
 Net = PictureNet | VectorNet
+
+
+def check_net(net: object) -> None:
+    """Raise where a net is none."""
+    if not isinstance(net, PictureNet | VectorNet):
+        raise TypeError(f"net is {type(net).__name__}; write a PictureNet or a VectorNet")
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,6 +231,16 @@ class Network:
     weights: dict[str, np.ndarray]
     constants: np.ndarray
     made: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_net(self.net)
+        mapping(self.weights, "weights", "as net.initial() gives it")
+        rows = len(self.net.words) + 1
+        if np.ndim(self.constants) != 2 or np.shape(self.constants)[0] != rows:
+            raise ValueError(
+                f"constants has shape {np.shape(self.constants)}; write {rows} rows, one for each of the "
+                f"{rows - 1} words and one for any"
+            )
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -371,7 +391,25 @@ def _like(values: jax.Array, x: jax.Array) -> jax.Array:
     return values.reshape(-1, *(1,) * (x.ndim - 1))
 
 
+def _check_words(words: object) -> None:
+    if not isinstance(words, tuple) or not all(isinstance(word, str) for word in words):
+        raise TypeError(f"words is {words!r}; write a tuple of texts, as ('cat', 'dog')")
+    if len(set(words)) < len(words):
+        raise ValueError(f"words is {words!r}; write each word once")
+
+
+def _check_shape(shape: object, length: int, form: str) -> None:
+    whole = isinstance(shape, tuple) and all(
+        isinstance(size, int | np.integer) and not isinstance(size, bool) for size in shape
+    )
+    if not isinstance(shape, tuple) or not whole or len(shape) != length:
+        raise TypeError(f"shape is {shape!r}; write ints, {form}")
+
+
 def _check_scale(mean: float, sd: float) -> None:
+    for name, value in (("mean", mean), ("sd", sd)):
+        if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}; write a number, of all that pictures hold")
     if not np.isfinite(mean) or not 0 < sd < np.inf:
         raise ValueError(f"mean is {mean!r} and sd {sd!r}; write a number and a number > 0, of all that pictures hold")
 
@@ -389,7 +427,7 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     ----------
     network : Network
     path : path
-        Ends in ``.npz``. A file that is there is replaced, whole or not at all.
+        Ends in ``.npz``. A file that is there is replaced, whole or not at all. Missing parent folders are made.
 
     Returns
     -------
@@ -397,8 +435,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
 
     Raises
     ------
-    ValueError
-        If `path` ends in something else.
+    TypeError, ValueError
+        If `network` is none, or `path` is no path or ends in something else.
 
     Examples
     --------
@@ -410,9 +448,12 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
     ...     load_network(save_network(network, f"{folder}/plane.npz")).words
     ('left', 'right')
     """
-    path = Path(path)
+    path = path_like(path, "path", "network.npz")
+    if not isinstance(network, Network):
+        raise TypeError(f"network is {type(network).__name__}; write a Network, as train gives it")
     if path.suffix != ".npz":
         raise ValueError(f"path is {str(path)!r}; write one that ends in .npz")
+    path.parent.mkdir(parents=True, exist_ok=True)
     weights = {name: np.asarray(array, np.float16) for name, array in sorted(network.weights.items())}
     constants = np.asarray(network.constants, float)
     about = {
@@ -455,7 +496,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     Traceback (most recent call last):
     FileNotFoundError: kittens.npz does not exist; write the path of a file that save_network wrote
     """
-    path = Path(path)
+    path = path_like(path, "path", "network.npz")
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; write the path of a file that save_network wrote")
     try:

@@ -25,7 +25,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor import wrap_jax
 
-from bayesdiff.checks import Seed, generator, positive_int
+from bayesdiff.checks import Seed, generator, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.images.networks import LOG_SNR, Network, logit
 from bayesdiff.pictures import AXES
@@ -51,8 +51,9 @@ def picture_schedule(levels: int = 24, highest: float = 6.0, lowest: float = -5.
 
     Raises
     ------
-    ValueError
-        If a ratio lies outside of what networks are made for, or `highest` is not above `lowest`.
+    TypeError, ValueError
+        If `levels` is no int >= 1; if a ratio is no number or lies outside of what networks are made for, or `highest`
+        is not above `lowest`.
 
     References
     ----------
@@ -65,6 +66,10 @@ def picture_schedule(levels: int = 24, highest: float = 6.0, lowest: float = -5.
     >>> schedule.levels, schedule.alpha.round(3).tolist()
     (4, [1.0, 0.991, 0.855, 0.345, 0.082])
     """
+    positive_int(levels, "levels")
+    for name, value in (("highest", highest), ("lowest", lowest)):
+        if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
+            raise TypeError(f"{name} is {value!r}; write a log signal-to-noise ratio, a number")
     if not LOG_SNR[0] <= lowest < highest <= LOG_SNR[1]:
         raise ValueError(
             f"highest is {highest} and lowest {lowest}; write two numbers of {LOG_SNR[0]:g} to {LOG_SNR[1]:g}, the "
@@ -114,7 +119,7 @@ def classifier_prior(
     Raises
     ------
     TypeError
-        If `network` is none.
+        If `network` or `schedule` is none, `prompt` no text or `strength` no number.
     ValueError
         If a word of the prompt is unknown (the nearest are suggested), the schedule leaves what the network was made
         for, or `strength` is not > 0.
@@ -147,8 +152,7 @@ def classifier_prior(
     """
     if not isinstance(network, Network):
         raise TypeError(f"network is {type(network).__name__}; write a Network, as load_network gives it")
-    if not 0 < strength < np.inf:
-        raise ValueError(f"strength is {strength!r}; write a number > 0; 1 is the density itself")
+    positive_number(strength, "strength", "a number > 0; 1 is the density itself")
     if dtype not in ("float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}; write 'float32' or 'float64'")
     terms = read_prompt(prompt, network.words)
@@ -195,8 +199,8 @@ def read_prompt(prompt: str | None, words: Sequence[str]) -> Prompt:
     for kind, word in zip(parts[1::2], parts[2::2], strict=True):
         if word not in words:
             near = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
-            meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-            raise ValueError(f"the network knows no {word!r}; {meant}It knows: {', '.join(words)}")
+            meant = f"did you mean {' or '.join(map(repr, near))}? It knows" if near else "write what it knows"
+            raise ValueError(f"the network knows no {word!r}; {meant}: {', '.join(words)}")
         found[kind].append(words.index(word))
     numbers = found["and"] + found["not"]
     if len(set(numbers)) < len(numbers):

@@ -27,8 +27,8 @@ from pytensor.tensor.variable import TensorVariable
 from scipy import linalg
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.checks import Seed, generator, positive_int, real_array
-from bayesdiff.images.data import distinct_texts
+from bayesdiff.checks import Seed, flag, generator, positive_int, positive_number, real_array
+from bayesdiff.images.data import array_of, distinct_texts
 
 # Pictures are float32 here, whatever the rest of the library computes in.
 FLOAT = np.float32
@@ -85,6 +85,12 @@ class Judge:
     mean: float = 0.0
     sd: float = 1.0
     loss: tuple[float, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if len(distinct_texts(self.words)) < 2:
+            raise ValueError(f"words holds {self.words[0]!r} alone; a judge tells at least two words apart")
+        if not isinstance(self.shape, tuple) or len(self.shape) != 3:
+            raise TypeError(f"shape is {self.shape!r}; write (height, width, colours)")
 
 
 def train_judge(
@@ -171,6 +177,8 @@ def train_judge(
     if sd == 0:
         raise ValueError(f"pictures are all the same, {x.min():.4g} everywhere; there is nothing to learn from them")
     epochs = positive_int(epochs, "epochs")
+    if warp is not None and not callable(warp):
+        raise TypeError(f"warp is {warp!r}; write a function of a JAX random key and pictures, as redrawn")
     rng = generator(random_seed)
 
     weights: Any = {name: jnp.asarray(array) for name, array in _initial(rng, x.shape[1:], len(words)).items()}
@@ -237,6 +245,7 @@ def among(judge: Judge, words: Sequence[str]) -> Judge:
     >>> bool(np.allclose(few[:, 0], all_three[:, 2] / (all_three[:, 0] + all_three[:, 2]), atol=1e-6))
     True
     """
+    _check_judge(judge)
     words = tuple(distinct_texts(words))
     for word in words:
         if word not in judge.words:
@@ -340,7 +349,8 @@ def called(judge: Judge, pictures: ArrayLike) -> np.ndarray:
     >>> called(judge, x[:3]).tolist()
     ['dark', 'bright', 'dark']
     """
-    return np.array(judge.words)[_judged(judge, pictures, "pictures")[1].argmax(1)]
+    logits = _judged(judge, pictures, "pictures")[1]
+    return np.array(judge.words)[logits.argmax(1)]
 
 
 def log_probability(judge: Judge, word: str) -> Callable[[TensorVariable], TensorVariable]:
@@ -383,8 +393,7 @@ def log_probability(judge: Judge, word: str) -> Callable[[TensorVariable], Tenso
     >>> bd.tilt(noise, log_probability(judge, "heads")).potentials
     [tilt]
     """
-    if not isinstance(judge, Judge):
-        raise TypeError(f"judge is {type(judge).__name__}; write one of train_judge")
+    _check_judge(judge)
     if word not in judge.words:
         raise ValueError(f"the judge does not know {word!r}; write one of its words: {', '.join(judge.words)}")
     place = judge.words.index(word)
@@ -502,6 +511,7 @@ def _forward(
 
 def _judged(judge: Judge, pictures: ArrayLike, what: str) -> tuple[np.ndarray, np.ndarray]:
     """Features (n, 64) and logits (n, words), a chunk of pictures at a time."""
+    _check_judge(judge)
     x = _pictures(pictures, what, judge.shape)
     weights = {name: jnp.asarray(array) for name, array in judge.weights.items()}
     found = np.empty((len(x), FEATURES), FLOAT)
@@ -672,6 +682,7 @@ def frechet_of(
     >>> frechet_of(judge, np.clip(rng.normal(size=(100, 8, 8, 1)), -1, 1), real, random_seed=1).ratio > 10
     True
     """
+    _check_judge(judge)
     repeats = positive_int(repeats, "repeats")
     rng = generator(random_seed)
     a = _pictures(samples, "samples", judge.shape)
@@ -928,8 +939,8 @@ def novelty(
     b = _pictures(references, "references", a.shape[1:])
     if len(b) < 2:
         raise ValueError("references holds one picture; a distance between references needs two")
-    if not 0 < fraction < np.inf:
-        raise ValueError(f"fraction is {fraction!r}; write a number > 0, such as 0.5")
+    positive_number(fraction, "fraction", "a number > 0, such as 0.5")
+    flag(progressbar, "progressbar")
     moves = _moves(shift, flip, b.shape[1:])
     at_most = positive_int(at_most, "at_most")
     own = np.sort(generator(random_seed).permutation(len(b))[:at_most])
@@ -964,6 +975,7 @@ def _moved(x: np.ndarray, down: int, right: int) -> np.ndarray:
 
 
 def _moves(shift: int, flip: bool, shape: tuple[int, ...]) -> list[_Move]:
+    flag(flip, "flip")
     if not isinstance(shift, int | np.integer) or isinstance(shift, bool):
         raise TypeError(f"shift is {shift!r}; write an int >= 0")
     if not 0 <= shift < min(shape[:2]):
@@ -1029,12 +1041,14 @@ def _slices(total: int, size: int) -> Iterator[slice]:
 # -------------------------------------------------------------------------------------------------------------- checks
 
 
+def _check_judge(judge: object) -> None:
+    if not isinstance(judge, Judge):
+        raise TypeError(f"judge is {type(judge).__name__}; write one of train_judge")
+
+
 def _pictures(value: ArrayLike, what: str, shape: tuple[int, ...] | None = None) -> np.ndarray:
     """Give pictures as float32 (n, height, width, colours) in -1..1, or say what is wrong with them."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise TypeError(f"{what} must be an array of pictures of one shape ({error})") from error
+    array = array_of(value, what)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"{what} has dtype {array.dtype}; write numbers in -1..1")
     if array.ndim != 4:

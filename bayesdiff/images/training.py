@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
@@ -31,8 +32,8 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.checks import positive_int, real_array
-from bayesdiff.images.networks import LOG_SNR, Net, Network, digest_of, guess, implied, logit, signal
+from bayesdiff.checks import flag, mapping, path_like, positive_int, positive_number, real_array, whole_seed
+from bayesdiff.images.networks import LOG_SNR, Net, Network, check_net, digest_of, guess, implied, logit, signal
 
 # Pictures are float32 here, whatever the rest of the library computes in.
 FLOAT = np.float32
@@ -79,12 +80,13 @@ class Course:
     def __post_init__(self) -> None:
         positive_int(self.batch, "batch")
         for name in ("guess_steps", "density_steps"):
-            if getattr(self, name) != 0 or not isinstance(getattr(self, name), int | np.integer):
+            steps = getattr(self, name)
+            if steps != 0 or not isinstance(steps, int | np.integer) or isinstance(steps, bool):
                 positive_int(getattr(self, name), name)
         if self.guess_steps == self.density_steps == 0:
             raise ValueError("guess_steps and density_steps are both 0; write how long one of the two parts is")
         for name in ("guess_rate", "density_rate"):
-            if not 0 < getattr(self, name) < 1:
+            if positive_number(getattr(self, name), name, "a number between 0 and 1, as 4e-3") >= 1:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; write a number between 0 and 1, as 4e-3")
 
 
@@ -162,17 +164,25 @@ def train(
     >>> len(network.made["loss"]["density"])
     1
     """
-    course = course or Course()
+    course = Course() if course is None else course
+    if not isinstance(course, Course):
+        raise TypeError(f"course is {course!r}; write a Course, as Course(guess_steps=6000, density_steps=3000)")
+    check_net(net)
     x, label = check_pictures(net, pictures, labels)
-    shown = np.ones(len(x)) if share is None else real_array(share, "share")
-    if shown.shape != (len(x),) or not np.isfinite(shown).all() or (shown < 0).any() or not shown.any():
-        raise ValueError(f"share has shape {shown.shape}; write a number >= 0 for each of the {len(x)} pictures")
-    positive_int(random_seed + 1, "random_seed + 1")
+    shown = _check_share(share, len(x))
+    _check_warp(warp)
+    whole_seed(random_seed)
+    flag(progressbar, "progressbar")
+    if made is not None:
+        mapping(made, "made", "as made={'command': '...'}")
     if start is not None and not isinstance(start, Network):
         raise TypeError(f"start is {type(start).__name__}; write a Network, as load_network gives it")
     if start is not None and start.net != net:
         raise ValueError(f"start is made of {start.net}, and net is {net}; write one made of the same")
-    keeper = _Keeper(None if store is None else Path(store), _call(net, course, x, label, shown, random_seed, start))
+    folder = None if store is None else path_like(store, "store", "training")
+    if folder is not None and folder.exists() and not folder.is_dir():
+        raise ValueError(f"store is {str(folder)!r}, which is a file; write the path of a folder")
+    keeper = _Keeper(folder, _call(net, course, x, label, shown, random_seed, start))
     data = jnp.asarray(x)
     shown = shown / shown.sum()
 
@@ -210,6 +220,21 @@ def train(
     return normalise(network, x, label, share=shown, warp=warp, random_seed=random_seed, progressbar=progressbar)
 
 
+def _check_share(share: ArrayLike | None, pictures: int) -> np.ndarray:
+    shown = np.ones(pictures) if share is None else real_array(share, "share")
+    if shown.shape != (pictures,) or not np.isfinite(shown).all() or (shown < 0).any() or not shown.any():
+        raise ValueError(
+            f"share has shape {shown.shape} and holds {reprlib.repr(shown.tolist())}; write a number >= 0 for each of "
+            f"the {pictures} pictures, not all 0"
+        )
+    return shown
+
+
+def _check_warp(warp: object) -> None:
+    if warp is not None and not callable(warp):
+        raise TypeError(f"warp is {warp!r}; write a function of a JAX random key and pictures, as redrawn")
+
+
 def check_pictures(net: Net, pictures: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Give pictures as float32 (n, *shape) and labels as int (n,), or say what is wrong with them.
 
@@ -241,7 +266,6 @@ def check_pictures(net: Net, pictures: ArrayLike, labels: ArrayLike) -> tuple[np
     return x, label.astype(np.int32)
 
 
-@partial(jax.jit, static_argnums=2)
 def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> jax.Array:
     """Compute drawings as another hand could have drawn them: turned, stretched, shifted, bent a little, or mirrored.
 
@@ -258,6 +282,11 @@ def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> ja
     -------
     Array (n, height, width, colours)
 
+    Raises
+    ------
+    TypeError, ValueError
+        If `key` is no random key, `pictures` have another shape, or `background` is no number.
+
     Examples
     --------
     >>> import jax, jax.numpy as jnp
@@ -265,6 +294,23 @@ def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> ja
     >>> redrawn(jax.random.key(0), -jnp.ones((2, 8, 8, 1))).shape
     (2, 8, 8, 1)
     """
+    # dtype and shape alone: within a training both are symbols.
+    if not isinstance(key, jax.Array):
+        raise TypeError(f"key is {key!r}; write a JAX random key, as jax.random.key(0)")
+    if not isinstance(pictures, jax.Array | np.ndarray):
+        raise TypeError(f"pictures is {type(pictures).__name__}; write an array (n, height, width, colours)")
+    if pictures.ndim != 4 or not jnp.issubdtype(pictures.dtype, jnp.floating):
+        raise ValueError(
+            f"pictures has shape {pictures.shape} and dtype {pictures.dtype}; write (n, height, width, colours), in "
+            "-1..1"
+        )
+    if not isinstance(background, int | float) or isinstance(background, bool):
+        raise TypeError(f"background is {background!r}; write a number in -1..1")
+    return _redrawn(key, jnp.asarray(pictures), background)
+
+
+@partial(jax.jit, static_argnums=2)
+def _redrawn(key: jax.Array, pictures: jax.Array, background: float) -> jax.Array:
     n, height, width, _ = pictures.shape
     keys = jax.random.split(key, 7)
 
@@ -571,8 +617,15 @@ def normalise(
     >>> bool(network.constants.shape == (1, KNOTS))
     True
     """
+    if not isinstance(network, Network):
+        raise TypeError(f"network is {type(network).__name__}; write a Network, as load_network gives it")
     x, label = check_pictures(network.net, pictures, labels)
-    shown = np.ones(len(x)) if share is None else real_array(share, "share")
+    shown = _check_share(share, len(x))
+    _check_warp(warp)
+    whole_seed(random_seed)
+    flag(progressbar, "progressbar")
+    if draws is not None:
+        positive_int(draws, "draws")
     count = draws or int(np.clip(50_000 // np.prod(network.shape), 64, 1024))
     rng = np.random.default_rng([random_seed, 2])
     levels = np.linspace(*LOG_SNR, KNOTS)

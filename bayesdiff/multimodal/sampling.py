@@ -24,7 +24,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.checks import Seed, generator, positive_int, real_array
+from bayesdiff.checks import Seed, flag, generator, path_like, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.multimodal.honesty import (
@@ -191,6 +191,9 @@ def sample(
     begun = time.perf_counter()
     for name, value in (("draws", draws), ("chains", chains)):
         positive_int(value, name)
+    flag(progressbar, "progressbar")
+    if store is not None:
+        path_like(store, "store", "run.zarr")
     prior = compile_prior(_model(model))
     _check_names(prior)
     given = _given(prior, initvals)
@@ -288,8 +291,10 @@ class _Run:
 
 
 def _model(model: pm.Model | CompiledPrior | None) -> pm.Model | CompiledPrior:
-    if model is not None:
+    if isinstance(model, pm.Model | CompiledPrior):
         return model
+    if model is not None:
+        raise TypeError(f"model is {type(model).__name__}; write a pm.Model, or leave it out inside `with model:`")
     try:
         return pm.modelcontext(None)
     except TypeError as error:

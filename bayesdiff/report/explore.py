@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bayesdiff import __version__
+from bayesdiff.checks import mapping
 
 _TEMPLATE = Path(__file__).with_name("explore.html")
 
@@ -38,8 +39,8 @@ def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
 
     Raises
     ------
-    ValueError
-        If there is no prior.
+    TypeError, ValueError
+        If there is no prior, or one is no mapping.
 
     Examples
     --------
@@ -51,6 +52,8 @@ def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
     """
     if not priors:
         raise ValueError("there is no prior to show; give one or more")
+    for number, prior in enumerate(priors):
+        mapping(prior, f"priors[{number}]", "what bayesdiff.explorer.explore returned, with title and about")
     data = {"seed": seed, "version": __version__, "priors": [_plain(prior) for prior in priors]}
     # In a script element the text ends at the first "</script" and goes astray at "<!--": there is no "<" in it.
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")

@@ -24,6 +24,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from bayesdiff.checks import flag, path_like
 from bayesdiff.report.document import Cell, ReportError, Text, fenced, parts_of, read_document
 from bayesdiff.report.files import check_place, write_whole
 from bayesdiff.report.page import problems_of
@@ -83,7 +84,8 @@ def render(
     Traceback (most recent call last):
     FileNotFoundError: There is no report at no-such-report.qmd.
     """
-    source, out = Path(source), Path(out)
+    source, out = path_like(source, "source", "report.qmd"), path_like(out, "out", "report.html")
+    flag(overwrite, "overwrite")
     if source.suffix != ".qmd":
         raise ValueError(f"{source} must end in .qmd: a Quarto document.")
     if out.suffix != ".html":

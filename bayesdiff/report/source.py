@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from bayesdiff.checks import flag, path_like
 from bayesdiff.comparison import compare
 from bayesdiff.pictures import is_picture
 from bayesdiff.report.document import ReportError
@@ -136,9 +137,12 @@ def write_report(
     ...     write_report(run, f"{folder}/report.qmd").read_text().splitlines()[1]
     'title: "From noise to x in 1 step"'
     """
-    path = Path(path)
+    path = path_like(path, "path", "report.html")
     if path.suffix not in (".html", ".qmd"):
         raise ValueError(f"{path} must end in .html (a page) or in .qmd (its source).")
+    if title is not None and not isinstance(title, str):
+        raise TypeError(f"title is {title!r}; write a text, or None")
+    flag(overwrite, "overwrite")
     saved = Path(run) if isinstance(run, str | os.PathLike) else None
     given = _load(saved) if saved is not None else run
     parts = _parts(given, "run" if saved is None else str(saved))
