@@ -11,6 +11,8 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesdiff.calibration import calibrate as calibrate
+    from bayesdiff.calibration import calibrate_chain as calibrate_chain
     from bayesdiff.chain import ChainError as ChainError
     from bayesdiff.chain import reverse as reverse
     from bayesdiff.chain_plots import animate_chain as animate_chain
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from bayesdiff.pictures import animate_pictures as animate_pictures
     from bayesdiff.pictures import pictures_of as pictures_of
     from bayesdiff.pictures import save_pictures as save_pictures
+    from bayesdiff.plots import plot_calibration as plot_calibration
     from bayesdiff.plots import plot_compare as plot_compare
     from bayesdiff.plots import plot_step as plot_step
     from bayesdiff.priors import density as density
@@ -74,11 +77,14 @@ _HOME = {
     "reverse": "chain",
     "ChainError": "chain",
     "sample": "multimodal.sampling",
+    "calibrate": "calibration",
+    "calibrate_chain": "calibration",
     "compare": "comparison",
     "pictures_of": "pictures",
     "save_pictures": "pictures",
     "animate_pictures": "pictures",
     "plot_step": "plots",
+    "plot_calibration": "plots",
     "plot_compare": "plots",
     "plot_chain": "chain_plots",
     "plot_chain_plane": "chain_plots",

@@ -222,6 +222,27 @@ def reverse(
         return result
 
 
+def ends(
+    prior: CompiledPrior,
+    schedule: Schedule,
+    invert: Inverter,
+    o: np.ndarray,
+    *,
+    next_level: bool | None = None,
+    random_seed: Seed = None,
+) -> np.ndarray:
+    """Compute where trajectories that start at ``o`` (trajectories, n) end, at level 0: `reverse` without its labels.
+
+    Nothing is warned of: whoever calls this judges the ends himself.
+    """
+    of = prior.layout.split(o)
+    plan = _plan(prior, schedule, invert, len(o), 1, next_level, False, random_seed, of, None)
+    state, _ = _start(plan, of)
+    while state.level > 0:
+        state = _step(plan, state)
+    return state.o
+
+
 def _chain(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None, begun: float, progressbar: bool) -> xr.DataTree:
     """From level K, or where a kept run stopped, to the result."""
     state, text = _start(plan, o)
@@ -360,9 +381,7 @@ def _plan(
 ) -> _Plan:
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
-    if not callable(invert):
-        raise TypeError(f"invert is {invert!r}; write a function, as bd.draw or bd.mode")
-    _check_arguments(invert)
+    check_inverter(invert)
     positive_int(draws, "draws")
     positive_int(chains, "chains")
     flag(path, "path")
@@ -370,7 +389,7 @@ def _plan(
     of = prior.schedule
     if of is not None and of != schedule:
         raise ValueError(
-            f"the prior was made for another schedule: {_first_difference(of, schedule)}; pass the prior's own, "
+            f"the prior was made for another schedule: {first_difference(of, schedule)}; pass the prior's own, "
             "bd.compile_prior(prior).schedule, or make the prior for this one"
         )
     if not (next_level is None or isinstance(next_level, bool | np.bool_)):
@@ -394,8 +413,10 @@ def _plan(
     return plan
 
 
-def _check_arguments(invert: Inverter) -> None:
+def check_inverter(invert: Inverter) -> None:
     """Raise where a function cannot be called as an inverter is: now, not after the first level was begun."""
+    if not callable(invert):
+        raise TypeError(f"invert is {invert!r}; write a function, as bd.draw or bd.mode")
     try:
         signature = inspect.signature(invert)
     except ValueError:  # a builtin, say: what it takes is not known
@@ -404,7 +425,7 @@ def _check_arguments(invert: Inverter) -> None:
         signature.bind(None, None, None, None, start=None, random_seed=None)
     except TypeError as error:
         raise TypeError(
-            f"invert is {_name(invert)}, which cannot be called as invert(prior, o, alpha, sigma, start=..., "
+            f"invert is {name_of(invert)}, which cannot be called as invert(prior, o, alpha, sigma, start=..., "
             f"random_seed=...): {error}; write an inverter, as bd.draw or bd.mode"
         ) from error
 
@@ -418,7 +439,8 @@ def _same_at_all_levels(model: pm.Model) -> list[str]:
     return [term.name for term in terms if model[LEVEL] not in ancestors([term], blockers=model.free_RVs)]
 
 
-def _first_difference(theirs: Schedule, ours: Schedule) -> str:
+def first_difference(theirs: Schedule, ours: Schedule) -> str:
+    """Say where two schedules differ first."""
     if theirs.levels != ours.levels:
         return f"it has {theirs.levels} levels, this one {ours.levels}"
     k = int(np.flatnonzero((theirs.alpha != ours.alpha) | (theirs.sigma != ours.sigma))[0])
@@ -433,7 +455,7 @@ def _call(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[st
         "variables": dict(zip(plan.prior.layout.names, map(list, plan.prior.layout.shapes), strict=True)),
         "alpha": plan.schedule.alpha.tolist(),
         "sigma": plan.schedule.sigma.tolist(),
-        "invert": _name(plan.invert),
+        "invert": name_of(plan.invert),
         "draws": plan.draws,
         "chains": plan.chains,
         "next_level": plan.next_level,
@@ -443,12 +465,12 @@ def _call(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[st
     }
 
 
-def _name(invert: Any) -> str:
+def name_of(invert: Any) -> str:
     """The name of an inverter and its bound options: the same in another process, whatever memory they lie in."""
     if isinstance(invert, partial):
         options = [_option(value) for value in invert.args]
         options += [f"{key}={_option(value)}" for key, value in sorted(invert.keywords.items())]
-        return f"{_name(invert.func)}({', '.join(options)})"
+        return f"{name_of(invert.func)}({', '.join(options)})"
     return f"{getattr(invert, '__module__', '')}.{getattr(invert, '__qualname__', type(invert).__qualname__)}"
 
 
@@ -457,7 +479,7 @@ def _option(value: Any) -> str:
         return f"array({digest([np.asarray(value)])})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_option(value[key])}" for key in value) + "}"
-    return _name(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return name_of(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 # -------------------------------------------------------------------------------------------------------------- start
@@ -594,7 +616,7 @@ def _step(plan: _Plan, state: _State) -> _State:
             raise ValueError("x is not finite for any of the trajectories")
     except Exception as error:
         raise ChainError(
-            f"the inverter {_name(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "
+            f"the inverter {name_of(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "
             f"{sigma:.6g}): {type(error).__name__}: {error}. The levels above are done: they are in the error's "
             f"`partial`" + (f", and the same call goes on from {plan.store}" if plan.store else ""),
             k,
@@ -716,7 +738,7 @@ def _result(plan: _Plan, state: _State, begun: float, assumed: bool, text: str) 
         "draws": plan.draws,
         "chains": plan.chains,
         "form": "next level" if plan.next_level else "clean",
-        "inverter": _name(plan.invert),
+        "inverter": name_of(plan.invert),
         "seed": plan.seed,
         "last_level_too_narrow": int(bool(text)),
     }

@@ -160,8 +160,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Failure as failure:
         print(f"bayesdiff {args.name}: error: {_one_line(failure)}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"bayesdiff {args.name}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as error:  # a call with a store says what is kept, and how to go on
+        print(f"bayesdiff {args.name}: interrupted{'; ' * bool(str(error))}{error}", file=sys.stderr)
         return 130
     return 0
 

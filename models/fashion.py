@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--cache", help="where the data are kept")
     parser.add_argument("--guess-steps", type=int, default=1500)
     parser.add_argument("--density-steps", type=int, default=800)
+    parser.add_argument("--batch", type=int, default=32, help="pictures in a step")
     parser.add_argument("--store", type=Path, help="where it keeps what it has learned (default: OUT.kept)")
     args = parser.parse_args(argv)
     shown, _ = split(fashion(cache=args.cache), held_out=1000)
@@ -45,7 +46,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = "" if args.start is None else f" --start {args.start.name}"
     made = {
         "command": "python models/fashion.py "
-        f"--guess-steps {args.guess_steps} --density-steps {args.density_steps}{started}",
+        f"--guess-steps {args.guess_steps} --density-steps {args.density_steps} "
+        f"--batch {args.batch}{started}",
         "data": f"{shown.source}, {shown.licence}",
         "sha256": shown.sha256,
     }
@@ -53,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         net,
         pictures,
         shown.labels,
-        course=Course(args.guess_steps, args.density_steps),
+        course=Course(args.guess_steps, args.density_steps, args.batch),
         start=None if args.start is None else load_network(args.start),
         store=args.store or f"{args.out}.kept",
         made=made,

@@ -40,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--start", type=Path, help="a network that goes on learning")
     parser.add_argument("--guess-steps", type=int, default=12_500)
     parser.add_argument("--density-steps", type=int, default=2400)
+    parser.add_argument("--batch", type=int, default=32, help="pictures in a step")
     parser.add_argument("--store", type=Path, help="where it keeps what it has learned (default: OUT.kept)")
     args = parser.parse_args(argv)
     shown, _ = split(quickdraw_sample())
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     started = "" if args.start is None else f" --start {args.start.name}"
     made = {
         "command": "python models/quickdraw.py "
-        f"--guess-steps {args.guess_steps} --density-steps {args.density_steps}{started}",
+        f"--guess-steps {args.guess_steps} --density-steps {args.density_steps} "
+        f"--batch {args.batch}{started}",
         "data": f"{shown.source}, {shown.licence}",
         "sha256": shown.sha256,
     }
@@ -59,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         net,
         pictures,
         shown.labels,
-        course=Course(args.guess_steps, args.density_steps),
+        course=Course(args.guess_steps, args.density_steps, args.batch),
         share=np.where(cats, CATS / cats.sum(), (1 - CATS) / (~cats).sum()),
         warp=redrawn,
         start=None if args.start is None else load_network(args.start),

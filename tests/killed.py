@@ -11,18 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-CALLS = ("find_map", "sample_posterior", "reverse", "sample")
-UNITS = {"find_map": 12, "sample_posterior": 12, "reverse": 12, "sample": 6}
+CALLS = ("find_map", "sample_posterior", "reverse", "sample", "calibrate")
 SEED = 20261126
 
 
-def attempt(which, store, fine=True):
+def attempt(which, store):
     """Make one of the calls, in small units. A seed and a store: the same call each time."""
     import jax
     import pymc as pm
 
     import bayesdiff as bd
-    from bayesdiff import inverters
+    from bayesdiff import calibration, inverters
 
     if "BAYESDIFF_TEST_CACHE" in os.environ:  # compiled code of the attempt before: what is killed here is the work
         jax.config.update("jax_compilation_cache_dir", os.environ["BAYESDIFF_TEST_CACHE"])
@@ -37,6 +36,9 @@ def attempt(which, store, fine=True):
     how = {"random_seed": SEED, "progressbar": False, "store": store}
     inverters.CLIMB_CHUNK, inverters.CLIMB_BLOCK = 64, 1
     inverters.DRAW_LANES, inverters.BLOCK_NUMBERS = 128, 64 * 2 * 20 * 6
+    calibration.BLOCK = 16
+    if which == "calibrate":
+        return bd.calibrate(prior, sigma=2.0, replicates=12 * 16, draws=7, **how)
     if which == "find_map":
         return bd.find_map(prior, o, sigma=2.0, **how)
     if which == "sample_posterior":

@@ -703,6 +703,69 @@ TABLE = {
         ("sigma negative", lambda: bd.sample_posterior(normal(), 0.0, sigma=-2.0),
          "ValueError: sigma is -2.0; write a finite number > 0"),
     ],
+    "calibrate": [
+        ("no model", lambda: bd.calibrate(3),
+         "TypeError: prior must be a pm.Model, got int; write `with pm.Model() as prior: ...`"),
+        ("sigma 0", lambda: bd.calibrate(normal(), sigma=0.0),
+         "ValueError: sigma is 0.0; write a finite number > 0"),
+        ("sigma of several", lambda: bd.calibrate(normal(), sigma=[1.0, 2.0]),
+         "ValueError: sigma has shape (2,); write one number"),
+        ("alpha 0", lambda: bd.calibrate(normal(), 0.0, 1.0),
+         "ValueError: alpha is 0.0; write a finite number other than 0"),
+        ("data", lambda: bd.calibrate(model_of(lambda: pm.Normal("y", pm.Normal("x"), 1, observed=1.0))),
+         "ValueError: p0 cannot be drawn, since it has observed data, ['y'], and calibration begins with "
+         "draws of p0; calibrate the prior without it"),
+        ("a Potential", lambda: bd.calibrate(model_of(lambda: pm.Potential("wall", 2 * pm.Normal("x")))),
+         "ValueError: p0 cannot be drawn, since it has a Potential, ['wall'], and calibration begins with "
+         "draws of p0; calibrate the prior without it"),
+        ("no draws", lambda: bd.calibrate(model_of(lambda: pm.Flat("x"))),
+         "ValueError: p0 cannot be drawn, since a distribution of it has no random draws, and calibration "
+         "begins with draws of p0; calibrate the prior without it"),
+        ("our name", lambda: bd.calibrate(model_of(lambda: pm.Normal("log_p0"))),
+         "ValueError: the prior has a variable 'log_p0', which the result needs; give it another name"),
+        ("replicates 0", lambda: bd.calibrate(normal(), replicates=0),
+         "ValueError: replicates is 0; write an int >= 1"),
+        ("draws a float", lambda: bd.calibrate(normal(), draws=2.5), "TypeError: draws is 2.5; write an int >= 1"),
+        ("invert text", lambda: bd.calibrate(normal(), invert="map"),
+         "TypeError: invert is 'map'; write a function, as bd.draw or bd.mode"),
+        ("invert of one argument", lambda: bd.calibrate(normal(), invert=len),
+         "TypeError: invert is builtins.len, which cannot be called as invert(prior, o, alpha, sigma, "
+         "start=..., random_seed=...): too many positional arguments; write an inverter, as bd.draw or bd.mode"),
+        ("random_seed text", lambda: bd.calibrate(normal(), random_seed="one"),
+         "TypeError: random_seed is 'one'; write an int, a numpy Generator or None"),
+        ("progressbar text", lambda: bd.calibrate(normal(), progressbar="no"),
+         "TypeError: progressbar is 'no'; write True or False"),
+        ("store a number", lambda: bd.calibrate(normal(), store=3),
+         "TypeError: store is 3; write a path, as 'run.zarr'"),
+        ("executor a number", lambda: bd.calibrate(normal(), executor=4),
+         "TypeError: executor is int; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
+         "client.get_executor() of a Dask client"),
+    ],
+    "calibrate_chain": [
+        ("no schedule", lambda: bd.calibrate_chain(normal(), 10.0),
+         "TypeError: schedule is float; write one, as bd.geometric(16, 0.1, 10.0)"),
+        ("wrong schedule", lambda: bd.calibrate_chain(levels(), bd.geometric(4, 0.5, 4.0)),
+         "ValueError: the prior was made for another schedule: it has 3 levels, this one 4; pass the prior's "
+         "own, bd.compile_prior(prior).schedule, or make the prior for this one"),
+        ("no level prior", lambda: bd.calibrate_chain(normal(), SCHEDULE, next_level=True),
+         "ValueError: next_level=True needs a prior whose density depends on the level, and this one's does "
+         "not; make it so, as gaussian_mixture(..., schedule=schedule), or write next_level=False"),
+        ("next_level text", lambda: bd.calibrate_chain(normal(), SCHEDULE, next_level="yes"),
+         "TypeError: next_level is 'yes'; write True, False or None"),
+        ("a Potential", lambda: bd.calibrate_chain(model_of(lambda: pm.Potential("y", 2 * pm.Normal("x"))), SCHEDULE),
+         "ValueError: p0 cannot be drawn, since it has a Potential, ['y'], and calibration begins with "
+         "draws of p0; calibrate the prior without it"),
+        ("draws 0", lambda: bd.calibrate_chain(normal(), SCHEDULE, draws=0),
+         "ValueError: draws is 0; write an int >= 1"),
+        ("invert text", lambda: bd.calibrate_chain(normal(), SCHEDULE, invert="map"),
+         "TypeError: invert is 'map'; write a function, as bd.draw or bd.mode"),
+    ],
+    "plot_calibration": [
+        ("no run", lambda: bd.plot_calibration(3),
+         "TypeError: run is a int. Pass the DataTree that calibrate returned."),
+        ("a MAP", lambda: bd.plot_calibration(inversion("map")),
+         "ValueError: run is an inversion by map. Pass what calibrate returned."),
+    ],
     "reverse": [
         ("executor a number", lambda: bd.reverse(normal(), SCHEDULE, executor=4),
          "TypeError: executor is int; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
@@ -735,7 +798,8 @@ TABLE = {
          "TypeError: invert is bayesdiff.schedule.diffuse, which cannot be called as invert(prior, o, alpha, sigma, "
          "start=..., random_seed=...): multiple values for argument 'random_seed'; write an inverter, as bd.draw or "
          "bd.mode"),
-        ("draws 0", lambda: bd.reverse(normal(), SCHEDULE, draws=0), "ValueError: draws is 0; write an int >= 1"),
+        ("draws 0", lambda: bd.reverse(normal(), SCHEDULE, draws=0),
+         "ValueError: draws is 0; write an int >= 1"),
         ("chains a float", lambda: bd.reverse(normal(), SCHEDULE, chains=4.0),
          "TypeError: chains is 4.0; write an int >= 1"),
         ("o of another number", lambda: bd.reverse(normal(), SCHEDULE, o=[0.0, 1.0, 2.0], draws=2, chains=1),
@@ -1261,6 +1325,12 @@ TABLE = {
          "TypeError: random_seed is None; write an int >= 0"),
         ("warp", lambda: images.normalise(network(), VECTORS, LABELS, warp=3),
          "TypeError: warp is 3; write a function of a JAX random key and pictures, as redrawn"),
+    ],
+    "images.mirrored": [
+        ("key an int", lambda: images.mirrored(0, PICTURES),
+         "TypeError: key is 0; write a JAX random key, as jax.random.key(0)"),
+        ("three axes", lambda: images.mirrored(jax.random.key(0), PICTURES[0]),
+         "ValueError: pictures has shape (8, 8, 1) and dtype float64; write (n, height, width, colours), in -1..1"),
     ],
     "images.redrawn": [
         ("key an int", lambda: images.redrawn(0, PICTURES),

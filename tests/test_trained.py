@@ -9,7 +9,7 @@ from bayesdiff import images
 from bayesdiff.images import inverters, training
 from bayesdiff.images.networks import LOG_SNR, TRAINED, denoised, logit, signal
 from bayesdiff.images.training import KNOTS
-from models import fashion, quickdraw
+from models import fashion, photos, quickdraw
 
 SETS = {"quickdraw": images.quickdraw_sample, "fashion": images.fashion_sample}
 NETWORKS = {"quickdraw": images.quickdraw_network, "fashion": images.fashion_network}
@@ -26,6 +26,29 @@ def known(request):
 def noisy(x, ratio, seed=0):
     a, s = (float(value) for value in signal(jnp.asarray(ratio)))
     return (a * x + s * np.random.default_rng(seed).normal(size=x.shape)).astype("f"), a, s
+
+
+def test_the_network_of_photographs_is_whole_and_knows_photographs_from_noise():
+    # None of its pictures comes with bayesdiff. So what is tested is what it makes: more alike than noise is.
+    path = TRAINED / "photos.npz"
+    assert path.stat().st_size < 5e6
+    network = images.photos_network()
+    assert "python models/photos.py" in network.made["command"]
+    assert len(network.made["sha256"]) == 64
+    curve = np.array(network.made["loss"]["density"])
+    assert curve[-1, 0] < curve[0, 0]
+    schedule = images.picture_schedule(12)
+    prior = bd.compile_prior(images.classifier_prior(network, "cat", schedule))
+    o = images.noise(prior, 8, random_seed=1)
+    run = bd.reverse(prior, schedule, inverters.flow, o=o, draws=8, chains=1, random_seed=1, progressbar=False)
+    x = bd.pictures_of(run)
+    assert x.shape == (8, 16, 16, 3)
+    assert abs(x.mean() - network.net.mean) < 0.3
+
+    def neighbours(pictures):
+        return np.corrcoef(pictures[:, :, 1:].ravel(), pictures[:, :, :-1].ravel())[0, 1]
+
+    assert neighbours(x) > 0.6 > 0.1 > abs(neighbours(o.reshape(x.shape)))
 
 
 @pytest.mark.parametrize("name", list(NETWORKS))
@@ -90,12 +113,18 @@ def test_a_few_steps_lead_from_noise_towards_pictures():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("model", "more"), [(quickdraw, []), (fashion, [])])
-def test_the_scripts_train_go_on_and_write(model, more, tmp_path, monkeypatch):
+@pytest.mark.parametrize("model", [quickdraw, fashion, photos])
+def test_the_scripts_train_go_on_and_write(model, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "KNOTS", 3)
     if model is fashion:
         monkeypatch.setattr(fashion, "fashion", lambda cache=None: images.fashion_sample())
         monkeypatch.setattr(fashion, "split", lambda pictures, held_out: images.split(pictures))
+    if model is photos:
+        noise = np.random.default_rng(0).integers(0, 256, size=(1200, 32, 32, 3), dtype=np.uint8)
+        labels = np.arange(1200) % len(photos.ANIMALS)
+        made_up = images.Pictures(noise, labels, photos.ANIMALS, "noise", "ours", "made up", "0" * 64)
+        monkeypatch.setattr(photos, "cifar10", lambda cache=None: made_up)
+        monkeypatch.setattr(photos, "split", lambda pictures, held_out: images.split(pictures))
     steps = ["--guess-steps", "2", "--density-steps", "1"]
     model.main([*steps, "--out", str(tmp_path / "a.npz")])
     first = images.load_network(tmp_path / "a.npz")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from bayesdiff.images.networks import VectorNet as VectorNet
     from bayesdiff.images.networks import fashion_network as fashion_network
     from bayesdiff.images.networks import load_network as load_network
+    from bayesdiff.images.networks import photos_network as photos_network
     from bayesdiff.images.networks import quickdraw_network as quickdraw_network
     from bayesdiff.images.networks import save_network as save_network
     from bayesdiff.images.priors import classifier_prior as classifier_prior
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from bayesdiff.images.scores import probabilities as probabilities
     from bayesdiff.images.scores import train_judge as train_judge
     from bayesdiff.images.training import Course as Course
+    from bayesdiff.images.training import mirrored as mirrored
     from bayesdiff.images.training import normalise as normalise
     from bayesdiff.images.training import redrawn as redrawn
     from bayesdiff.images.training import train as train
@@ -69,9 +71,11 @@ _HOME = {
     "load_network": "networks",
     "quickdraw_network": "networks",
     "fashion_network": "networks",
+    "photos_network": "networks",
     "save_network": "networks",
     "Course": "training",
     "normalise": "training",
+    "mirrored": "training",
     "redrawn": "training",
     "train": "training",
     "classifier_prior": "priors",

@@ -568,6 +568,24 @@ def fashion_network() -> Network:
     return load_network(TRAINED / "fashion.npz")
 
 
+def photos_network() -> Network:
+    """Load the network of 16 x 16 colour photographs that comes with bayesdiff: cats, and five other animals.
+
+    Returns
+    -------
+    Network
+        ``models/photos.py`` trained it; ``made`` says how. It learned from CIFAR-10 (Krizhevsky 2009), of which no
+        picture comes with bayesdiff.
+
+    Examples
+    --------
+    >>> from bayesdiff.images.networks import photos_network
+    >>> photos_network().words[:3]
+    ('cat', 'dog', 'bird')
+    """
+    return load_network(TRAINED / "photos.npz")
+
+
 def _prefixed(weights: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return {f"w/{name}": array for name, array in weights.items()}
 

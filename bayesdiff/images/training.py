@@ -295,6 +295,14 @@ def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> ja
     (2, 8, 8, 1)
     """
     # dtype and shape alone: within a training both are symbols.
+    _check_warped(key, pictures)
+    if not isinstance(background, int | float) or isinstance(background, bool):
+        raise TypeError(f"background is {background!r}; write a number in -1..1")
+    return _redrawn(key, jnp.asarray(pictures), background)
+
+
+def _check_warped(key: jax.Array, pictures: jax.Array) -> None:
+    """Raise where a warp is given something else."""
     if not isinstance(key, jax.Array):
         raise TypeError(f"key is {key!r}; write a JAX random key, as jax.random.key(0)")
     if not isinstance(pictures, jax.Array | np.ndarray):
@@ -304,9 +312,6 @@ def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> ja
             f"pictures has shape {pictures.shape} and dtype {pictures.dtype}; write (n, height, width, colours), in "
             "-1..1"
         )
-    if not isinstance(background, int | float) or isinstance(background, bool):
-        raise TypeError(f"background is {background!r}; write a number in -1..1")
-    return _redrawn(key, jnp.asarray(pictures), background)
 
 
 @partial(jax.jit, static_argnums=2)
@@ -340,6 +345,37 @@ def _redrawn(key: jax.Array, pictures: jax.Array, background: float) -> jax.Arra
     moved = jax.vmap(jax.vmap(pick, in_axes=(2, None, None), out_axes=2))(fine, from_y, from_x)
     coarse = moved.reshape(n, height, 2, width, 2, -1).mean((2, 4))
     return jnp.clip(coarse * 1.08 + background, -1, 1)  # half of what smoothing takes from thin lines
+
+
+def mirrored(key: jax.Array, pictures: jax.Array) -> jax.Array:
+    """Mirror half of the pictures, left to right: photographs as they could have been taken as well.
+
+    Parameters
+    ----------
+    key : JAX random key
+    pictures : Array (n, height, width, colours)
+
+    Returns
+    -------
+    Array (n, height, width, colours)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `key` is no key, or `pictures` no such array.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from bayesdiff.images.training import mirrored
+    >>> ramp = jnp.broadcast_to(jnp.arange(4.0)[:, None], (1000, 2, 4, 1))
+    >>> share = (mirrored(jax.random.key(0), ramp)[:, 0, 0, 0] == 3).mean()
+    >>> bool(abs(share - 0.5) < 0.05)
+    True
+    """
+    _check_warped(key, pictures)
+    turned = jax.random.bernoulli(key, shape=(len(pictures), 1, 1, 1))
+    return jnp.where(turned, pictures[:, :, ::-1], pictures)
 
 
 # ----------------------------------------------------------------------------------------------------------------- loss

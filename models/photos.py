@@ -1,0 +1,79 @@
+"""Photographs of cats, as a network that knows noise from photographs would have them.
+
+    p_k(x | cat)        16 x 16 pixels of three colours in -1..1, at every level k of noise
+
+The network learned from CIFAR-10: six animals, 5,000 photographs of each; the other 1,000 of each were held out. Of its
+32 x 32 pixels each four are averaged to one: what a network learns on two cores. Run as a script this file trains it,
+in an hour:
+
+    python models/photos.py
+
+It keeps what it has learned beside the file, and the same command goes on from there. The photographs are fetched, and
+stay where they are kept: their licence is not stated, so none comes with bayesdiff.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pymc as pm
+
+from bayesdiff.images.data import chosen, cifar10, scaled, split
+from bayesdiff.images.networks import TRAINED, PictureNet, load_network, photos_network, save_network
+from bayesdiff.images.priors import classifier_prior
+from bayesdiff.images.training import Course, mirrored, train
+
+ANIMALS = ("cat", "dog", "bird", "deer", "frog", "horse")
+
+
+def prior() -> pm.Model:
+    """The prior: ``x``, a photograph (16, 16, 3)."""
+    return classifier_prior(photos_network(), "cat")
+
+
+def smaller(pictures: np.ndarray, size: int) -> np.ndarray:
+    """Average pixels: pictures (n, 32, 32, 3) to (n, size, size, 3)."""
+    n, height, width, colours = pictures.shape
+    return pictures.reshape(n, size, height // size, size, width // size, colours).mean((2, 4), dtype=pictures.dtype)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train the network."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=TRAINED / "photos.npz")
+    parser.add_argument("--start", type=Path, help="a network that goes on learning")
+    parser.add_argument("--cache", help="where the data are kept")
+    parser.add_argument("--size", type=int, choices=(16, 32), default=16, help="pixels in a row; 32 needs a GPU")
+    parser.add_argument("--guess-steps", type=int, default=4000)
+    parser.add_argument("--density-steps", type=int, default=3000)
+    parser.add_argument("--batch", type=int, default=64, help="pictures in a step")
+    parser.add_argument("--store", type=Path, help="where it keeps what it has learned (default: OUT.kept)")
+    args = parser.parse_args(argv)
+    shown, _ = split(chosen(cifar10(cache=args.cache), ANIMALS), held_out=1000)
+    pictures = smaller(scaled(shown.images), args.size)
+    net = PictureNet(
+        pictures.shape[1:], shown.words, mean=round(float(pictures.mean()), 3), sd=round(float(pictures.std()), 3)
+    )
+    started = "" if args.start is None else f" --start {args.start.name}"
+    made = {
+        "command": f"python models/photos.py --size {args.size} --guess-steps {args.guess_steps} "
+        f"--density-steps {args.density_steps} --batch {args.batch}{started}",
+        "data": f"{shown.source}, {shown.licence}",
+        "sha256": shown.sha256,
+    }
+    network = train(
+        net,
+        pictures,
+        shown.labels,
+        course=Course(args.guess_steps, args.density_steps, args.batch),
+        warp=mirrored,
+        start=None if args.start is None else load_network(args.start),
+        store=args.store or f"{args.out}.kept",
+        made=made,
+    )
+    save_network(network, args.out)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""Blocks: who works on them changes no number, and a worker that fails is named."""
+
+import multiprocessing
+import os
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pymc as pm
+import pytest
+
+import bayesdiff as bd
+from bayesdiff import chain, inverters
+from bayesdiff.blocks import cut, each
+
+SEED = 3
+
+
+@pytest.fixture(scope="module")
+def prior():
+    with pm.Model() as model:
+        s = pm.Exponential("s", 1)
+        pm.Normal("x", 0, s, shape=2)
+    return bd.compile_prior(model)
+
+
+@pytest.fixture(scope="module")
+def levels():
+    schedule = bd.geometric(3, 0.4, 12.0)
+    return bd.compile_prior(
+        bd.gaussian_mixture([0.3, 0.7], [-2.0, 1.0], [0.2, 0.4], schedule=schedule)
+    ), schedule  # fmt: skip
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """Blocks so small that a few hundred observations make several."""
+    monkeypatch.setattr(inverters, "CLIMB_CHUNK", 64)
+    monkeypatch.setattr(inverters, "CLIMB_BLOCK", 1)
+    monkeypatch.setattr(inverters, "DRAW_LANES", 128)
+    monkeypatch.setattr(inverters, "BLOCK_NUMBERS", 64 * 2 * 20 * 6)
+    monkeypatch.setattr(chain, "BLOCK", 100)
+
+
+def observations(count):
+    rng = np.random.default_rng(SEED)
+    o = {"s": rng.normal(size=count), "x": rng.normal(size=(count, 2))}
+    o["s"][5] = np.nan
+    return o
+
+
+def same(one, two):
+    for node in one.subtree:
+        other = two[node.path].to_dataset(inherit=False).variables
+        for name, variable in node.to_dataset(inherit=False).variables.items():
+            assert variable.values.tobytes() == other[name].values.tobytes(), (node.path, name)
+
+
+def calls(prior, levels):
+    """Each call that takes an executor, as a function of it."""
+    level_prior, schedule = levels
+    how = {"random_seed": SEED, "progressbar": False}
+    o = observations(300)
+
+    def find(executor):
+        return bd.find_map(prior, o, sigma=1.5, executor=executor, **how)
+
+    def sample(executor):
+        return bd.sample_posterior(prior, o, sigma=1.5, draws=20, tune=20, chains=2, executor=executor, **how)
+
+    def small_steps(executor):
+        return bd.reverse(level_prior, schedule, draws=250, chains=2, path=True, executor=executor, **how)
+
+    def calibrated(executor):
+        return bd.calibrate(level_prior, sigma=1.5, replicates=200, draws=5, executor=executor, **how)
+
+    return [find, sample, small_steps, calibrated]
+
+
+@pytest.mark.filterwarnings("ignore:.*observations are not finite|.*not to be trusted:UserWarning")
+@pytest.mark.usefixtures("small")
+def test_threads_change_no_number(prior, levels):
+    with ThreadPoolExecutor(3) as pool:
+        for call in calls(prior, levels):
+            same(call(None), call(pool))
+
+
+def shrunk():
+    """The same small blocks in a worker, which begins with the library's own."""
+    inverters.CLIMB_CHUNK, inverters.DRAW_LANES = 64, 128
+
+
+@pytest.mark.filterwarnings("ignore:.*observations are not finite|.*not to be trusted:UserWarning")
+@pytest.mark.usefixtures("small")
+def test_processes_change_no_number(prior, levels):
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(2, mp_context=context, initializer=shrunk) as pool:
+        for call in calls(prior, levels)[:3]:
+            same(call(None), call(pool))
+
+
+@pytest.mark.filterwarnings("ignore:.*observations are not finite|.*not to be trusted:UserWarning")
+@pytest.mark.usefixtures("small")
+def test_a_dask_cluster_of_two_workers_changes_no_number(prior, levels, tmp_path, monkeypatch):
+    from distributed import Client, LocalCluster
+
+    # The workers find this module, and the tests' helpers, as this process does.
+    paths = [os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
+    kind = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
+    with LocalCluster(**kind, local_directory=str(tmp_path)) as cluster, Client(cluster) as client:
+        client.run(shrunk)
+        executor = client.get_executor()
+        for call in calls(prior, levels):
+            same(call(None), call(executor))
+
+
+def test_a_function_of_ones_own_inverts_on_workers(levels):
+    prior, schedule = levels
+
+    def half(prior, o, alpha, sigma, *, start, random_seed):  # a closure: no module has it
+        return 0.5 * o, {}
+
+    with ThreadPoolExecutor(2) as pool, pytest.warns(UserWarning, match="diffused again"):
+        run = bd.reverse(prior, schedule, half, draws=200, chains=1, random_seed=1, progressbar=False, executor=pool)
+    np.testing.assert_allclose(run["posterior"]["x"].std(), run["path"]["x"].isel(level=0).std() / 8)
+
+
+def doubled(x, part, *, progress=None):
+    if part is None:
+        os._exit(1)
+    return x * part
+
+
+def test_blocks_come_as_they_finish_and_those_done_are_left_out():
+    assert cut(10, 4) == [slice(0, 4), slice(4, 8), slice(8, 10)]
+    assert dict(each(doubled, (2,), [1, 2, 3], done=[1])) == {0: 2, 2: 6}
+    with ThreadPoolExecutor(2) as pool:
+        assert dict(each(doubled, (2,), [1, 2, 3], done=[1], executor=pool)) == {0: 2, 2: 6}
+
+
+def test_lost_workers_are_said_to_be_lost():
+    context = multiprocessing.get_context("spawn")
+    with (
+        ProcessPoolExecutor(1, mp_context=context) as pool,
+        pytest.raises(RuntimeError, match="the executor lost its workers .* a new one goes on, from what a store has"),
+    ):
+        list(each(doubled, (2,), [None], executor=pool))
+
+
+def test_an_inverter_that_fails_on_a_worker_is_a_chain_error(levels):
+    prior, schedule = levels
+
+    def moody(prior, o, alpha, sigma, *, start, random_seed):
+        raise ValueError("not today")
+
+    with ThreadPoolExecutor(2) as pool, pytest.raises(bd.ChainError, match="ValueError: not today"):
+        bd.reverse(prior, schedule, moody, draws=20, random_seed=1, progressbar=False, executor=pool)
