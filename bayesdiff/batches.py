@@ -39,6 +39,7 @@ def in_chunks(
     chunk: int,
     random_seed: int,
     progress: Callable[[int], None] | None = None,
+    per_call: int | None = None,
     first_row: int = 0,
     whole: int | None = None,
 ) -> Any:
@@ -56,6 +57,9 @@ def in_chunks(
         Chunk i runs with the key of (random_seed, i).
     progress : callable, optional
         Told the number of rows whenever some are done.
+    per_call : int, optional
+        Chunks that a call of the kernel gets. By default many, for chunks that take less time than a call. With a
+        number the compiled program is the same whatever the batch, and so are the last bits of what comes out.
     first_row, whole : int
         Where these rows lie in a larger batch (a multiple of its `chunk_rows`), and how many that has: the same numbers
         come out as if all were computed at once.
@@ -67,7 +71,7 @@ def in_chunks(
     batch, whole = len(arrays[0]), whole or len(arrays[0])
     size = chunk_rows(chunk, whole)
     chunks, before = -(-batch // size), first_row // size
-    per_call = min(CHUNKS_PER_CALL, power_of_two(-(-chunks // (2 if chunks > 1 else 1))))
+    per_call = per_call or min(CHUNKS_PER_CALL, power_of_two(-(-chunks // (2 if chunks > 1 else 1))))
     key = jax.random.key(random_seed)
     results: list[np.ndarray] = []
     tree = None

@@ -7,8 +7,17 @@ batch alone, never on who computed it, when, or beside how many others.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, ProcessPoolExecutor, wait
-from functools import lru_cache
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    wait,
+)
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from typing import Any
 
 import cloudpickle
@@ -47,9 +56,18 @@ def cut(total: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, total)) for start in range(0, total, size)]
 
 
+def ready(work: Callable[..., Any], about: tuple[Any, ...], executor: Executor | None) -> Callable[..., Any]:
+    """Make a function of a part of ``work(*about, part)``, fit to be sent to the workers of an executor.
+
+    Threads see what is here. Others get a copy, packed once, unpacked (and compiled) once by each worker.
+    """
+    if executor is None or isinstance(executor, ThreadPoolExecutor):
+        return partial(work, *about)
+    return _Packed(cloudpickle.dumps((work, about)))
+
+
 def each(
     work: Callable[..., Any],
-    about: tuple[Any, ...],
     parts: Sequence[Any],
     *,
     done: Collection[int] = (),
@@ -57,14 +75,12 @@ def each(
     progress: Callable[[int], None] | None = None,
     rows: Callable[[Any], int] = len,
 ) -> Iterator[tuple[int, Any]]:
-    """Give (i, ``work(*about, parts[i])``) for each part but those `done`, in the order in which they finish.
+    """Give (i, ``work(parts[i])``) for each part but those `done`, in the order in which they finish.
 
     Parameters
     ----------
     work : callable
-        A function of a module, or any that cloudpickle can carry. Without an executor it is also given ``progress=``.
-    about : tuple
-        What all parts have in common. Sent with each part, unpacked (and compiled) once by each worker.
+        As `ready` makes it. Without an executor it is also given ``progress=``.
     parts : sequence
         One argument for each block.
     done : collection of int
@@ -84,15 +100,14 @@ def each(
     left = [i for i in range(len(parts)) if i not in done]
     if executor is None:
         for i in left:
-            yield i, work(*about, parts[i], progress=progress)
+            yield i, work(parts[i], progress=progress)
         return
-    packed = cloudpickle.dumps((work, about))
     waiting = iter(left)
     running: dict[Future[Any], int] = {}
     try:
         while True:
             for i in waiting:
-                running[executor.submit(_worked, packed, parts[i])] = i
+                running[executor.submit(work, parts[i])] = i
                 if len(running) >= WINDOW:
                     break
             if not running:
@@ -111,11 +126,17 @@ def each(
             future.cancel()
 
 
-def _worked(packed: bytes, part: Any) -> Any:
-    work, about = _unpacked(packed)
-    return work(*about, part)
+@dataclass(frozen=True)
+class _Packed:
+    """A function and what all parts have in common, as bytes: called, it works on a part."""
+
+    content: bytes
+
+    def __call__(self, part: Any) -> Any:
+        work, about = _unpacked(self.content)
+        return work(*about, part)
 
 
 @lru_cache(maxsize=2)  # a worker sees the same bytes again and again; what they hold compiles in seconds
-def _unpacked(packed: bytes) -> Any:
-    return cloudpickle.loads(packed)
+def _unpacked(content: bytes) -> Any:
+    return cloudpickle.loads(content)

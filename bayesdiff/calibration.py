@@ -24,7 +24,7 @@ from scipy.special import ndtr
 from scipy.stats import binom
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import check_executor, cut, each
+from bayesdiff.blocks import check_executor, cut, each, ready
 from bayesdiff.chain import check_inverter, ends, first_difference, name_of
 from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
@@ -340,7 +340,12 @@ def _replicates(
             if progress:
                 progress(count)
     for i, ranked in each(
-        _block, (prior, task, seed), parts, done=done, executor=executor, progress=progress, rows=lambda part: part[1]
+        ready(_block, (prior, task, seed), executor),
+        parts,
+        done=done,
+        executor=executor,
+        progress=progress,
+        rows=lambda part: part[1],
     ):
         done[i] = ranked
         if place is not None:

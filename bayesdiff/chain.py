@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ from scipy.optimize import brentq
 from scipy.stats import ks_2samp
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import check_executor, cut, each
+from bayesdiff.blocks import check_executor, cut, each, ready
 from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sample_steps
@@ -298,6 +298,11 @@ class _Plan:
         """The two halves of the trajectories, or the only one."""
         half = self.trajectories // 2
         return [slice(0, half), slice(half, None)] if half else [slice(None)]
+
+    @cached_property
+    def work(self) -> Callable[..., Any]:
+        """How a block is inverted: made once for all levels, since each worker compiles it."""
+        return ready(_inverted, (self.invert, self.prior), self.executor)
 
     @property
     def blocks(self) -> list[_Block]:
@@ -600,11 +605,17 @@ def _step(plan: _Plan, state: _State) -> _State:
         blocks = [block for block in plan.blocks if np.isfinite(state.o[block.rows]).all(axis=1).any()]
         todo = [
             # A copy: an inverter that writes into its o must not change the chain's.
-            _Part(state.o[block.rows].copy(), start[block.rows], int(plan.rng(k, 2, *block.place).integers(2**31)))
+            _Part(
+                None if target.schedule is None else target.level,
+                alpha,
+                sigma,
+                state.o[block.rows].copy(),
+                start[block.rows],
+                int(plan.rng(k, 2, *block.place).integers(2**31)),
+            )
             for block in blocks
         ]
-        about = (plan.invert, target, alpha, sigma)
-        done = dict(each(_inverted, about, todo, executor=plan.executor))
+        done = dict(each(plan.work, todo, executor=plan.executor))
         for i, block in enumerate(blocks):
             rows = block.rows
             x[rows], stats = _checked(done.pop(i), state.o[rows], shapes)
@@ -632,23 +643,21 @@ def _step(plan: _Plan, state: _State) -> _State:
 
 
 class _Part(NamedTuple):
-    """Trajectories of one block: where they are, where their search starts, and a seed."""
+    """Trajectories of one block: the step, where they are, where their search starts, and a seed."""
 
+    level: int | None
+    alpha: float
+    sigma: float
     o: np.ndarray
     start: np.ndarray
     seed: int
 
 
 def _inverted(
-    invert: Inverter,
-    target: CompiledPrior,
-    alpha: float,
-    sigma: float,
-    part: _Part,
-    *,
-    progress: Callable[[int], None] | None = None,
+    invert: Inverter, prior: CompiledPrior, part: _Part, *, progress: Callable[[int], None] | None = None
 ) -> Any:
-    return invert(target, part.o, alpha, sigma, start=part.start, random_seed=part.seed)
+    target = prior if part.level is None else prior.at_level(part.level)
+    return invert(target, part.o, part.alpha, part.sigma, start=part.start, random_seed=part.seed)
 
 
 def _starts(plan: _Plan, state: _State, alpha: float) -> np.ndarray:

@@ -9,11 +9,13 @@ live.
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from threading import RLock
 from typing import Any
 
 import jax
@@ -22,8 +24,10 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 from numpy.typing import ArrayLike
-from pymc.distributions.shape_utils import change_dist_size
+from pymc.distributions.distribution import _support_point
+from pymc.distributions.shape_utils import _change_dist_size, change_dist_size
 from pymc.initial_point import make_initial_point_fn
+from pymc.logprob.abstract import _icdf, _logcdf, _logprob
 from pymc.logprob.utils import local_check_parameter_to_ninf_switch
 from pymc.pytensorf import compile as compile_graph
 from pymc.pytensorf import find_rng_nodes, join_nonshared_inputs, replace_rng_nodes
@@ -100,7 +104,7 @@ class CompiledPrior:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Say how to make it again in another process: compiled code does not travel, the model does."""
-        return _again, (self.model, self._jacobian, self.level)
+        return _again, (self.model, self._jacobian, self.level, _known_of(self.model))
 
     @property
     def n(self) -> int:
@@ -315,7 +319,8 @@ class CompiledPrior:
         positive_int(draws, "draws")
         rng = generator(random_seed)
         try:
-            with _quiet_blas():
+            # PyTensor's functions and their generators are for one thread at a time.
+            with self._functions.lock, _quiet_blas():
                 values = self._functions.forward(draws, rng, self.level)
         except (NotImplementedError, ValueError):  # pm.Flat, or a negative scale, which NumPy refuses to draw from
             return np.empty((0, self.n))
@@ -325,11 +330,12 @@ class CompiledPrior:
     @property
     def draws_at_once(self) -> bool:
         """Whether `draws` makes many draws about as quickly as one."""
-        return not self.why_not_drawable() and self._functions.draws_at_once
+        with self._functions.lock:
+            return not self.why_not_drawable() and self._functions.draws_at_once
 
     def initial_point(self) -> np.ndarray:
         """Compute PyMC's initial point of the model as a flat state (n,)."""
-        with _quiet_blas():
+        with self._functions.lock, _quiet_blas():
             point = make_initial_point_fn(model=self.model)(0)
         parts = [point[self.model.rvs_to_values[self.model[name]].name] for name in self.layout.names]
         return np.concatenate([np.ravel(part) for part in parts]).astype(float)
@@ -360,6 +366,7 @@ class _Functions:
     layout: Layout
     density: Density
     constrained: Translated
+    lock: Any = field(default_factory=RLock)
 
     @cached_property
     def logp(self) -> Callable[[np.ndarray, Data], jax.Array]:
@@ -518,8 +525,37 @@ def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
     )
 
 
-def _again(model: pm.Model, jacobian: bool, level: int | None) -> CompiledPrior:
-    return replace(compiled(model, jacobian=jacobian), level=level)
+# What PyMC knows of a kind of variable, by dispatch on its op.
+_DISPATCHED = (_logprob, _logcdf, _icdf, _support_point, _change_dist_size)
+
+
+def _known_of(model: pm.Model) -> dict[type, list[Any]]:
+    """Give what PyMC knows of kinds of variables made in this process, by pm.CustomDist: it does not travel."""
+    graph = ancestors([*model.basic_RVs, *model.potentials, *model.deterministics])
+    kinds = {type(variable.owner.op) for variable in graph if variable.owner is not None}
+    made_here = [kind for kind in kinds if getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind]
+    return {kind: [dispatch.registry.get(kind) for dispatch in _DISPATCHED] for kind in made_here}
+
+
+# Kinds of variables are known by process, and a copy of a model must not take the place of what it was copied from.
+_ONE_AT_A_TIME = RLock()
+
+
+def _again(model: pm.Model, jacobian: bool, level: int | None, known: dict[type, list[Any]]) -> CompiledPrior:
+    pairs = [(dispatch, kind, f) for kind, row in known.items() for dispatch, f in zip(_DISPATCHED, row, strict=True)]
+    with _ONE_AT_A_TIME:
+        before = [(dispatch, kind, dispatch.registry.get(kind)) for dispatch, kind, _ in pairs]
+        try:
+            for dispatch, kind, function in pairs:
+                if function is not None:
+                    dispatch.register(kind, function)
+            prior = replace(compiled(model, jacobian=jacobian), level=level)
+            prior.forward_draws(1, 0)  # what is compiled on first use asks for the kinds too: now, while they are here
+        finally:
+            for dispatch, kind, function in before:
+                if function is not None:
+                    dispatch.register(kind, function)
+    return prior
 
 
 def _dim_lengths(model: pm.Model) -> dict[SharedVariable, str]:

@@ -25,7 +25,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import check_executor, cut, each
+from bayesdiff.blocks import check_executor, cut, each, ready
 from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
 from bayesdiff.inverters import (
@@ -374,7 +374,9 @@ def _invert(
 
 def _together(plan: _Plan, executor: Executor | None, progress: Callable[[int], None] | None) -> tuple[Groups, Notes]:
     """All blocks in memory: the groups of the whole, and the notes."""
-    done = dict(each(plan.work, plan.about, plan.parts, executor=executor, progress=progress, rows=_rows))
+    done = dict(
+        each(ready(plan.work, plan.about, executor), plan.parts, executor=executor, progress=progress, rows=_rows)
+    )
     results = [done.pop(i) for i in range(len(plan.parts))]
     whole = results[0] if len(results) == 1 else type(results[0])(*map(np.concatenate, zip(*results, strict=True)))
     parts = [plan.steps(i) for i in range(len(plan.parts))]
@@ -403,7 +405,12 @@ def _stream(
     if progress:
         progress(sum(len(read["good"]) for read in notes.values()))
     for i, result in each(
-        plan.work, plan.about, plan.parts, done=notes, executor=executor, progress=progress, rows=_rows
+        ready(plan.work, plan.about, executor),
+        plan.parts,
+        done=notes,
+        executor=executor,
+        progress=progress,
+        rows=_rows,
     ):
         steps = plan.steps(i)
         block = tree(plan.groups(steps, result, True) | plan.common)

@@ -983,6 +983,7 @@ def sample_from(
         chunk=draw_chunk(prior, length),
         random_seed=seed,
         progress=progress,
+        per_call=1,
         first_row=first,
         whole=whole,
     )
