@@ -11,6 +11,9 @@ from importlib import import_module as _import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bayesdiff.calibration import calibrate as calibrate
+    from bayesdiff.calibration import calibrate_chain as calibrate_chain
+    from bayesdiff.calibration_plots import plot_calibration as plot_calibration
     from bayesdiff.chain import ChainError as ChainError
     from bayesdiff.chain import reverse as reverse
     from bayesdiff.chain_plots import animate_chain as animate_chain
@@ -75,11 +78,14 @@ _HOME = {
     "ChainError": "chain",
     "sample": "multimodal.sampling",
     "compare": "comparison",
+    "calibrate": "calibration",
+    "calibrate_chain": "calibration",
     "pictures_of": "pictures",
     "save_pictures": "pictures",
     "animate_pictures": "pictures",
     "plot_step": "plots",
     "plot_compare": "plots",
+    "plot_calibration": "calibration_plots",
     "plot_chain": "chain_plots",
     "plot_chain_plane": "chain_plots",
     "plot_schedule": "chain_plots",

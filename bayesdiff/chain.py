@@ -360,9 +360,7 @@ def _plan(
 ) -> _Plan:
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
-    if not callable(invert):
-        raise TypeError(f"invert is {invert!r}; write a function, as bd.draw or bd.mode")
-    _check_arguments(invert)
+    check_inverter(invert)
     positive_int(draws, "draws")
     positive_int(chains, "chains")
     flag(path, "path")
@@ -394,8 +392,10 @@ def _plan(
     return plan
 
 
-def _check_arguments(invert: Inverter) -> None:
+def check_inverter(invert: Inverter) -> None:
     """Raise where a function cannot be called as an inverter is: now, not after the first level was begun."""
+    if not callable(invert):
+        raise TypeError(f"invert is {invert!r}; write a function, as bd.draw or bd.mode")
     try:
         signature = inspect.signature(invert)
     except ValueError:  # a builtin, say: what it takes is not known
@@ -404,7 +404,7 @@ def _check_arguments(invert: Inverter) -> None:
         signature.bind(None, None, None, None, start=None, random_seed=None)
     except TypeError as error:
         raise TypeError(
-            f"invert is {_name(invert)}, which cannot be called as invert(prior, o, alpha, sigma, start=..., "
+            f"invert is {name_of(invert)}, which cannot be called as invert(prior, o, alpha, sigma, start=..., "
             f"random_seed=...): {error}; write an inverter, as bd.draw or bd.mode"
         ) from error
 
@@ -433,7 +433,7 @@ def _call(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[st
         "variables": dict(zip(plan.prior.layout.names, map(list, plan.prior.layout.shapes), strict=True)),
         "alpha": plan.schedule.alpha.tolist(),
         "sigma": plan.schedule.sigma.tolist(),
-        "invert": _name(plan.invert),
+        "invert": name_of(plan.invert),
         "draws": plan.draws,
         "chains": plan.chains,
         "next_level": plan.next_level,
@@ -443,12 +443,12 @@ def _call(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[st
     }
 
 
-def _name(invert: Any) -> str:
+def name_of(invert: Any) -> str:
     """The name of an inverter and its bound options: the same in another process, whatever memory they lie in."""
     if isinstance(invert, partial):
         options = [_option(value) for value in invert.args]
         options += [f"{key}={_option(value)}" for key, value in sorted(invert.keywords.items())]
-        return f"{_name(invert.func)}({', '.join(options)})"
+        return f"{name_of(invert.func)}({', '.join(options)})"
     return f"{getattr(invert, '__module__', '')}.{getattr(invert, '__qualname__', type(invert).__qualname__)}"
 
 
@@ -457,7 +457,7 @@ def _option(value: Any) -> str:
         return f"array({digest([np.asarray(value)])})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_option(value[key])}" for key in value) + "}"
-    return _name(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    return name_of(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 # -------------------------------------------------------------------------------------------------------------- start
@@ -585,7 +585,7 @@ def _step(plan: _Plan, state: _State) -> _State:
         done = dict(each(_inverted, about, todo, executor=plan.executor))
         for i, block in enumerate(blocks):
             rows = block.rows
-            x[rows], stats = _checked(done.pop(i), state.o[rows], shapes)
+            x[rows], stats = checked(done.pop(i), state.o[rows], shapes)
             shapes |= {name: values.shape[1:] for name, values in stats.items()}
             evaluations[rows] += stats.get("evaluations", 0.0)
             parts.append(stats)
@@ -594,7 +594,7 @@ def _step(plan: _Plan, state: _State) -> _State:
             raise ValueError("x is not finite for any of the trajectories")
     except Exception as error:
         raise ChainError(
-            f"the inverter {_name(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "
+            f"the inverter {name_of(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "
             f"{sigma:.6g}): {type(error).__name__}: {error}. The levels above are done: they are in the error's "
             f"`partial`" + (f", and the same call goes on from {plan.store}" if plan.store else ""),
             k,
@@ -639,9 +639,7 @@ def _starts(plan: _Plan, state: _State, alpha: float) -> np.ndarray:
     return np.where(np.isfinite(start), start, own)
 
 
-def _checked(
-    got: Any, o: np.ndarray, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def checked(got: Any, o: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What an inverter returned, if it is of use. ``shapes``: of one row of the statistics that came before."""
     if not (isinstance(got, tuple) and len(got) == 2 and isinstance(got[1], Mapping)):
         raise TypeError(f"it returned {type(got).__name__}; an inverter returns (x, stats), an array and a mapping")
@@ -716,7 +714,7 @@ def _result(plan: _Plan, state: _State, begun: float, assumed: bool, text: str) 
         "draws": plan.draws,
         "chains": plan.chains,
         "form": "next level" if plan.next_level else "clean",
-        "inverter": _name(plan.invert),
+        "inverter": name_of(plan.invert),
         "seed": plan.seed,
         "last_level_too_narrow": int(bool(text)),
     }

@@ -1,0 +1,629 @@
+"""Calibration: whether an inversion is what it says it is.
+
+    x ~ p0,   o | x ~ N(alpha x, sigma^2 I),   x_1, ..., x_L ~ p(x | o)   =>   x, x_1, ..., x_L exchangeable given o
+
+So the rank of the true x among draws of an exact inverter is uniform on 0..L, for every number that can be computed of
+x and o: its coordinates, log p0(x), log N(o; alpha x, sigma^2 I). An inverter whose draws are too wide, too narrow or
+beside the truth gives ranks that are not. `calibrate` does this for one step, `calibrate_chain` for a chain of small
+steps, given the o_K that it starts from.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import xarray as xr
+from scipy.stats import norm
+
+from bayesdiff.batches import progress_bar
+from bayesdiff.blocks import each
+from bayesdiff.chain import ChainError, check_inverter, checked, name_of, reverse
+from bayesdiff.checks import Seed, flag, positive_int, positive_number, seed_of
+from bayesdiff.compiled import CompiledPrior, compile_prior
+from bayesdiff.inverters import Inverter, draw
+from bayesdiff.labels import Labels, describe, warn_once
+from bayesdiff.results import dataset, tree
+from bayesdiff.schedule import Schedule
+from bayesdiff.step import read_noise
+from bayesdiff.trust import MOST_LOST, disagree
+from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
+
+# Replicates of a block, and the numbers that its draws may take (128 MB).
+BLOCK = 100
+BLOCK_NUMBERS = 2**24
+# Fewer replicates see gross errors alone.
+ENOUGH_REPLICATES = 100
+# Of the central intervals whose coverage is counted.
+PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
+# A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
+ROUNDS = 100
+# Draws of an inverter that gives a point are equal up to this, in units of its sd.
+SAME_POINT = 1e-6
+# What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
+ALSO_RANKED = ("log_prior", "log_likelihood")
+RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability")
+
+
+def calibrate(
+    prior: pm.Model | CompiledPrior,
+    alpha: float = 1.0,
+    sigma: float = 1.0,
+    invert: Inverter = draw,
+    *,
+    replicates: int = 1000,
+    draws: int = 99,
+    probability: float = 0.99,
+    random_seed: Seed = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    r"""Compute the ranks of true x among draws of an inverter, and whether they are uniform, as those of p(x | o) are.
+
+    .. math:: x \sim p_0, \quad o \sim N(\alpha x, \sigma^2 I), \quad x_l \sim \mathrm{invert}(o), \quad
+              R = \#\{l : f(x_l, o) < f(x, o)\} \sim U\{0, \dots, L\}
+
+    for f each unconstrained coordinate of x, log p0(x), and log N(o; alpha x, sigma^2 I). The last one depends on the
+    data: without it, an inverter that ignores o and draws from p0 would pass (Modrák et al. 2023).
+
+    Parameters
+    ----------
+    prior : pm.Model or CompiledPrior
+        p0. It must have draws, so no observed data and no Potential.
+    alpha, sigma : float
+        Signal (not 0) and noise (> 0) of the step, in units of the unconstrained x.
+    invert : inverter
+        What is checked: `draw`, `mode`, `mean`, `laplace`, ``from_pymc(...)``, or any function of their form, as
+        `reverse` takes it. Options are bound by ``functools.partial(bd.draw, tune=1000)``.
+    replicates : int
+        How many x are drawn.
+    draws : int
+        L: how often each o is inverted. With 99, intervals of 50, 80, 90 and 95% end between two ranks.
+    probability : float
+        With which an exact inverter passes, all quantities taken together. The default is ArviZ's of its envelopes.
+    random_seed : int, Generator or None
+        The source of randomness: same machine, same numbers.
+    progressbar : bool
+        Whether to show one, if it takes more than half a second.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``ranks`` (replicate): R of each quantity, NaN where a replicate was lost: the prior's variables in
+        unconstrained coordinates, ``log_prior`` and ``log_likelihood``. ``prior_sbc`` (replicate): (R + u) / (L + 1)
+        with u ~ U(0, 1), for ``arviz.plot_ecdf_pit``. ``ecdf`` (fraction): the share of ranks below fraction * (L + 1),
+        less the fraction. ``band`` (fraction): ``lower`` and ``upper`` of it. ``diagnostics`` (diagnostic): the
+        ``p_value`` of each quantity, and ``p_family``, times the number of quantities. ``coverage`` (probability,
+        summary): the share of true values inside the central interval of the draws, and its Monte Carlo ``error``.
+        ``verdict``: ``calibrated``, the least ``p_family``, ``replicates`` that count, ``lost`` ones. ``truth`` and
+        ``unconstrained_truth``, ``observed_data``, ``constant_data``. Of an inverter that gives a point with its ``sd``
+        (`mode`, `mean`) also ``offset`` (replicate): (x - point) / sd, and ``laplace`` (probability, summary): how
+        often point +- z sd holds the true value. Its attribute ``verdict`` says it in words.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument cannot be used: a `prior` that cannot be drawn, or with a name that the result needs; an `alpha`
+        or `sigma` that is no such number; an `invert` that is none, or fails for every replicate.
+
+    Warns
+    -----
+    UserWarning
+        Once: if fewer than 100 replicates count, if some were lost, if a point had no sd.
+
+    Notes
+    -----
+    Ranks are uniform if the L draws are independent given o. Those of a Markov chain would have to be thinned. Here
+    each o is repeated L times and each repeat is inverted by itself, so there is nothing to thin.
+
+    The test of a quantity asks whether the ECDF of its ranks leaves a band that holds that of uniform ranks with the
+    given probability at all ranks at once. p-values are exact. Each quantity's band has the error (1 - probability) /
+    quantities (Bonferroni), so a curve in ``ecdf`` leaves ``band`` if and only if its ``p_family`` is at most
+    1 - probability. To pass says that no error was seen, not that there is none: more replicates see smaller ones.
+
+    A replicate in which the inverter raised, or gave an x that is not finite, is lost and left out. Where one raises,
+    those that were inverted beside it are inverted again, each alone.
+
+    References
+    ----------
+    Talts, Betancourt, Simpson, Vehtari, Gelman (2018), Validating Bayesian inference algorithms with simulation-based
+    calibration, algorithm 1; Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity and its
+    applications in goodness-of-fit evaluation and multiple sample comparison, section 2; Modrák, Moon, Kim, Bürkner,
+    Huurre, Faltejsková, Gelman, Vehtari (2023), Simulation-based calibration checking for Bayesian computation: the
+    choice of test quantities shapes sensitivity, section 3.
+
+    Examples
+    --------
+    >>> import pymc as pm
+    >>> import bayesdiff as bd
+    >>> with pm.Model() as prior:
+    ...     x = pm.Normal("x")
+    >>> small = {"replicates": 100, "draws": 19, "random_seed": 1, "progressbar": False}
+    >>> bool(bd.calibrate(prior, sigma=2.0, **small)["verdict"]["calibrated"])
+    True
+    >>> modes = bd.calibrate(prior, sigma=2.0, invert=bd.mode, **small)
+    >>> modes.attrs["verdict"]
+    'Not calibrated, by 3 of 3 quantities, most of all ... (p = ...).'
+    """
+    begun = time.perf_counter()
+    if isinstance(alpha, Schedule):
+        raise TypeError("alpha is a schedule; write calibrate_chain(prior, schedule)")
+    prior = _readable(prior)
+    check_inverter(invert)
+    number, noise = (float(value) for value in read_noise(alpha, sigma, None))
+    sizes = _sizes(replicates, draws, probability, progressbar)
+    call = _Call(number, noise, None, None, invert, *sizes, seed_of(random_seed))
+    noises = dataset({"alpha": number, "sigma": noise})
+    return _calibrated(prior, call, {"constant_data": noises}, probability, random_seed, begun, progressbar)
+
+
+def calibrate_chain(
+    prior: pm.Model | CompiledPrior,
+    schedule: Schedule,
+    invert: Inverter = draw,
+    *,
+    next_level: bool | None = None,
+    replicates: int = 1000,
+    draws: int = 99,
+    probability: float = 0.99,
+    random_seed: Seed = None,
+    progressbar: bool = True,
+) -> xr.DataTree:
+    r"""Compute the ranks of true x among the ends of chains that start from its o_K, and whether they are uniform.
+
+    .. math:: x \sim p_0, \quad o_K \sim N(\alpha_K x, \sigma_K^2 I), \quad o_K \to \dots \to o_0 = x_l, \quad
+              R = \#\{l : f(x_l, o_K) < f(x, o_K)\} \sim U\{0, \dots, L\}
+
+    A chain of exact draws, started from one o_K, ends in a draw from p(x | o_K), in both forms of `reverse`. So it
+    passes, whatever the number of levels. The quantities f are those of `calibrate`, with the likelihood of o_K.
+
+    Parameters
+    ----------
+    prior : pm.Model or CompiledPrior
+        p0. It must have draws, so no observed data and no Potential.
+    schedule : Schedule
+        The noise levels.
+    invert : inverter
+        How each step is inverted, as `reverse` takes it.
+    next_level : bool, optional
+        Which form of the chain, as `reverse` takes it.
+    replicates, draws, probability, random_seed, progressbar
+        As `calibrate` takes them. `draws`: how many chains start from each o_K.
+
+    Returns
+    -------
+    xarray.DataTree
+        As `calibrate` does, with ``schedule`` (level) in place of ``constant_data``. ``observed_data`` is o_K.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `calibrate` does, or if `schedule` or `next_level` cannot be used.
+    ChainError
+        If `invert` fails for every replicate.
+
+    Warns
+    -----
+    UserWarning
+        As `calibrate` does; and if two lineages of the chains disagree, as `reverse` says it.
+
+    References
+    ----------
+    Those of `calibrate`.
+
+    Examples
+    --------
+    >>> import bayesdiff as bd
+    >>> schedule = bd.geometric(3, 0.5, 4.0)
+    >>> prior = bd.gaussian_mixture([0.5, 0.5], [-1.0, 1.0], 0.25, schedule)
+    >>> small = {"replicates": 100, "draws": 19, "random_seed": 1, "progressbar": False}
+    >>> [bool(bd.calibrate_chain(prior, schedule, by, **small)["verdict"]["calibrated"]) for by in (bd.draw, bd.mode)]
+    [True, False]
+    """
+    begun = time.perf_counter()
+    prior = _readable(prior)
+    if not isinstance(schedule, Schedule):
+        raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
+    check_inverter(invert)
+    sizes = _sizes(replicates, draws, probability, progressbar)
+    last = float(schedule.alpha[-1]), float(schedule.sigma[-1])
+    call = _Call(*last, schedule, next_level, invert, *sizes, seed_of(random_seed))
+    noise = {"alpha": schedule.alpha, "sigma": schedule.sigma}
+    groups = {"schedule": dataset(noise, dims={name: ["level"] for name in noise})}
+    return _calibrated(prior, call, groups, probability, random_seed, begun, progressbar)
+
+
+# -------------------------------------------------------------------------------------------------------------- checks
+
+
+def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
+    """The compiled prior, if x can be drawn from it and its names leave room for those of the result."""
+    prior = compile_prior(prior)
+    why = prior.why_not_drawable()
+    if not why and not len(prior.forward_draws(1, 0)):
+        why = "a distribution has no random draws, or invalid parameters"
+    if why:
+        raise ValueError(
+            f"p0 cannot be drawn: {why}; calibration begins with true x ~ p0, so write the model without it, or with "
+            "what can be drawn"
+        )
+    taken = sorted({*prior.model.named_vars, *prior.model.coords} & set(RESERVED))
+    if taken:
+        raise ValueError(f"the prior has the names {taken}, which the result needs for itself; rename them")
+    return prior
+
+
+def _sizes(replicates: int, draws: int, probability: float, progressbar: bool) -> tuple[int, int]:
+    positive_int(replicates, "replicates")
+    positive_int(draws, "draws")
+    if positive_number(probability, "probability", "a number between 0 and 1") >= 1:
+        raise ValueError(f"probability is {probability!r}; write a number between 0 and 1")
+    flag(progressbar, "progressbar")
+    return int(replicates), int(draws)
+
+
+# -------------------------------------------------------------------------------------------------------------- blocks
+
+
+@dataclass(frozen=True)
+class _Call:
+    """A call, checked: all that a block needs to know beside the prior and its number.
+
+    ``alpha`` and ``sigma`` of the step, or of the chain's last level.
+    """
+
+    alpha: float
+    sigma: float
+    schedule: Schedule | None
+    next_level: bool | None
+    invert: Inverter
+    replicates: int
+    draws: int
+    seed: int
+
+    def block(self, n: int) -> int:
+        """Replicates of a block, for a prior of n numbers."""
+        return max(1, min(BLOCK, BLOCK_NUMBERS // (self.draws * n)))
+
+    def blocks(self, n: int) -> int:
+        """How many blocks there are."""
+        return -(-self.replicates // self.block(n))
+
+
+def _block(
+    prior: CompiledPrior, call: _Call, number: int, *, progress: Callable[[int], None] | None = None
+) -> dict[str, np.ndarray]:
+    """Draw, diffuse, invert and rank the replicates of one block: of its seed and number alone, whoever computes it.
+
+    Returns
+    -------
+    dict of str to ndarray (replicates of the block, ...)
+        ``x`` and ``o`` (n); ``rank`` and ``pit`` (n + 2), NaN where the replicate was lost; ``offset`` (n), of a point;
+        ``point`` (): whether all draws are one; ``lineages_p_value`` (): of the chain that the replicate was in.
+    """
+    size = call.block(prior.n)
+    of_x, of_o, of_draws, of_ties = np.random.default_rng([call.seed, number]).spawn(4)
+    whole, rows = _truth(prior, size, of_x), min(size, call.replicates - number * size)
+    noise = of_o.normal(size=whole.shape)  # of the whole block: a longer run begins with the same replicates
+    x = whole[:rows]
+    o = call.alpha * x + call.sigma * noise[:rows]
+    drawn, sd, lineages = _inverted(prior, call, o, int(of_draws.integers(2**31)))
+    values, truth = _quantities(prior, call, drawn, o), _quantities(prior, call, x[:, None], o)
+    lost = ~np.isfinite(drawn).all(axis=(1, 2)) | np.isnan(values).any(axis=(1, 2))
+    less, equal = (values < truth).sum(axis=1), (values == truth).sum(axis=1)
+    ties, place = of_ties.uniform(size=(2, size, less.shape[1]))[:, :rows]
+    # Among equals the truth has any place: a sampler that stays may hit it, and a mode of a kinked density often does.
+    rank = np.where(lost[:, None], np.nan, less + np.floor(ties * (equal + 1)))
+    spread = np.abs(drawn - drawn[:, :1]).max(axis=1)
+    scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        offset = (x - drawn[:, 0]) / sd
+    if progress:
+        progress(rows)
+    return {
+        "x": x,
+        "o": o,
+        "rank": rank,
+        "pit": (rank + place) / (call.draws + 1),
+        "offset": np.where(lost[:, None], np.nan, offset),
+        "point": ~lost & (call.draws > 1) & (spread <= SAME_POINT * scale).all(axis=1),
+        "lineages_p_value": np.full(rows, lineages),
+    }
+
+
+def _truth(prior: CompiledPrior, size: int, rng: np.random.Generator) -> np.ndarray:
+    """So many x (size, n) of p0. What falls outside of its support is drawn again: p0 is what the density says."""
+    parts: list[np.ndarray] = []
+    for _ in range(ROUNDS):
+        parts.append(prior.forward_draws(size, rng))
+        if sum(map(len, parts)) >= size:
+            return np.concatenate(parts)[:size]
+    raise ValueError(
+        f"only {sum(map(len, parts))} of {ROUNDS * size:,} draws of p0 lie inside of its own support; write a "
+        "distribution that has its draws there"
+    )
+
+
+def _quantities(prior: CompiledPrior, call: _Call, x: np.ndarray, o: np.ndarray) -> np.ndarray:
+    """What is ranked of x (replicates, draws, n), an array (replicates, draws, n + 2): see `calibrate`."""
+    log_prior = prior.logp(x.reshape(-1, prior.n)).reshape(x.shape[:-1])
+    square = (((o[:, None] - call.alpha * x) / call.sigma) ** 2).sum(axis=-1)
+    return np.concatenate([x, log_prior[..., None], -0.5 * square[..., None]], axis=-1)
+
+
+def _inverted(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """L inversions of each o: x (replicates, L, n), the sd that came with it or NaN (replicates, n), the lineages' p.
+
+    Where the inverter raises, each replicate is inverted alone, and those that raise again are NaN. If all do, or one
+    that is alone does, it is the inverter, and its error is raised.
+    """
+    invert, fails = (_by_step, Exception) if call.schedule is None else (_by_chain, ChainError)
+    try:
+        return invert(prior, call, o, seed)
+    except fails:
+        if len(o) == 1:
+            raise
+        failed: list[Exception] = []
+        parts = []
+        for i in range(len(o)):
+            try:
+                parts.append(invert(prior, call, o[i : i + 1], (seed + 1 + i) % 2**31))
+            except fails as error:  # of a step, whatever an inverter of someone else raises
+                failed.append(error)
+                parts.append((np.full((1, call.draws, prior.n), np.nan), np.full((1, prior.n), np.nan), np.nan))
+        if len(failed) == len(o):
+            raise
+        x, sd, lineages = zip(*parts, strict=True)
+        known = [p for p in lineages if np.isfinite(p)]
+        return np.concatenate(x), np.concatenate(sd), min(1.0, len(known) * min(known)) if known else np.nan
+
+
+def _by_step(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    rows = np.repeat(o, call.draws, axis=0)
+    # Copies: an inverter that writes into its o must not change ours.
+    got = call.invert(prior, rows.copy(), call.alpha, call.sigma, start=rows / call.alpha, random_seed=seed)
+    x, stats = checked(got, rows, {})
+    sd = np.asarray(stats.get("sd", np.nan), float)
+    sd = sd if sd.shape == x.shape else np.full(x.shape, np.nan)
+    shape = (len(o), call.draws, prior.n)
+    return x.reshape(shape).astype(float), sd.reshape(shape)[:, 0], np.nan
+
+
+def _by_chain(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    assert call.schedule is not None
+    # Chain after chain, each with all replicates: the two halves that `reverse` compares then have one law.
+    rows = prior.layout.split(np.tile(o, (call.draws, 1)))
+    with warnings.catch_warnings():
+        for text in (".*trajectories were lost", "Two halves of the trajectories"):
+            warnings.filterwarnings("ignore", message=text, category=UserWarning)  # said once, for all blocks
+        run = reverse(
+            prior,
+            call.schedule,
+            call.invert,
+            draws=len(o),
+            chains=call.draws,
+            o=rows,
+            next_level=call.next_level,
+            random_seed=seed,
+            progressbar=False,
+        )
+    ends = run["unconstrained_posterior"].to_dataset()
+    flat, _ = prior.layout.read(
+        {
+            name: ends[name].values.reshape(len(o) * call.draws, *shape)
+            for name, shape in zip(prior.layout.names, prior.layout.shapes, strict=True)
+        }
+    )
+    x = np.swapaxes(flat.reshape(call.draws, len(o), prior.n), 0, 1)
+    p_values = run["level_stats"].to_dataset()["lineages_p_value"].values
+    least = min(1.0, call.schedule.levels * float(np.nanmin(p_values))) if np.isfinite(p_values).any() else np.nan
+    return x, np.full((len(o), prior.n), np.nan), least
+
+
+# -------------------------------------------------------------------------------------------------------------- result
+
+
+def _calibrated(
+    prior: CompiledPrior,
+    call: _Call,
+    noise: Mapping[str, xr.Dataset],
+    probability: float,
+    random_seed: Seed,
+    begun: float,
+    progressbar: bool,
+) -> xr.DataTree:
+    """All blocks, put together."""
+    if prior.schedule is not None and (prior.level is None or call.schedule is not None):
+        prior = prior.at_level(0)  # x is p0's; a chain takes the levels that it needs from there
+    blocks = call.blocks(prior.n)
+    with progress_bar("calibrate", call.replicates, progressbar) as progress:
+        found = dict(each(_block, (prior, call), range(blocks), progress=progress))
+    parts = [found[number] for number in range(blocks)]
+    values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    return _result(prior, call, values, noise, probability, random_seed, begun)
+
+
+def _result(
+    prior: CompiledPrior,
+    call: _Call,
+    values: Mapping[str, np.ndarray],
+    noise: Mapping[str, xr.Dataset],
+    probability: float,
+    random_seed: Seed,
+    begun: float,
+) -> xr.DataTree:
+    label = _Quantities(prior)
+    rank, pit = values["rank"], values["pit"]
+    kept = np.isfinite(rank).all(axis=1)
+    count, quantities = int(kept.sum()), rank.shape[1]
+    if not count:
+        raise ValueError(
+            f"all {len(rank)} replicates were lost: {name_of(call.invert)} gave no x that is finite; look at one, as "
+            "invert(prior, o, alpha, sigma) gives it"
+        )
+    counts, tail = below(rank[kept].astype(int), call.draws), tails(count, call.draws)
+    p_values = np.array([p_value(statistic(counts[:, i], tail), tail) for i in range(quantities)])
+    p_family = np.minimum(quantities * p_values, 1.0)
+    low, high = band(1 - (1 - probability) / quantities, tail)
+    at = cuts(call.draws)
+    calibrated = bool(p_family.min() > 1 - probability)
+
+    fraction = {"fraction": at}
+    groups = {
+        "ranks": label.of(rank, leading=["replicate"], sample_dims=["replicate"]),
+        "prior_sbc": label.of(pit, leading=["replicate"], sample_dims=["replicate"]),
+        "ecdf": label.of(counts / count - at[:, None], leading=["fraction"], coords=fraction),
+        "band": dataset(
+            {"lower": low / count - at, "upper": high / count - at},
+            dims={"lower": ["fraction"], "upper": ["fraction"]},
+            coords=fraction,
+        ),
+        "diagnostics": label.of(
+            np.stack([p_values, p_family]), leading=["diagnostic"], coords={"diagnostic": ["p_value", "p_family"]}
+        ),
+        "coverage": label.covered(pit[kept]),
+        "verdict": dataset(
+            {
+                "calibrated": calibrated,
+                "p_family": p_family.min(),
+                "quantities": quantities,
+                "replicates": count,
+                "lost": len(rank) - count,
+            }
+        ),
+        **label.truth(values["x"]),
+        "observed_data": label.states(values["o"]),
+        **noise,
+    }
+    point = bool(values["point"][kept].all()) and bool(np.isfinite(values["offset"]).any())
+    without = int((~np.isfinite(values["offset"][kept])).any(axis=1).sum())
+    if point:
+        groups["offset"] = label.states(values["offset"])
+        # The normal quantile of an offset is where the truth lies in the interval: a PIT, as of draws.
+        groups["laplace"] = label.laplace(values["offset"])
+
+    texts = [
+        _few_text(count, float(high[len(at) // 2] / count - at[len(at) // 2])),
+        _lost_text(~kept),
+        _doubt_text(values["lineages_p_value"]),
+        _without_text(without, count) if point else "",
+    ]
+    about = {
+        "inverter": name_of(call.invert),
+        "replicates": call.replicates,
+        "draws": call.draws,
+        "probability": float(probability),
+        "seed": call.seed,
+        "verdict": _verdict(label.names, p_values, p_family, probability, count),
+    }
+    return tree(groups, describe(prior, "calibration", random_seed, begun, warn_once(texts)) | about)
+
+
+class _Quantities:
+    """Puts names, dims and coords on arrays (..., n + 2) of all that is ranked, and (replicates, n) of x alone."""
+
+    def __init__(self, prior: CompiledPrior) -> None:
+        self.prior = prior
+        self.label = Labels(prior, batched=True)
+        self.names = [*prior.layout.labels, *ALSO_RANKED]
+
+    def of(
+        self,
+        values: np.ndarray,
+        *,
+        leading: list[str],
+        sample_dims: list[str] | None = None,
+        coords: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """One variable of the dims `leading` and its own for each variable of the prior, and what else is ranked."""
+        parts = dict(self.prior.layout.split(values[..., : self.prior.n]))
+        own = {**self.label.unconstrained_dims}
+        if values.shape[-1] > self.prior.n:
+            parts |= {name: values[..., self.prior.n + i] for i, name in enumerate(ALSO_RANKED)}
+        after = [dim for dim in leading if dim not in (sample_dims or [])]
+        dims = {name: [*after, *own.get(name, [])] for name in parts}
+        return dataset(parts, sample_dims=sample_dims or [], dims=dims, coords=self.label.coords | dict(coords or {}))
+
+    def states(self, x: np.ndarray) -> xr.Dataset:
+        """Unconstrained numbers (replicates, n)."""
+        return self.of(x, leading=["replicate"], sample_dims=["replicate"])
+
+    def truth(self, x: np.ndarray) -> dict[str, xr.Dataset]:
+        """The true x, constrained, with Deterministics, and unconstrained."""
+        read = dataset(
+            self.prior.constrain(x), sample_dims=["replicate"], dims=self.label.dims, coords=self.label.coords
+        )
+        return {"truth": read, "unconstrained_truth": self.states(x)}
+
+    def covered(self, pit: np.ndarray) -> xr.Dataset:
+        """How often central intervals hold the truth, of its places in them (replicates, quantities); NaN: no place."""
+        known = np.isfinite(pit).sum(axis=0)
+        inside = np.stack([(np.abs(pit - 0.5) <= p / 2).sum(axis=0) for p in PROBABILITIES])
+        # The sd of Beta(k + 1, N - k + 1): an interval that never or always holds the truth has an error too.
+        smooth = (inside + 1) / (known + 2)
+        error = np.sqrt(smooth * (1 - smooth) / (known + 3))
+        share = np.where(known > 0, inside / np.maximum(known, 1), np.nan)
+        return self.of(
+            np.stack([share, error], axis=1),
+            leading=["probability", "summary"],
+            coords={"probability": list(PROBABILITIES), "summary": ["coverage", "error"]},
+        )
+
+    def laplace(self, offset: np.ndarray) -> xr.Dataset:
+        """How often the normal interval around a point holds the truth, of its offsets (replicates, n)."""
+        return self.covered(norm.cdf(offset))
+
+
+def _verdict(names: list[str], p_values: np.ndarray, p_family: np.ndarray, probability: float, count: int) -> str:
+    worst = int(p_family.argmin())
+    failed = int((p_family <= 1 - probability).sum())
+    if failed:
+        return (
+            f"Not calibrated, by {failed} of {len(names)} quantities, most of all {names[worst]} "
+            f"(p = {p_values[worst]:.1g})."
+        )
+    return f"No error seen in {count:,} replicates of {len(names)} quantities (p = {p_family[worst]:.2g} for all)."
+
+
+def _few_text(count: int, width: float) -> str:
+    if count >= ENOUGH_REPLICATES:
+        return ""
+    return (
+        f"{count} replicates see gross errors alone: an ECDF of ranks that is off by {width:.2g} would pass. Ask for "
+        f"more, replicates={10 * ENOUGH_REPLICATES}."
+    )
+
+
+def _lost_text(lost: np.ndarray) -> str:
+    rows = np.flatnonzero(lost)
+    if not len(rows):
+        return ""
+    which = ", ".join(map(str, rows[:5])) + ("..." if len(rows) > 5 else "")
+    text = f"{len(rows)} of {len(lost)} replicates were lost, where the inverter failed: {which}."
+    if len(rows) > MOST_LOST * len(lost):
+        text += " They are not lost at random, so the verdict is about the others alone."
+    return text
+
+
+def _doubt_text(p_values: np.ndarray) -> str:
+    known = np.unique(p_values[np.isfinite(p_values)])
+    if not len(known) or not disagree(float(known.min()), len(known)):
+        return ""
+    return (
+        "Two halves of the chains, whose inner searches started at different places, disagree "
+        f"(p = {known.min():.1g}): the inversions are not done. Give the inverter more, as "
+        "functools.partial(bd.draw, tune=1000)."
+    )
+
+
+def _without_text(without: int, count: int) -> str:
+    if not without:
+        return ""
+    return (
+        f"The point of {without} of {count} replicates has no sd, being no maximum with a curvature: they are left out "
+        "of `offset` and `laplace`."
+    )
