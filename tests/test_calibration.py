@@ -12,12 +12,14 @@ import pymc as pm
 import pytest
 import xarray as xr
 from exact import gaussian_step
+from pages import REPORTS, execute, problems
 from scipy.stats import norm
 
 import bayesdiff as bd
 from bayesdiff.calibration import ALSO_RANKED, PROBABILITIES, _block, _Call
 from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
 from models import eight_gaussians, forty_gaussians, funnel, gaussian, mixture, two_modes
+from reports import calibration as study
 
 SEEDS = 20
 # All seeds together: a right inverter fails one of them once in a hundred times.
@@ -513,3 +515,34 @@ def test_chains_of_draws_pass_in_all_seeds_and_those_of_modes_fail():
         by = partial(bd.calibrate_chain, compiled, schedule, next_level=next_level, **small)
         assert [seed for seed in range(SEEDS) if not passes(by(random_seed=seed))] == []
         assert not passes(by(bd.mode, random_seed=1))
+
+
+# -------------------------------------------------------------------------------------------------------- the study
+
+
+def test_the_study_takes_every_model_or_says_why_not():
+    pictures = {"fashion", "quickdraw"}
+    files = {path.stem for path in (REPORTS.parent / "models").glob("*.py")}
+    assert set(study.STEPS) | set(study.REFUSED) | pictures == files
+    assert {name: model for name, (model, _) in study.STEPS.items()} == {n: model for n, (model, _) in MODELS.items()}
+
+
+def test_the_controls_are_what_they_say(prior):
+    for name, invert in study.CONTROLS.items():
+        assert passes(quick(prior, invert, replicates=600, probability=TOGETHER)) == (name == "exact")
+
+
+def test_the_page_has_what_a_page_needs():
+    assert problems((REPORTS / "calibration.qmd").read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.slow
+def test_the_study_and_its_page(tmp_path, monkeypatch):
+    study.main(["--quick", "--out", str(tmp_path / "calibration.zarr")])
+    run = bd.load(tmp_path / "calibration.zarr")
+    assert passes(run["controls/exact"])
+    assert not passes(run["steps/mixture/laplace"])
+    assert "observed data" in run.attrs["refused"]["eight_schools"]
+    shown, _ = execute("calibration.qmd", tmp_path, monkeypatch)
+    assert "mixture" in shown["tbl-steps"][0]
+    assert all(figures == label.startswith("fig-") for label, (_, figures) in shown.items())
