@@ -22,7 +22,7 @@ lint: .venv/.ready-lint  ## check style and types
 bench: .venv/.ready-bench  ## measure speed and print the table
 	$(python) -m pytest -m bench -o norecursedirs=__pycache__ tests $(ARGS)
 
-studies := article small_steps families kittens hard_posteriors gallery
+studies := article small_steps families kittens hard_posteriors calibration gallery
 
 reports: $(studies:%=reports/%.html) reports/explore.html reports/index.html  ## make the studies' runs and pages, some 20 minutes; open reports/index.html
 
@@ -30,6 +30,8 @@ reports: $(studies:%=reports/%.html) reports/explore.html reports/index.html  ##
 reports/small_steps.zarr: options := --size 128
 # The study of kittens is made with few pictures; by its script with 64, and 1,000 of clothes.
 reports/kittens.zarr: options := --pictures 36 --some 6 --compared 70
+# That of calibration with fewer true x and seeds; by its script with 1,000 and 20.
+reports/calibration.zarr: options := --replicates 200 --seeds 2
 
 .PRECIOUS: reports/%.zarr
 reports/%.zarr: reports/%.py .venv/.ready-test

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bayesdiff.calibration import calibrate as calibrate
     from bayesdiff.calibration import calibrate_chain as calibrate_chain
+    from bayesdiff.calibration_plots import plot_calibration as plot_calibration
     from bayesdiff.chain import ChainError as ChainError
     from bayesdiff.chain import reverse as reverse
     from bayesdiff.chain_plots import animate_chain as animate_chain
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from bayesdiff.pictures import animate_pictures as animate_pictures
     from bayesdiff.pictures import pictures_of as pictures_of
     from bayesdiff.pictures import save_pictures as save_pictures
-    from bayesdiff.plots import plot_calibration as plot_calibration
     from bayesdiff.plots import plot_compare as plot_compare
     from bayesdiff.plots import plot_step as plot_step
     from bayesdiff.priors import density as density
@@ -77,15 +77,15 @@ _HOME = {
     "reverse": "chain",
     "ChainError": "chain",
     "sample": "multimodal.sampling",
+    "compare": "comparison",
     "calibrate": "calibration",
     "calibrate_chain": "calibration",
-    "compare": "comparison",
     "pictures_of": "pictures",
     "save_pictures": "pictures",
     "animate_pictures": "pictures",
     "plot_step": "plots",
-    "plot_calibration": "plots",
     "plot_compare": "plots",
+    "plot_calibration": "calibration_plots",
     "plot_chain": "chain_plots",
     "plot_chain_plane": "chain_plots",
     "plot_schedule": "chain_plots",

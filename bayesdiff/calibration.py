@@ -1,10 +1,11 @@
-"""Calibration: whether a posterior is what it says it is.
+"""Calibration: whether an inversion is what it says it is.
 
-    x ~ p0,   o ~ N(alpha x, sigma^2 I),   x_1 .. x_L ~ p(x | o)   =>   rank of x among x_1 .. x_L is uniform on 0..L
+    x ~ p0,   o | x ~ N(alpha x, sigma^2 I),   x_1, ..., x_L ~ p(x | o)   =>   x, x_1, ..., x_L exchangeable given o
 
-Whatever the prior, and of any number that is computed from x and o. So an inverter can be tested where no answer is
-known: draw x, blur it, invert, and look at the ranks. A mode that is passed on as if it were a draw fails, and so does
-a sampler that misses a part of the posterior or makes it too wide.
+So the rank of the true x among draws of an exact inverter is uniform on 0..L, for every number that can be computed of
+x and o: its coordinates, log p0(x), log N(o; alpha x, sigma^2 I). An inverter whose draws are too wide, too narrow or
+beside the truth gives ranks that are not. `calibrate` does this for one step, `calibrate_chain` for a chain of small
+steps, given the o_K that it starts from.
 """
 
 from __future__ import annotations
@@ -14,557 +15,682 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from typing import Any, NamedTuple
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pymc as pm
 import xarray as xr
-from numpy.typing import ArrayLike
-from scipy.special import ndtr
-from scipy.stats import binom
+from scipy.stats import norm
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import check_executor, cut, each, ready
-from bayesdiff.chain import check_inverter, ends, first_difference, name_of
-from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
+from bayesdiff.blocks import check_executor, each, ready
+from bayesdiff.chain import ChainError, check_inverter, checked, ends, name_of
+from bayesdiff.checks import Seed, flag, path_like, positive_int, positive_number, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.inverters import Inverter, draw, mode
+from bayesdiff.inverters import Inverter, draw
 from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.results import dataset, save, tree
 from bayesdiff.schedule import Schedule
 from bayesdiff.step import read_noise
 from bayesdiff.stores import Place, fingerprint, keep, kept, opened
-from bayesdiff.trust import MOST_LOST
+from bayesdiff.trust import MOST_LOST, disagree
+from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
 
-# Replicates that are computed together, and tried at most so often where a prior rejects some of its draws.
-BLOCK = 128
-TRIES = 50
-# Numbers of x and o that are ranked beside the coordinates of x.
-QUANTITIES = ("log_p0", "log_likelihood")
-PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
-# Chance that a right inverter fails, all quantities together.
-FAMILY = 0.01
-# Samples of uniform numbers that ranks are compared with, and points at which.
-NULL = 9999
-POINTS = 128
+# Replicates of a block, and the numbers that its draws may take (128 MB).
+BLOCK = 100
+BLOCK_NUMBERS = 2**24
 # Fewer replicates see gross errors alone.
-ENOUGH = 100
-
-
-class _Task(NamedTuple):
-    """What all replicates have in common. ``schedule`` is None for one step."""
-
-    alpha: float
-    sigma: float
-    schedule: Schedule | None
-    invert: Inverter
-    next_level: bool | None
-    draws: int
-
-
-class _Ranked(NamedTuple):
-    """Replicates, computed: the truth and its ranks.
-
-    ``x``, ``o``, ``mode``, ``sd`` (replicates, n): sd is the Laplace approximation's; ``below`` and ``equal``
-    (replicates, quantities): how many draws lie below the truth, and how many are equal to it; ``lost`` (replicates,).
-    """
-
-    x: np.ndarray
-    o: np.ndarray
-    mode: np.ndarray
-    sd: np.ndarray
-    below: np.ndarray
-    equal: np.ndarray
-    lost: np.ndarray
+ENOUGH_REPLICATES = 100
+# Of the central intervals whose coverage is counted.
+PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
+# A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
+ROUNDS = 100
+# Draws of an inverter that gives a point are equal up to this, in units of its sd.
+SAME_POINT = 1e-6
+# What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
+ALSO_RANKED = ("log_prior", "log_likelihood")
+RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability")
 
 
 def calibrate(
     prior: pm.Model | CompiledPrior,
-    alpha: ArrayLike = 1.0,
-    sigma: ArrayLike = 1.0,
-    *,
+    alpha: float = 1.0,
+    sigma: float = 1.0,
     invert: Inverter = draw,
-    replicates: int = 512,
-    draws: int = 63,
+    *,
+    replicates: int = 1000,
+    draws: int = 99,
+    probability: float = 0.99,
     random_seed: Seed = None,
     progressbar: bool = True,
     store: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
 ) -> xr.DataTree:
-    """Compute where true x rank among the draws that an inverter makes of their blurred versions.
+    r"""Compute the ranks of true x among draws of an inverter, and whether they are uniform, as those of p(x | o) are.
 
-    x ~ p0, o ~ N(alpha x, sigma^2 I), x_1 .. x_L ~ invert(o): for draws from p(x | o), rank(x) is uniform on 0..L
+    .. math:: x \sim p_0, \quad o \sim N(\alpha x, \sigma^2 I), \quad x_l \sim \mathrm{invert}(o), \quad
+              R = \#\{l : f(x_l, o) < f(x, o)\} \sim U\{0, \dots, L\}
+
+    for f each unconstrained coordinate of x, log p0(x), and log N(o; alpha x, sigma^2 I). The last one depends on the
+    data: without it, an inverter that ignores o and draws from p0 would pass (Modrák et al. 2023).
 
     Parameters
     ----------
     prior : pm.Model or CompiledPrior
-        p0. It must be possible to draw it: no observed data, no Potential. Of a level prior p0 itself is taken.
+        p0. It must have draws, so no observed data and no Potential.
     alpha, sigma : float
-        Signal (not 0) and noise (> 0) of the step.
+        Signal (not 0) and noise (> 0) of the step, in units of the unconstrained x.
     invert : inverter
-        What is tested: `draw`, `mode`, `laplace`, or any function of their form. It is given each o `draws` times.
+        What is checked: `draw`, `mode`, `mean`, `laplace`, ``from_pymc(...)``, or any function of their form, as
+        `reverse` takes it. Options are bound by ``functools.partial(bd.draw, tune=1000)``.
     replicates : int
         How many x are drawn.
     draws : int
-        L, the draws of each posterior. They are independent of one another as far as the inverter makes them so, and
-        need no thinning.
+        L: how often each o is inverted. With 99, intervals of 50, 80, 90 and 95% end between two ranks.
+    probability : float
+        With which an exact inverter passes, all quantities taken together. The default is ArviZ's of its envelopes.
     random_seed : int, Generator or None
-        The source of randomness: same machine, same numbers, whatever the number of cores.
+        The source of randomness: same machine, same numbers.
     progressbar : bool
         Whether to show one, if it takes more than half a second.
     store : path, optional
-        Where the result is saved. Blocks of 128 replicates are kept as they finish, and the same call goes on from
-        them, with the same numbers.
+        Where the result is saved (``.zarr`` or ``.nc``). Blocks of replicates are kept as they finish, and the same
+        call again goes on from them, with the same numbers.
     executor : concurrent.futures.Executor, optional
-        Who computes the blocks; see `find_map`.
+        Who computes the blocks; see `find_map`. The numbers do not depend on it.
 
     Returns
     -------
     xarray.DataTree
-        ``prior_sbc`` (chain=1, draw=replicate): fractional ranks of every unconstrained coordinate, of ``log_p0`` and
-        of ``log_likelihood``, ties broken at random; ArviZ's ``plot_ecdf_pit`` draws it, and `plot_calibration` with
-        this result's own bands. ``ranks`` (replicate): 0..L. ``uniformity``: each quantity's p-value. ``coverage``
-        (probability): the share of truths in central intervals, and ``mcse`` its Monte Carlo error, in a group each.
-        ``laplace``: ``offset`` (replicate) of the truth from the mode, in Laplace sd, and the ``coverage`` and ``mcse``
-        of intervals mode +- z sd. ``truth`` (replicate): the unconstrained x, and ``observed_data`` their o.
-        Attributes: ``p_value``, of all quantities together (Bonferroni), ``passed`` (p_value >= 0.01), ``lost``.
+        ``ranks`` (replicate): R of each quantity, NaN where a replicate was lost: the prior's variables in
+        unconstrained coordinates, ``log_prior`` and ``log_likelihood``. ``prior_sbc`` (replicate): (R + u) / (L + 1)
+        with u ~ U(0, 1), for ``arviz.plot_ecdf_pit``. ``ecdf`` (fraction): the share of ranks below fraction * (L + 1),
+        less the fraction. ``band`` (fraction): ``lower`` and ``upper`` of it. ``diagnostics`` (diagnostic): the
+        ``p_value`` of each quantity, and ``p_family``, times the number of quantities. ``coverage`` (probability,
+        summary): the share of true values inside the central interval of the draws, and its Monte Carlo ``error``.
+        ``verdict``: ``calibrated``, the least ``p_family``, ``replicates`` that count, ``lost`` ones. ``truth`` and
+        ``unconstrained_truth``, ``observed_data``, ``constant_data``. Of an inverter that gives a point with its ``sd``
+        (`mode`, `mean`) also ``offset`` (replicate): (x - point) / sd, and ``laplace`` (probability, summary): how
+        often point +- z sd holds the true value. Its attribute ``verdict`` says it in words.
 
     Raises
     ------
     TypeError, ValueError
-        If p0 cannot be drawn, an argument cannot be used, or no replicate has finite draws.
+        If an argument cannot be used: a `prior` that cannot be drawn, or with a name that the result needs; an `alpha`
+        or `sigma` that is no such number; an `invert` that is none, or fails for every replicate.
 
     Warns
     -----
     UserWarning
-        If ranks are not uniform, replicates were lost, or are so few that only gross errors are seen.
+        Once: if fewer than 100 replicates count, if some were lost, if a point had no sd.
 
     Notes
     -----
-    Uniform ranks are necessary, not sufficient: a posterior that is p0 itself, whatever o, has them in x. The rank of
-    the likelihood, which depends on o as well, tells it apart (Modrák et al. 2023). The test compares the ranks'
-    distribution function with binomial quantiles at 128 points, and its least p-value with that of uniform numbers.
+    Ranks are uniform if the L draws are independent given o. Those of a Markov chain would have to be thinned. Here
+    each o is repeated L times and each repeat is inverted by itself, so there is nothing to thin.
+
+    The test of a quantity asks whether the ECDF of its ranks leaves a band that holds that of uniform ranks with the
+    given probability at all ranks at once. p-values are exact. Each quantity's band has the error (1 - probability) /
+    quantities (Bonferroni), so a curve in ``ecdf`` leaves ``band`` if and only if its ``p_family`` is at most
+    1 - probability. To pass says that no error was seen, not that there is none: more replicates see smaller ones.
+
+    A replicate in which the inverter raised, or gave an x that is not finite, is lost and left out. Where one raises,
+    those that were inverted beside it are inverted again, each alone.
 
     References
     ----------
-    Cook, Gelman, Rubin (2006) and Talts et al. (2018), simulation-based calibration; Säilynoja, Bürkner, Vehtari
-    (2022), Graphical test for discrete uniformity, section 2, for the bands; Modrák et al. (2023), Simulation-based
-    calibration checking for Bayesian computation, for the quantities.
+    Talts, Betancourt, Simpson, Vehtari, Gelman (2018), Validating Bayesian inference algorithms with simulation-based
+    calibration, algorithm 1; Säilynoja, Bürkner, Vehtari (2022), Graphical test for discrete uniformity and its
+    applications in goodness-of-fit evaluation and multiple sample comparison, section 2; Modrák, Moon, Kim, Bürkner,
+    Huurre, Faltejsková, Gelman, Vehtari (2023), Simulation-based calibration checking for Bayesian computation: the
+    choice of test quantities shapes sensitivity, section 3.
 
     Examples
     --------
     >>> import pymc as pm
     >>> import bayesdiff as bd
     >>> with pm.Model() as prior:
-    ...     x = pm.Normal("x", 0, 1)
-    >>> right = bd.calibrate(prior, sigma=10, replicates=128, draws=15, random_seed=1, progressbar=False)
-    >>> right.attrs["passed"]
-    1
+    ...     x = pm.Normal("x")
+    >>> prior = bd.compile_prior(prior)
+    >>> small = {"replicates": 100, "draws": 9, "random_seed": 1, "progressbar": False}
+    >>> bool(bd.calibrate(prior, sigma=2.0, **small)["verdict"]["calibrated"])
+    True
+    >>> modes = bd.calibrate(prior, sigma=2.0, invert=bd.mode, **small)
+    >>> modes.attrs["verdict"]
+    'Not calibrated, by 3 of 3 quantities, most of all ... (p = ...).'
     """
-    sigmas = read_noise(alpha, sigma, None)
-    task = _Task(float(np.ravel(sigmas[0])[0]), float(np.ravel(sigmas[1])[0]), None, invert, None, _counts(draws))
-    return _calibrate(prior, task, replicates, random_seed, progressbar, store, executor)
+    begun = time.perf_counter()
+    if isinstance(alpha, Schedule):
+        raise TypeError("alpha is a schedule; write calibrate_chain(prior, schedule)")
+    prior = _readable(prior)
+    check_inverter(invert)
+    check_executor(executor)
+    if store is not None:
+        path_like(store, "store", "run.zarr")
+    number, noise = (float(value) for value in read_noise(alpha, sigma, None))
+    sizes = _sizes(replicates, draws, probability, progressbar)
+    call = _Call(number, noise, None, None, invert, *sizes, seed_of(random_seed))
+    noises = dataset({"alpha": number, "sigma": noise})
+    return _calibrated(
+        prior, call, {"constant_data": noises}, probability, random_seed, begun, progressbar, store, executor
+    )
 
 
 def calibrate_chain(
     prior: pm.Model | CompiledPrior,
     schedule: Schedule,
-    *,
     invert: Inverter = draw,
+    *,
     next_level: bool | None = None,
-    replicates: int = 256,
-    draws: int = 31,
+    replicates: int = 1000,
+    draws: int = 99,
+    probability: float = 0.99,
     random_seed: Seed = None,
     progressbar: bool = True,
     store: str | os.PathLike[str] | None = None,
     executor: Executor | None = None,
 ) -> xr.DataTree:
-    """Compute where true x rank among the ends of chains that start from their own noise at level K.
+    r"""Compute the ranks of true x among the ends of chains that start from its o_K, and whether they are uniform.
 
-    x ~ p0, o_K ~ N(alpha_K x, sigma_K^2 I), x_1 .. x_L = reverse(o_K): with draws at every level, rank(x) is uniform
+    .. math:: x \sim p_0, \quad o_K \sim N(\alpha_K x, \sigma_K^2 I), \quad o_K \to \dots \to o_0 = x_l, \quad
+              R = \#\{l : f(x_l, o_K) < f(x, o_K)\} \sim U\{0, \dots, L\}
+
+    A chain of exact draws, started from one o_K, ends in a draw from p(x | o_K), in both forms of `reverse`. So it
+    passes, whatever the number of levels. The quantities f are those of `calibrate`, with the likelihood of o_K.
 
     Parameters
     ----------
     prior : pm.Model or CompiledPrior
-        p0, or a level prior. It must be possible to draw p0.
+        p0. It must have draws, so no observed data and no Potential.
     schedule : Schedule
-        The noise levels; of a level prior its own.
+        The noise levels.
     invert : inverter
-        How each step is inverted; see `reverse`.
+        How each step is inverted, as `reverse` takes it.
     next_level : bool, optional
-        Which form; see `reverse`.
-    replicates : int
-        How many x are drawn.
-    draws : int
-        L, the trajectories from each o_K.
-    random_seed, progressbar, store, executor
-        As in `calibrate`.
+        Which form of the chain, as `reverse` takes it.
+    replicates, draws, probability, random_seed, progressbar, store, executor
+        As `calibrate` takes them. `draws`: how many chains start from each o_K.
 
     Returns
     -------
     xarray.DataTree
-        As `calibrate` gives it; alpha and sigma are those of level K.
+        As `calibrate` does, with ``schedule`` (level) in place of ``constant_data``. ``observed_data`` is o_K.
 
     Raises
     ------
     TypeError, ValueError
-        If p0 cannot be drawn, or an argument cannot be used.
+        As `calibrate` does, or if `schedule` or `next_level` cannot be used.
     ChainError
-        If the inverter fails at a level.
+        If `invert` fails for every replicate.
 
     Warns
     -----
     UserWarning
-        As `calibrate` does.
+        As `calibrate` does; and if two lineages of the chains disagree, as `reverse` says it.
 
     References
     ----------
-    As for `calibrate`; for the chain Ho, Jain, Abbeel (2020).
+    Those of `calibrate`.
 
     Examples
     --------
-    >>> import pymc as pm
     >>> import bayesdiff as bd
-    >>> schedule = bd.geometric(3, 0.5, 10.0)
-    >>> prior = bd.gaussian_mixture([0.5, 0.5], [-2.0, 2.0], [0.25, 0.25], schedule=schedule)
-    >>> run = bd.calibrate_chain(prior, schedule, replicates=100, draws=7, random_seed=1, progressbar=False)
-    >>> run.attrs["passed"], run.attrs["form"]
-    (1, 'next level')
+    >>> schedule = bd.geometric(3, 0.5, 4.0)
+    >>> prior = bd.compile_prior(bd.gaussian_mixture([1.0], [0.0], 1.0, schedule))  # where a Laplace draw is exact
+    >>> small = {"replicates": 100, "draws": 19, "random_seed": 1, "progressbar": False}
+    >>> for inverter in (bd.laplace, bd.mode):
+    ...     print(bool(bd.calibrate_chain(prior, schedule, inverter, **small)["verdict"]["calibrated"]))
+    True
+    False
     """
+    begun = time.perf_counter()
+    prior = _readable(prior)
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
-    if not (next_level is None or isinstance(next_level, bool | np.bool_)):
-        raise TypeError(f"next_level is {next_level!r}; write True, False or None")
-    last = float(schedule.alpha[-1]), float(schedule.sigma[-1])
-    task = _Task(*last, schedule, invert, next_level, _counts(draws))
-    return _calibrate(prior, task, replicates, random_seed, progressbar, store, executor)
-
-
-def _counts(draws: int) -> int:
-    return positive_int(draws, "draws")
-
-
-def _calibrate(
-    prior: pm.Model | CompiledPrior,
-    task: _Task,
-    replicates: int,
-    random_seed: Seed,
-    progressbar: bool,
-    store: str | os.PathLike[str] | None,
-    executor: Executor | None,
-) -> xr.DataTree:
-    begun = time.perf_counter()
-    positive_int(replicates, "replicates")
-    flag(progressbar, "progressbar")
+    check_inverter(invert)
+    check_executor(executor)
     if store is not None:
         path_like(store, "store", "run.zarr")
-    check_inverter(task.invert)
-    check_executor(executor)
-    seed = seed_of(random_seed)
+    sizes = _sizes(replicates, draws, probability, progressbar)
+    last = float(schedule.alpha[-1]), float(schedule.sigma[-1])
+    call = _Call(*last, schedule, next_level, invert, *sizes, seed_of(random_seed))
+    noise = {"alpha": schedule.alpha, "sigma": schedule.sigma}
+    groups = {"schedule": dataset(noise, dims={name: ["level"] for name in noise})}
+    return _calibrated(prior, call, groups, probability, random_seed, begun, progressbar, store, executor)
+
+
+# -------------------------------------------------------------------------------------------------------------- checks
+
+
+def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
+    """The compiled prior, if x can be drawn from it and its names leave room for those of the result."""
     prior = compile_prior(prior)
-    _check_prior(prior, task)
-    call = {
-        "prior": fingerprint(prior),
-        "alpha": task.alpha if task.schedule is None else task.schedule.alpha.tolist(),
-        "sigma": task.sigma if task.schedule is None else task.schedule.sigma.tolist(),
-        "chain": task.schedule is not None,
-        "next_level": task.next_level,
-        "invert": name_of(task.invert),
-        "replicates": replicates,
-        "draws": task.draws,
-        "random_seed": None if random_seed is None else seed,
-    }
-    with progress_bar("calibrate", replicates, progressbar) as progress:
-        if store is None:
-            ranked = _replicates(prior, task, replicates, seed, executor, progress, None)
-            return _result(prior, task, ranked, seed, random_seed, begun, {})
-        what = "calibrate" if task.schedule is None else "calibrate_chain"
-        with opened(store, call, seed=seed, given=random_seed is not None, what=what, units="blocks") as place:
-            if place.finished is not None:
-                return place.finished
-            seed = place.call["seed"]
-            ranked = _replicates(prior, task, replicates, seed, executor, progress, place)
-            result = _result(prior, task, ranked, seed, random_seed, begun, {"call": dict(place.call)})
-            save(result, place.store)
-            shutil.rmtree(place.folder, ignore_errors=True)
-            return result
-
-
-def _check_prior(prior: CompiledPrior, task: _Task) -> None:
-    clean = _clean(prior)
-    why = clean.why_not_drawable()
-    if not why and clean.draws(1, 0) is None:
-        why = "a distribution of it has no random draws"
+    why = prior.why_not_drawable()
+    if not why and not len(prior.forward_draws(1, 0)):
+        why = "a distribution has no random draws, or invalid parameters"
     if why:
         raise ValueError(
-            f"p0 cannot be drawn, since {why}, and calibration begins with draws of p0; calibrate the prior without it"
+            f"p0 cannot be drawn: {why}; calibration begins with true x ~ p0, so write the model without it, or with "
+            "what can be drawn"
         )
-    taken = [name for name in QUANTITIES if name in prior.layout.names]
+    taken = sorted({*prior.model.named_vars, *prior.model.coords} & set(RESERVED))
     if taken:
-        raise ValueError(f"the prior has a variable {taken[0]!r}, which the result needs; give it another name")
-    if task.schedule is not None and prior.schedule is not None and prior.schedule != task.schedule:
-        raise ValueError(
-            f"the prior was made for another schedule: {first_difference(prior.schedule, task.schedule)}; pass the "
-            "prior's own, bd.compile_prior(prior).schedule, or make the prior for this one"
-        )
-    if task.next_level and prior.schedule is None:
-        raise ValueError(
-            "next_level=True needs a prior whose density depends on the level, and this one's does not; make it so, as "
-            "gaussian_mixture(..., schedule=schedule), or write next_level=False"
-        )
+        raise ValueError(f"the prior has the names {taken}, which the result needs for itself; rename them")
+    return prior
 
 
-def _clean(prior: CompiledPrior) -> CompiledPrior:
-    return prior if prior.schedule is None else prior.at_level(0)
+def _sizes(replicates: int, draws: int, probability: float, progressbar: bool) -> tuple[int, int]:
+    positive_int(replicates, "replicates")
+    positive_int(draws, "draws")
+    if positive_number(probability, "probability", "a number between 0 and 1") >= 1:
+        raise ValueError(f"probability is {probability!r}; write a number between 0 and 1")
+    flag(progressbar, "progressbar")
+    return int(replicates), int(draws)
 
 
-# ---------------------------------------------------------------------------------------------------------- replicates
+# -------------------------------------------------------------------------------------------------------------- blocks
 
 
-def _replicates(
-    prior: CompiledPrior,
-    task: _Task,
-    replicates: int,
-    seed: int,
-    executor: Executor | None,
-    progress: Callable[[int], None] | None,
-    place: Place | None,
-) -> _Ranked:
-    """All replicates, block by block; what a store has is read from there."""
-    parts = [(i, row.stop - row.start) for i, row in enumerate(cut(replicates, BLOCK))]
-    done: dict[int, _Ranked] = {}
-    for i, count in parts:
-        arrays = None if place is None else kept(place.folder / f"{i:06d}.npz", "the block is computed again")
-        if arrays is not None:
-            done[i] = _Ranked(**arrays)
-            if progress:
-                progress(count)
-    for i, ranked in each(
-        ready(_block, (prior, task, seed), executor),
-        parts,
-        done=done,
-        executor=executor,
-        progress=progress,
-        rows=lambda part: part[1],
-    ):
-        done[i] = ranked
-        if place is not None:
-            keep(place.folder / f"{i:06d}.npz", place.call, ranked._asdict())
-    return _Ranked(*(np.concatenate(values) for values in zip(*(done[i] for i, _ in parts), strict=True)))
+@dataclass(frozen=True)
+class _Call:
+    """A call, checked: all that a block needs to know beside the prior and its number.
+
+    ``alpha`` and ``sigma`` of the step, or of the chain's last level.
+    """
+
+    alpha: float
+    sigma: float
+    schedule: Schedule | None
+    next_level: bool | None
+    invert: Inverter
+    replicates: int
+    draws: int
+    seed: int
+
+    def block(self, n: int) -> int:
+        """Replicates of a block, for a prior of n numbers."""
+        return max(1, min(BLOCK, BLOCK_NUMBERS // (self.draws * n)))
+
+    def blocks(self, n: int) -> int:
+        """How many blocks there are."""
+        return -(-self.replicates // self.block(n))
 
 
 def _block(
-    prior: CompiledPrior,
-    task: _Task,
-    seed: int,
-    part: tuple[int, int],
-    *,
-    progress: Callable[[int], None] | None = None,
-) -> _Ranked:
-    """The replicates of one block: nothing but the call and the block's number decides what comes out."""
-    number, count = part
-    rng = np.random.default_rng([seed, number])
-    clean = _clean(prior)
-    x = _drawn(clean, count, rng)
-    o = task.alpha * x + task.sigma * rng.normal(size=x.shape)
-    top, stats = mode(clean, o, task.alpha, task.sigma, random_seed=int(rng.integers(2**31)))
-    # All o once, then all again: both lineages of a chain meet the same.
-    again = np.tile(o, (task.draws, 1))
-    inner = int(rng.integers(2**31))
-    if task.schedule is None:
-        states, _ = task.invert(clean, again, task.alpha, task.sigma, random_seed=inner)
-    else:
-        states = ends(prior, task.schedule, task.invert, again, next_level=task.next_level, random_seed=inner)
-    states = np.swapaxes(np.asarray(states).reshape(task.draws, count, clean.n), 0, 1)
-    lost = ~np.isfinite(states).all(axis=(1, 2))
-    states = np.where(lost[:, None, None], x[:, None], states)
-    found = _quantities(clean, task, states, o)
-    truth = _quantities(clean, task, x[:, None], o)
+    prior: CompiledPrior, call: _Call, number: int, *, progress: Callable[[int], None] | None = None
+) -> dict[str, np.ndarray]:
+    """Draw, diffuse, invert and rank the replicates of one block: of its seed and number alone, whoever computes it.
+
+    Returns
+    -------
+    dict of str to ndarray (replicates of the block, ...)
+        ``x`` and ``o`` (n); ``rank`` and ``pit`` (n + 2), NaN where the replicate was lost; ``offset`` (n), of a point;
+        ``point`` (): whether all draws are one; ``lineages_p_value`` (): of the chain that the replicate was in.
+    """
+    size = call.block(prior.n)
+    of_x, of_o, of_draws, of_ties = np.random.default_rng([call.seed, number]).spawn(4)
+    whole, rows = _truth(prior, size, of_x), min(size, call.replicates - number * size)
+    noise = of_o.normal(size=whole.shape)  # of the whole block: a longer run begins with the same replicates
+    x = whole[:rows]
+    o = call.alpha * x + call.sigma * noise[:rows]
+    drawn, sd, lineages = _inverted(prior, call, o, int(of_draws.integers(2**31)))
+    values, truth = _quantities(prior, call, drawn, o), _quantities(prior, call, x[:, None], o)
+    lost = ~np.isfinite(drawn).all(axis=(1, 2)) | np.isnan(values).any(axis=(1, 2))
+    less, equal = (values < truth).sum(axis=1), (values == truth).sum(axis=1)
+    ties, place = of_ties.uniform(size=(2, size, less.shape[1]))[:, :rows]
+    # Among equals the truth has any place: a sampler that stays may hit it, and a mode of a kinked density often does.
+    rank = np.where(lost[:, None], np.nan, less + np.floor(ties * (equal + 1)))
+    spread = np.abs(drawn - drawn[:, :1]).max(axis=1)
+    scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        offset = (x - drawn[:, 0]) / sd
     if progress:
-        progress(count)
-    below, equal = (found < truth).sum(axis=1), (found == truth).sum(axis=1)
-    return _Ranked(x, o, top, stats["sd"], below, equal, lost)
+        progress(rows)
+    return {
+        "x": x,
+        "o": o,
+        "rank": rank,
+        "pit": (rank + place) / (call.draws + 1),
+        "offset": np.where(lost[:, None], np.nan, offset),
+        "point": ~lost & (call.draws > 1) & (spread <= SAME_POINT * scale).all(axis=1),
+        "lineages_p_value": np.full(rows, lineages),
+    }
 
 
-def _drawn(prior: CompiledPrior, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws of p0: again where a prior rejects some."""
+def _truth(prior: CompiledPrior, size: int, rng: np.random.Generator) -> np.ndarray:
+    """So many x (size, n) of p0. What falls outside of its support is drawn again: p0 is what the density says."""
     parts: list[np.ndarray] = []
-    for _ in range(TRIES):
-        more = prior.draws(count, rng)
-        parts += [] if more is None else [more]
-        if sum(map(len, parts)) >= count:
-            return np.concatenate(parts)[:count]
+    for _ in range(ROUNDS):
+        parts.append(prior.forward_draws(size, rng))
+        if sum(map(len, parts)) >= size:
+            return np.concatenate(parts)[:size]
     raise ValueError(
-        f"p0 gave {sum(map(len, parts))} draws inside its support when asked {TRIES} times for {count}; write it so "
-        "that its draws lie there"
+        f"only {sum(map(len, parts))} of {ROUNDS * size:,} draws of p0 lie inside of its own support; write a "
+        "distribution that has its draws there"
     )
 
 
-def _quantities(prior: CompiledPrior, task: _Task, x: np.ndarray, o: np.ndarray) -> np.ndarray:
-    """What is ranked of x (replicates, draws, n): (replicates, draws, n + 2)."""
-    log_p0 = prior.logp(x.reshape(-1, prior.n)).reshape(x.shape[:2])
-    log_likelihood = -0.5 * (((o[:, None] - task.alpha * x) / task.sigma) ** 2).sum(axis=-1)
-    return np.concatenate([x, log_p0[..., None], log_likelihood[..., None]], axis=-1)
+def _quantities(prior: CompiledPrior, call: _Call, x: np.ndarray, o: np.ndarray) -> np.ndarray:
+    """What is ranked of x (replicates, draws, n), an array (replicates, draws, n + 2): see `calibrate`."""
+    log_prior = prior.logp(x.reshape(-1, prior.n)).reshape(x.shape[:-1])
+    square = (((o[:, None] - call.alpha * x) / call.sigma) ** 2).sum(axis=-1)
+    return np.concatenate([x, log_prior[..., None], -0.5 * square[..., None]], axis=-1)
+
+
+def _inverted(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """L inversions of each o: x (replicates, L, n), the sd that came with it or NaN (replicates, n), the lineages' p.
+
+    Where the inverter raises, each replicate is inverted alone, and those that raise again are NaN. If all do, or one
+    that is alone does, it is the inverter, and its error is raised.
+    """
+    invert, fails = (_by_step, Exception) if call.schedule is None else (_by_chain, ChainError)
+    try:
+        return invert(prior, call, o, seed)
+    except fails:
+        if len(o) == 1:
+            raise
+        failed: list[Exception] = []
+        parts = []
+        for i in range(len(o)):
+            try:
+                parts.append(invert(prior, call, o[i : i + 1], (seed + 1 + i) % 2**31))
+            except fails as error:  # of a step, whatever an inverter of someone else raises
+                failed.append(error)
+                parts.append((np.full((1, call.draws, prior.n), np.nan), np.full((1, prior.n), np.nan), np.nan))
+        if len(failed) == len(o):
+            raise
+        x, sd, lineages = zip(*parts, strict=True)
+        known = [p for p in lineages if np.isfinite(p)]
+        return np.concatenate(x), np.concatenate(sd), min(1.0, len(known) * min(known)) if known else np.nan
+
+
+def _by_step(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    rows = np.repeat(o, call.draws, axis=0)
+    # Copies: an inverter that writes into its o must not change ours.
+    got = call.invert(prior, rows.copy(), call.alpha, call.sigma, start=rows / call.alpha, random_seed=seed)
+    x, stats = checked(got, rows, {})
+    sd = np.asarray(stats.get("sd", np.nan), float)
+    sd = sd if sd.shape == x.shape else np.full(x.shape, np.nan)
+    shape = (len(o), call.draws, prior.n)
+    return x.reshape(shape).astype(float), sd.reshape(shape)[:, 0], np.nan
+
+
+def _by_chain(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    assert call.schedule is not None
+    # All o once, then all again: the two halves of the trajectories, which are compared, then have one law.
+    again = np.tile(o, (call.draws, 1))
+    flat, p_values = ends(
+        prior, call.schedule, call.invert, again, next_level=call.next_level, random_seed=seed
+    )  # fmt: skip
+    x = np.swapaxes(flat.reshape(call.draws, len(o), prior.n), 0, 1)
+    least = min(1.0, call.schedule.levels * float(np.nanmin(p_values))) if np.isfinite(p_values).any() else np.nan
+    return x, np.full((len(o), prior.n), np.nan), least
 
 
 # -------------------------------------------------------------------------------------------------------------- result
 
 
-def _result(
+def _calibrated(
     prior: CompiledPrior,
-    task: _Task,
-    ranked: _Ranked,
-    seed: int,
+    call: _Call,
+    noise: Mapping[str, xr.Dataset],
+    probability: float,
     random_seed: Seed,
     begun: float,
-    more: Mapping[str, Any],
+    progressbar: bool,
+    store: str | os.PathLike[str] | None,
+    executor: Executor | None,
 ) -> xr.DataTree:
-    clean = _clean(prior)
-    label = Labels(clean, batched=True)
-    good = ~ranked.lost
-    if not good.any():
-        raise ValueError(
-            f"all {len(good)} replicates were lost: {name_of(task.invert)} returned no finite draw; try it on one o"
-        )
-    rng = np.random.default_rng([seed, 2**31])
-    # A truth that is equal to some draws is anywhere among them.
-    ties = ranked.equal[good] + 1
-    u = (ranked.below[good] + ties * rng.random(ties.shape)) / (task.draws + 1)
-    ranks = np.minimum(np.floor(u * (task.draws + 1)).astype(int), task.draws)
-    null = _null(len(u), rng)
-    p_values = _p_values(u, null)
-    family = float(min(1.0, len(p_values) * p_values.min()))
-    lower, upper = _band(len(u), FAMILY / len(p_values), null)
+    """All blocks, put together."""
+    if prior.schedule is not None and (prior.level is None or call.schedule is not None):
+        prior = prior.at_level(0)  # x is p0's; a chain takes the levels that it needs from there
+    with progress_bar("calibrate", call.replicates, progressbar) as progress:
+        if store is None:
+            values = _all_blocks(prior, call, None, executor, progress)
+            return _result(prior, call, values, noise, probability, random_seed, begun)
+        what, given = "calibrate" if call.schedule is None else "calibrate_chain", random_seed is not None
+        told = _told(prior, call, probability, given)
+        with opened(store, told, seed=call.seed, given=given, what=what, units="blocks") as place:
+            if place.finished is not None:
+                return place.finished
+            call = replace(call, seed=place.call["seed"])
+            values = _all_blocks(prior, call, place, executor, progress)
+            result = _result(prior, call, values, noise, probability, random_seed, begun)
+            result.attrs["call"] = dict(place.call)
+            save(result, place.store)
+            shutil.rmtree(place.folder, ignore_errors=True)
+            return result
 
-    def by_name(values: np.ndarray, leading: tuple[str, ...], quantities: bool, coords: Any = None) -> xr.Dataset:
-        """Numbers (..., n), or (..., n + 2), by variable."""
-        named = dict(clean.layout.split(values[..., : clean.n]))
-        dims = {name: [*leading, *label.unconstrained_dims[name]] for name in named}
-        if quantities:
-            named |= {name: values[..., clean.n + i] for i, name in enumerate(QUANTITIES)}
-            dims |= {name: list(leading) for name in QUANTITIES}
-        return dataset(named, dims=dims, coords={**label.coords, **(coords or {})})
 
-    replicate = ("replicate",)
-    at = {"probability": list(PROBABILITIES)}
-    levels = np.array(PROBABILITIES)
-    inside = np.stack([(np.abs(2 * u - 1) <= level).mean(axis=0) for level in levels])
-    offset = (ranked.x - ranked.mode) / ranked.sd
-    known = np.where(np.isfinite(offset), offset, np.inf)[good]
-    laplace = np.stack([(2 * ndtr(np.abs(known)) - 1 <= level).mean(axis=0) for level in levels])
-
-    def error(share: np.ndarray) -> np.ndarray:
-        """Of a share of so many replicates; not 0 where all or none are inside (Agresti and Coull 1998)."""
-        count = max(1, int(good.sum()))
-        smoothed = (share * count + 2) / (count + 4)
-        return np.sqrt(smoothed * (1 - smoothed) / (count + 4))
-
-    sbc = by_name(u, replicate, True).rename(replicate="draw").expand_dims("chain")
-    groups: dict[str, xr.Dataset | xr.DataTree] = {
-        "prior_sbc": sbc.assign_attrs(sample_dims=["chain", "draw"]),
-        "ranks": by_name(ranks, replicate, True),
-        "uniformity": by_name(p_values, (), True),
-        "band": dataset(
-            {"lower": lower, "upper": upper}, dims={"lower": ["z"], "upper": ["z"]}, coords={"z": _points()}
-        ),
-        "coverage/share": by_name(inside, ("probability",), True, at),
-        "coverage/mcse": by_name(error(inside), ("probability",), True, at),
-        "laplace/offset": by_name(offset, replicate, False),
-        "laplace/share": by_name(laplace, ("probability",), False, at),
-        "laplace/mcse": by_name(error(laplace), ("probability",), False, at),
-        "truth": by_name(ranked.x, replicate, False),
-        "observed_data": by_name(ranked.o, replicate, False),
-        "constant_data": dataset({"alpha": task.alpha, "sigma": task.sigma}),
+def _told(prior: CompiledPrior, call: _Call, probability: float, given: bool) -> dict[str, Any]:
+    """What tells calls apart."""
+    schedule = call.schedule
+    return {
+        "prior": fingerprint(prior),
+        "level": prior.level,
+        "alpha": call.alpha if schedule is None else schedule.alpha.tolist(),
+        "sigma": call.sigma if schedule is None else schedule.sigma.tolist(),
+        "next_level": call.next_level,
+        "invert": name_of(call.invert),
+        "replicates": call.replicates,
+        "draws": call.draws,
+        "probability": probability,
+        "random_seed": call.seed if given else None,
     }
-    how = {"draws": task.draws, "replicates": len(good), "inverter": name_of(task.invert), "seed": seed}
-    if task.schedule is not None:
-        next_level = prior.schedule is not None if task.next_level is None else task.next_level
-        how |= {"form": "next level" if next_level else "clean", "levels": task.schedule.levels}
-    said = warn_once(_texts(good, p_values, family, [*clean.layout.labels, *QUANTITIES]))
-    about = describe(prior, "calibrate", random_seed, begun, said)
-    judged = {"p_value": family, "passed": int(family >= FAMILY), "lost": int((~good).sum())}
-    return tree(groups, {**about, **how, **judged, **more})
 
 
-def _texts(good: np.ndarray, p_values: np.ndarray, family: float, names: list[str]) -> list[str]:
-    texts = []
-    lost = int((~good).sum())
-    if lost > MOST_LOST * len(good):
-        texts.append(
-            f"{lost} of {len(good)} replicates were lost: their draws are not finite. The ranks of the others say "
-            "nothing of them."
+def _all_blocks(
+    prior: CompiledPrior,
+    call: _Call,
+    place: Place | None,
+    executor: Executor | None,
+    progress: Callable[[int], None] | None,
+) -> dict[str, np.ndarray]:
+    """What is known of every replicate; of those that a store has, from there."""
+    size, blocks = call.block(prior.n), call.blocks(prior.n)
+
+    def rows(number: int) -> int:
+        return min(size, call.replicates - number * size)
+
+    def file(number: int) -> Path:
+        assert place is not None
+        return place.folder / f"{number:06d}.npz"
+
+    found: dict[int, dict[str, np.ndarray]] = {}
+    for number in range(blocks) if place is not None else ():
+        arrays = kept(file(number), "the block is computed again")
+        if arrays is not None:
+            found[number] = arrays
+            if progress:
+                progress(rows(number))
+    work = ready(_block, (prior, call), executor)
+    for number, values in each(work, range(blocks), done=set(found), executor=executor, progress=progress, rows=rows):
+        found[number] = values
+        if place is not None:
+            keep(file(number), place.call, values)
+    parts = [found[number] for number in range(blocks)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _result(
+    prior: CompiledPrior,
+    call: _Call,
+    values: Mapping[str, np.ndarray],
+    noise: Mapping[str, xr.Dataset],
+    probability: float,
+    random_seed: Seed,
+    begun: float,
+) -> xr.DataTree:
+    label = _Quantities(prior)
+    rank, pit = values["rank"], values["pit"]
+    kept = np.isfinite(rank).all(axis=1)
+    count, quantities = int(kept.sum()), rank.shape[1]
+    if not count:
+        raise ValueError(
+            f"all {len(rank)} replicates were lost: {name_of(call.invert)} gave no x that is finite; look at one, as "
+            "invert(prior, o, alpha, sigma) gives it"
         )
-    if good.sum() < ENOUGH:
-        texts.append(f"{int(good.sum())} replicates show gross errors alone; ask for {ENOUGH} or more.")
-    if family < FAMILY:
-        worst = int(np.nanargmin(p_values))
-        texts.append(
-            f"The ranks are not uniform (p = {family:.1g}, all quantities together; the worst is {names[worst]}): what "
-            "the inverter makes is not p(x | o). See plot_calibration."
+    counts, tail = below(rank[kept].astype(int), call.draws), tails(count, call.draws)
+    p_values = np.array([p_value(statistic(counts[:, i], tail), tail) for i in range(quantities)])
+    p_family = np.minimum(quantities * p_values, 1.0)
+    low, high = band(1 - (1 - probability) / quantities, tail)
+    at = cuts(call.draws)
+    calibrated = bool(p_family.min() > 1 - probability)
+
+    fraction = {"fraction": at}
+    groups = {
+        "ranks": label.of(rank, leading=["replicate"], sample_dims=["replicate"]),
+        "prior_sbc": label.of(pit, leading=["replicate"], sample_dims=["replicate"]),
+        "ecdf": label.of(counts / count - at[:, None], leading=["fraction"], coords=fraction),
+        "band": dataset(
+            {"lower": low / count - at, "upper": high / count - at},
+            dims={"lower": ["fraction"], "upper": ["fraction"]},
+            coords=fraction,
+        ),
+        "diagnostics": label.of(
+            np.stack([p_values, p_family]), leading=["diagnostic"], coords={"diagnostic": ["p_value", "p_family"]}
+        ),
+        "coverage": label.covered(pit[kept]),
+        "verdict": dataset(
+            {
+                "calibrated": calibrated,
+                "p_family": p_family.min(),
+                "quantities": quantities,
+                "replicates": count,
+                "lost": len(rank) - count,
+            }
+        ),
+        **label.truth(values["x"]),
+        "observed_data": label.states(values["o"]),
+        **noise,
+    }
+    point = bool(values["point"][kept].all()) and bool(np.isfinite(values["offset"]).any())
+    without = int((~np.isfinite(values["offset"][kept])).any(axis=1).sum())
+    if point:
+        groups["offset"] = label.states(values["offset"])
+        # The normal quantile of an offset is where the truth lies in the interval: a PIT, as of draws.
+        groups["laplace"] = label.laplace(values["offset"])
+
+    texts = [
+        _few_text(count, float(high[len(at) // 2] / count - at[len(at) // 2])),
+        _lost_text(~kept),
+        _doubt_text(values["lineages_p_value"]),
+        _without_text(without, count) if point else "",
+    ]
+    about = {
+        "inverter": name_of(call.invert),
+        "replicates": call.replicates,
+        "draws": call.draws,
+        "probability": float(probability),
+        "seed": call.seed,
+        "verdict": _verdict(label.names, p_values, p_family, probability, count),
+    }
+    return tree(groups, describe(prior, "calibration", random_seed, begun, warn_once(texts)) | about)
+
+
+class _Quantities:
+    """Puts names, dims and coords on arrays (..., n + 2) of all that is ranked, and (replicates, n) of x alone."""
+
+    def __init__(self, prior: CompiledPrior) -> None:
+        self.prior = prior
+        self.label = Labels(prior, batched=True)
+        self.names = [*prior.layout.labels, *ALSO_RANKED]
+
+    def of(
+        self,
+        values: np.ndarray,
+        *,
+        leading: list[str],
+        sample_dims: list[str] | None = None,
+        coords: Mapping[str, Any] | None = None,
+    ) -> xr.Dataset:
+        """One variable of the dims `leading` and its own for each variable of the prior, and what else is ranked."""
+        parts = dict(self.prior.layout.split(values[..., : self.prior.n]))
+        own = {**self.label.unconstrained_dims}
+        if values.shape[-1] > self.prior.n:
+            parts |= {name: values[..., self.prior.n + i] for i, name in enumerate(ALSO_RANKED)}
+        after = [dim for dim in leading if dim not in (sample_dims or [])]
+        dims = {name: [*after, *own.get(name, [])] for name in parts}
+        return dataset(parts, sample_dims=sample_dims or [], dims=dims, coords=self.label.coords | dict(coords or {}))
+
+    def states(self, x: np.ndarray) -> xr.Dataset:
+        """Unconstrained numbers (replicates, n)."""
+        return self.of(x, leading=["replicate"], sample_dims=["replicate"])
+
+    def truth(self, x: np.ndarray) -> dict[str, xr.Dataset]:
+        """The true x, constrained, with Deterministics, and unconstrained."""
+        read = dataset(
+            self.prior.constrain(x), sample_dims=["replicate"], dims=self.label.dims, coords=self.label.coords
         )
-    return texts
+        return {"truth": read, "unconstrained_truth": self.states(x)}
+
+    def covered(self, pit: np.ndarray) -> xr.Dataset:
+        """How often central intervals hold the truth, of its places in them (replicates, quantities); NaN: no place."""
+        known = np.isfinite(pit).sum(axis=0)
+        inside = np.stack([(np.abs(pit - 0.5) <= p / 2).sum(axis=0) for p in PROBABILITIES])
+        # The sd of Beta(k + 1, N - k + 1): an interval that never or always holds the truth has an error too.
+        smooth = (inside + 1) / (known + 2)
+        error = np.sqrt(smooth * (1 - smooth) / (known + 3))
+        share = np.where(known > 0, inside / np.maximum(known, 1), np.nan)
+        return self.of(
+            np.stack([share, error], axis=1),
+            leading=["probability", "summary"],
+            coords={"probability": list(PROBABILITIES), "summary": ["coverage", "error"]},
+        )
+
+    def laplace(self, offset: np.ndarray) -> xr.Dataset:
+        """How often the normal interval around a point holds the truth, of its offsets (replicates, n)."""
+        return self.covered(norm.cdf(offset))
 
 
-def uniform_p_values(u: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Compute each column's p-value of being uniform on 0..1.
-
-    gamma = 2 min over z of min(P(B <= R_z), P(B >= R_z)), B ~ Binomial(N, z), R_z = #{u <= z}
-
-    Parameters
-    ----------
-    u : ndarray (N, columns)
-        Fractional ranks.
-    rng : Generator
-        Draws the samples of uniform numbers whose gamma is compared.
-
-    Returns
-    -------
-    ndarray (columns,)
-
-    References
-    ----------
-    Säilynoja, Bürkner, Vehtari (2022), equation 7.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from bayesdiff.calibration import uniform_p_values
-    >>> rng = np.random.default_rng(1)
-    >>> u = rng.random((500, 2)) ** [1.0, 1.5]
-    >>> p = uniform_p_values(u, rng)
-    >>> bool(p[0] > 0.01), bool(p[1] < 0.01)
-    (True, True)
-    """
-    return _p_values(u, _null(len(u), rng))
+def _verdict(names: list[str], p_values: np.ndarray, p_family: np.ndarray, probability: float, count: int) -> str:
+    worst = int(p_family.argmin())
+    failed = int((p_family <= 1 - probability).sum())
+    if failed:
+        return (
+            f"Not calibrated, by {failed} of {len(names)} quantities, most of all {names[worst]} "
+            f"(p = {p_values[worst]:.1g})."
+        )
+    return f"No error seen in {count:,} replicates of {len(names)} quantities (p = {p_family[worst]:.2g} for all)."
 
 
-def _p_values(u: np.ndarray, null: np.ndarray) -> np.ndarray:
-    z, table = _points(), _tails(len(u))
-    counts = (u[:, :, None] <= z).sum(axis=0)
-    found = table[np.arange(len(z)), counts].min(axis=1)
-    simulated = (1 + (null[None] <= found[:, None]).sum(axis=1)) / (NULL + 1)
-    # Where simulation sees no more, a bound: as many tests as points.
-    return np.where(simulated > 5 / NULL, simulated, np.minimum(simulated, len(z) * found))
+def _few_text(count: int, width: float) -> str:
+    if count >= ENOUGH_REPLICATES:
+        return ""
+    return (
+        f"{count} replicates see gross errors alone: an ECDF of ranks that is off by {width:.2g} would pass. Ask for "
+        f"more, replicates={10 * ENOUGH_REPLICATES}."
+    )
 
 
-def _null(number: int, rng: np.random.Generator) -> np.ndarray:
-    """Compute gamma of samples of so many uniform numbers (NULL,), from their counts in equal cells."""
-    counts = rng.multinomial(number, np.full(POINTS, 1 / POINTS), size=NULL).cumsum(axis=1)[:, :-1]
-    return _tails(number)[np.arange(POINTS - 1), counts].min(axis=1)
+def _lost_text(lost: np.ndarray) -> str:
+    rows = np.flatnonzero(lost)
+    if not len(rows):
+        return ""
+    which = ", ".join(map(str, rows[:5])) + ("..." if len(rows) > 5 else "")
+    text = f"{len(rows)} of {len(lost)} replicates were lost, where the inverter failed: {which}."
+    if len(rows) > MOST_LOST * len(lost):
+        text += " They are not lost at random, so the verdict is about the others alone."
+    return text
 
 
-def _band(number: int, share: float, null: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the distribution function of uniform numbers stays, but for a `share` of all samples: below and above."""
-    gamma = np.quantile(null, share)
-    z = _points()
-    return binom.ppf(gamma / 2, number, z) / number, binom.ppf(1 - gamma / 2, number, z) / number
+def _doubt_text(p_values: np.ndarray) -> str:
+    known = np.unique(p_values[np.isfinite(p_values)])
+    if not len(known) or not disagree(float(known.min()), len(known)):
+        return ""
+    return (
+        "Two halves of the chains, whose inner searches started at different places, disagree "
+        f"(p = {known.min():.1g}): the inversions are not done. Give the inverter more, as "
+        "functools.partial(bd.draw, tune=1000)."
+    )
 
 
-def _points() -> np.ndarray:
-    return np.arange(1, POINTS) / POINTS
-
-
-def _tails(number: int) -> np.ndarray:
-    """2 min(P(B <= r), P(B >= r)) for each point and each r = 0..number."""
-    r, z = np.arange(number + 1), _points()[:, None]
-    return np.minimum(1.0, 2 * np.minimum(binom.cdf(r, number, z), binom.sf(r - 1, number, z)))
+def _without_text(without: int, count: int) -> str:
+    if not without:
+        return ""
+    return (
+        f"The point of {without} of {count} replicates has no sd, being no maximum with a curvature: they are left out "
+        "of `offset` and `laplace`."
+    )

@@ -230,17 +230,17 @@ def ends(
     *,
     next_level: bool | None = None,
     random_seed: Seed = None,
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Compute where trajectories that start at ``o`` (trajectories, n) end, at level 0: `reverse` without its labels.
 
-    Nothing is warned of: whoever calls this judges the ends himself.
+    And the p-values (levels,) of its two lineages having one law. Nothing is warned of: who calls this judges himself.
     """
     of = prior.layout.split(o)
     plan = _plan(prior, schedule, invert, len(o), 1, next_level, False, random_seed, of, None)
     state, _ = _start(plan, of)
     while state.level > 0:
         state = _step(plan, state)
-    return state.o
+    return state.o, np.array([float(stats["lineages_p_value"]) for stats in state.level_stats.values()])
 
 
 def _chain(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None, begun: float, progressbar: bool) -> xr.DataTree:
@@ -618,7 +618,7 @@ def _step(plan: _Plan, state: _State) -> _State:
         done = dict(each(plan.work, todo, executor=plan.executor))
         for i, block in enumerate(blocks):
             rows = block.rows
-            x[rows], stats = _checked(done.pop(i), state.o[rows], shapes)
+            x[rows], stats = checked(done.pop(i), state.o[rows], shapes)
             shapes |= {name: values.shape[1:] for name, values in stats.items()}
             evaluations[rows] += stats.get("evaluations", 0.0)
             parts.append(stats)
@@ -670,9 +670,7 @@ def _starts(plan: _Plan, state: _State, alpha: float) -> np.ndarray:
     return np.where(np.isfinite(start), start, own)
 
 
-def _checked(
-    got: Any, o: np.ndarray, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def checked(got: Any, o: np.ndarray, shapes: Mapping[str, tuple[int, ...]]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """What an inverter returned, if it is of use. ``shapes``: of one row of the statistics that came before."""
     if not (isinstance(got, tuple) and len(got) == 2 and isinstance(got[1], Mapping)):
         raise TypeError(f"it returned {type(got).__name__}; an inverter returns (x, stats), an array and a mapping")

@@ -5,6 +5,7 @@ python reports/gallery.py --out reports/gallery.zarr
 mixture      a batch of o, for a prior with two modes on the line: modes, draws
 schools      one o, for a hierarchy with a positive variable and data: modes, draws
 plane        four modes in the plane, in small steps: draws, modes
+calibration  ranks of true x among the draws, and among the modes, of the mixture's steps
 """
 
 import sys
@@ -29,8 +30,8 @@ SEED = 20261125
 WIDE, NARROW = 10.0, 1.0  # the noise of the mixture's step, and of the schools'
 SHARES, CORNERS, VARIANCE = np.array([0.4, 0.3, 0.2, 0.1]), 2.0 * np.array([[1, 1], [1, -1], [-1, 1], [-1, -1]]), 0.25
 SCHOOLS_O = {"mu": 5.0, "tau": 1.0, "z": [1.0, 0.0, -1.0, 0.0, -1.0, 0.0, 1.0, 0.0]}
-FULL = {"batch": 200, "draws": 500, "particles": 200, "levels": 16}
-QUICK = {"batch": 12, "draws": 150, "particles": 25, "levels": 3}
+FULL = {"batch": 200, "draws": 500, "particles": 200, "levels": 16, "replicates": 400}
+QUICK = {"batch": 12, "draws": 150, "particles": 25, "levels": 3, "replicates": 100}
 
 
 def invert(prior, o, sigma: float, draws: int, tune: int, seed: int) -> dict[str, xr.DataTree]:
@@ -49,6 +50,7 @@ def study(
     draws: int,
     particles: int,
     levels: int,
+    replicates: int,
     seed: int = SEED,
     say: Callable[[str], None] = print,
 ) -> xr.DataTree:
@@ -59,11 +61,17 @@ def study(
 
     def keep(name: str, made: Mapping[str, xr.DataTree]) -> None:
         runs[name] = tree(made)
-        say(f"{name:8} {time.perf_counter() - begun:4.0f} s")
+        say(f"{name:11} {time.perf_counter() - begun:4.0f} s")
 
     two = bd.compile_prior(mixture.prior())
     x = two.draws(batch, rng)[:, 0]
     keep("mixture", invert(two, bd.diffuse(x, 1.0, WIDE, rng), WIDE, draws, draws, seed))
+    ranked = {"replicates": replicates, "draws": 19, "random_seed": seed, "progressbar": False}
+    ranks = {
+        name: bd.calibrate(two, sigma=WIDE, invert=by, **ranked)
+        for name, by in {"draws": bd.draw, "modes": bd.mode}.items()
+    }
+    keep("calibration", ranks)
     keep("schools", invert(eight_schools.prior(), SCHOOLS_O, NARROW, draws, 500, seed))
 
     schedule = bd.geometric(levels, 0.1, 20.0)

@@ -62,6 +62,35 @@ SCHEDULE = bd.geometric(3, 0.5, 4.0)
 
 
 @functools.cache
+def observed():
+    """A model with data."""
+    with pm.Model() as model:
+        pm.Normal("y", pm.Normal("x"), observed=1.0)
+    return model
+
+
+def ranked(*names, draws=3):
+    """A tree as `calibrate` returns it, of numbers that nobody computed."""
+    at = {"fraction": np.arange(1, draws + 1) / (draws + 1)}
+    curve, p = np.zeros(draws), np.array([0.5, 1.0])
+    groups = {
+        "ecdf": results.dataset({n: curve for n in names}, dims={n: ["fraction"] for n in names}, coords=at),
+        "band": results.dataset(
+            {"lower": curve - 0.1, "upper": curve + 0.1},
+            dims={"lower": ["fraction"], "upper": ["fraction"]},
+            coords=at,
+        ),
+        "diagnostics": results.dataset(
+            {n: p for n in names},
+            dims={n: ["diagnostic"] for n in names},
+            coords={"diagnostic": ["p_value", "p_family"]},
+        ),
+        "verdict": results.dataset({"calibrated": True}),
+    }
+    return results.tree(groups, {"inversion": "calibration"})
+
+
+@functools.cache
 def levels():
     """A level prior in the plane."""
     return bd.compile_prior(bd.gaussian_mixture([0.5, 0.5], [[-1.0, 0.0], [1.0, 0.0]], 0.5, SCHEDULE))
@@ -703,69 +732,6 @@ TABLE = {
         ("sigma negative", lambda: bd.sample_posterior(normal(), 0.0, sigma=-2.0),
          "ValueError: sigma is -2.0; write a finite number > 0"),
     ],
-    "calibrate": [
-        ("no model", lambda: bd.calibrate(3),
-         "TypeError: prior must be a pm.Model, got int; write `with pm.Model() as prior: ...`"),
-        ("sigma 0", lambda: bd.calibrate(normal(), sigma=0.0),
-         "ValueError: sigma is 0.0; write a finite number > 0"),
-        ("sigma of several", lambda: bd.calibrate(normal(), sigma=[1.0, 2.0]),
-         "ValueError: sigma has shape (2,); write one number"),
-        ("alpha 0", lambda: bd.calibrate(normal(), 0.0, 1.0),
-         "ValueError: alpha is 0.0; write a finite number other than 0"),
-        ("data", lambda: bd.calibrate(model_of(lambda: pm.Normal("y", pm.Normal("x"), 1, observed=1.0))),
-         "ValueError: p0 cannot be drawn, since it has observed data, ['y'], and calibration begins with "
-         "draws of p0; calibrate the prior without it"),
-        ("a Potential", lambda: bd.calibrate(model_of(lambda: pm.Potential("wall", 2 * pm.Normal("x")))),
-         "ValueError: p0 cannot be drawn, since it has a Potential, ['wall'], and calibration begins with "
-         "draws of p0; calibrate the prior without it"),
-        ("no draws", lambda: bd.calibrate(model_of(lambda: pm.Flat("x"))),
-         "ValueError: p0 cannot be drawn, since a distribution of it has no random draws, and calibration "
-         "begins with draws of p0; calibrate the prior without it"),
-        ("our name", lambda: bd.calibrate(model_of(lambda: pm.Normal("log_p0"))),
-         "ValueError: the prior has a variable 'log_p0', which the result needs; give it another name"),
-        ("replicates 0", lambda: bd.calibrate(normal(), replicates=0),
-         "ValueError: replicates is 0; write an int >= 1"),
-        ("draws a float", lambda: bd.calibrate(normal(), draws=2.5), "TypeError: draws is 2.5; write an int >= 1"),
-        ("invert text", lambda: bd.calibrate(normal(), invert="map"),
-         "TypeError: invert is 'map'; write a function, as bd.draw or bd.mode"),
-        ("invert of one argument", lambda: bd.calibrate(normal(), invert=len),
-         "TypeError: invert is builtins.len, which cannot be called as invert(prior, o, alpha, sigma, "
-         "start=..., random_seed=...): too many positional arguments; write an inverter, as bd.draw or bd.mode"),
-        ("random_seed text", lambda: bd.calibrate(normal(), random_seed="one"),
-         "TypeError: random_seed is 'one'; write an int, a numpy Generator or None"),
-        ("progressbar text", lambda: bd.calibrate(normal(), progressbar="no"),
-         "TypeError: progressbar is 'no'; write True or False"),
-        ("store a number", lambda: bd.calibrate(normal(), store=3),
-         "TypeError: store is 3; write a path, as 'run.zarr'"),
-        ("executor a number", lambda: bd.calibrate(normal(), executor=4),
-         "TypeError: executor is int; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
-         "client.get_executor() of a Dask client"),
-    ],
-    "calibrate_chain": [
-        ("no schedule", lambda: bd.calibrate_chain(normal(), 10.0),
-         "TypeError: schedule is float; write one, as bd.geometric(16, 0.1, 10.0)"),
-        ("wrong schedule", lambda: bd.calibrate_chain(levels(), bd.geometric(4, 0.5, 4.0)),
-         "ValueError: the prior was made for another schedule: it has 3 levels, this one 4; pass the prior's "
-         "own, bd.compile_prior(prior).schedule, or make the prior for this one"),
-        ("no level prior", lambda: bd.calibrate_chain(normal(), SCHEDULE, next_level=True),
-         "ValueError: next_level=True needs a prior whose density depends on the level, and this one's does "
-         "not; make it so, as gaussian_mixture(..., schedule=schedule), or write next_level=False"),
-        ("next_level text", lambda: bd.calibrate_chain(normal(), SCHEDULE, next_level="yes"),
-         "TypeError: next_level is 'yes'; write True, False or None"),
-        ("a Potential", lambda: bd.calibrate_chain(model_of(lambda: pm.Potential("y", 2 * pm.Normal("x"))), SCHEDULE),
-         "ValueError: p0 cannot be drawn, since it has a Potential, ['y'], and calibration begins with "
-         "draws of p0; calibrate the prior without it"),
-        ("draws 0", lambda: bd.calibrate_chain(normal(), SCHEDULE, draws=0),
-         "ValueError: draws is 0; write an int >= 1"),
-        ("invert text", lambda: bd.calibrate_chain(normal(), SCHEDULE, invert="map"),
-         "TypeError: invert is 'map'; write a function, as bd.draw or bd.mode"),
-    ],
-    "plot_calibration": [
-        ("no run", lambda: bd.plot_calibration(3),
-         "TypeError: run is a int. Pass the DataTree that calibrate returned."),
-        ("a MAP", lambda: bd.plot_calibration(inversion("map")),
-         "ValueError: run is an inversion by map. Pass what calibrate returned."),
-    ],
     "reverse": [
         ("executor a number", lambda: bd.reverse(normal(), SCHEDULE, executor=4),
          "TypeError: executor is int; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
@@ -981,6 +947,104 @@ TABLE = {
         ("unknown variable", lambda: bd.plot_compare(inversion("map"), inversion("posterior"), var_names=["y"]),
          "ValueError: There is no variable 'y'. There are 'x'."),
         ("backend", lambda: bd.plot_compare(inversion("map"), inversion("posterior"), backend="matlab"),
+         "ValueError: backend is 'matlab'. Write 'matplotlib', 'bokeh', 'plotly' or 'none'."),
+    ],
+    "calibrate": [
+        ("text", lambda: bd.calibrate("model"),
+         "TypeError: prior must be a pm.Model, got str; write `with pm.Model() as prior: ...`"),
+        ("data", lambda: bd.calibrate(observed()),
+         "ValueError: p0 cannot be drawn: it has observed data, ['y']; calibration begins with true x ~ p0, so write "
+         "the model without it, or with what can be drawn"),
+        ("Potential", lambda: bd.calibrate(bd.tilt(normal().model, lambda x: -(x**2))),
+         "ValueError: p0 cannot be drawn: it has a Potential, ['tilt']; calibration begins with true x ~ p0, so write "
+         "the model without it, or with what can be drawn"),
+        ("flat", lambda: bd.calibrate(model_of(lambda: pm.Flat("x"))),
+         "ValueError: p0 cannot be drawn: a distribution has no random draws, or invalid parameters; "
+         "calibration begins with true x ~ p0, so write the model without it, or with what can be drawn"),
+        ("known up to a constant", lambda: bd.calibrate(bd.density(lambda x: -(x**4))),
+         "ValueError: p0 cannot be drawn: a distribution has no random draws, or invalid parameters; "
+         "calibration begins with true x ~ p0, so write the model without it, or with what can be drawn"),
+        ("a name of the result", lambda: bd.calibrate(model_of(lambda: pm.Normal("log_prior"))),
+         "ValueError: the prior has the names ['log_prior'], which the result needs for itself; rename them"),
+        ("a dimension of the result", lambda: bd.calibrate(with_coords("replicate")),
+         "ValueError: the prior has the names ['replicate'], which the result needs for itself; rename them"),
+        ("alpha 0", lambda: bd.calibrate(normal(), 0.0),
+         "ValueError: alpha is 0.0; write a finite number other than 0"),
+        ("sigma negative", lambda: bd.calibrate(normal(), sigma=-1.0),
+         "ValueError: sigma is -1.0; write a finite number > 0"),
+        ("sigma a list", lambda: bd.calibrate(normal(), sigma=[1.0, 2.0]),
+         "ValueError: sigma has shape (2,); write one number"),
+        ("invert text", lambda: bd.calibrate(normal(), invert="draw"),
+         "TypeError: invert is 'draw'; write a function, as bd.draw or bd.mode"),
+        ("invert find_map", lambda: bd.calibrate(normal(), invert=bd.find_map),
+         "TypeError: invert is bayesdiff.inversion.find_map, which cannot be called as invert(prior, o, alpha, "
+         "sigma, start=..., random_seed=...): got an unexpected keyword argument 'start'; write an inverter, as "
+         "bd.draw or bd.mode"),
+        ("a schedule for alpha", lambda: bd.calibrate(normal(), SCHEDULE),
+         "TypeError: alpha is a schedule; write calibrate_chain(prior, schedule)"),
+        ("replicates 0", lambda: bd.calibrate(normal(), replicates=0),
+         "ValueError: replicates is 0; write an int >= 1"),
+        ("draws a float", lambda: bd.calibrate(normal(), draws=99.0),
+         "TypeError: draws is 99.0; write an int >= 1"),
+        ("probability 1", lambda: bd.calibrate(normal(), probability=1.0),
+         "ValueError: probability is 1.0; write a number between 0 and 1"),
+        ("probability negative", lambda: bd.calibrate(normal(), probability=-0.5),
+         "ValueError: probability is -0.5; write a number between 0 and 1"),
+        ("probability text", lambda: bd.calibrate(normal(), probability="most"),
+         "TypeError: probability is 'most'; write a number between 0 and 1"),
+        ("seed text", lambda: bd.calibrate(normal(), random_seed="1"),
+         "TypeError: random_seed is '1'; write an int, a numpy Generator or None"),
+        ("progressbar text", lambda: bd.calibrate(normal(), progressbar="yes"),
+         "TypeError: progressbar is 'yes'; write True or False"),
+    ],
+    "calibrate_chain": [
+        ("data", lambda: bd.calibrate_chain(observed(), SCHEDULE),
+         "ValueError: p0 cannot be drawn: it has observed data, ['y']; calibration begins with true x ~ p0, so write "
+         "the model without it, or with what can be drawn"),
+        ("no schedule", lambda: bd.calibrate_chain(normal(), 10.0),
+         "TypeError: schedule is float; write one, as bd.geometric(16, 0.1, 10.0)"),
+        ("wrong schedule", lambda: bd.calibrate_chain(levels(), bd.geometric(4, 0.5, 4.0)),
+         "ValueError: the prior was made for another schedule: it has 3 levels, this one 4; pass the prior's own, "
+         "bd.compile_prior(prior).schedule, or make the prior for this one"),
+        ("invert text", lambda: bd.calibrate_chain(normal(), SCHEDULE, "draw"),
+         "TypeError: invert is 'draw'; write a function, as bd.draw or bd.mode"),
+        ("next_level text", lambda: bd.calibrate_chain(levels(), SCHEDULE, next_level="yes"),
+         "TypeError: next_level is 'yes'; write True, False or None"),
+        ("next_level without levels", lambda: bd.calibrate_chain(normal(), SCHEDULE, next_level=True),
+         "ValueError: next_level=True needs a prior whose density depends on the level, and this one's does not; "
+         "make it so, as gaussian_mixture(..., schedule=schedule), or write next_level=False"),
+        ("draws 0", lambda: bd.calibrate_chain(normal(), SCHEDULE, draws=0),
+         "ValueError: draws is 0; write an int >= 1"),
+        ("replicates a float", lambda: bd.calibrate_chain(normal(), SCHEDULE, replicates=1e3),
+         "TypeError: replicates is 1000.0; write an int >= 1"),
+        ("probability 0", lambda: bd.calibrate_chain(normal(), SCHEDULE, probability=0.0),
+         "ValueError: probability is 0.0; write a number between 0 and 1"),
+        ("seed negative", lambda: bd.calibrate_chain(normal(), SCHEDULE, random_seed=-3),
+         "ValueError: random_seed is -3; write an int >= 0"),
+    ],
+    "plot_calibration": [
+        ("no result", lambda: bd.plot_calibration(None),
+         "TypeError: results is a NoneType. Pass what calibrate or calibrate_chain returned, or a mapping "
+         "{label: result}."),
+        ("empty", lambda: bd.plot_calibration({}),
+         "ValueError: There is no result to draw. Pass one, or a mapping {label: result}."),
+        ("an inversion", lambda: bd.plot_calibration(inversion("map")),
+         "ValueError: results has no group 'ecdf'. Pass what calibrate or calibrate_chain returned."),
+        ("a mapping of text", lambda: bd.plot_calibration({"a": "b"}),
+         "TypeError: the result 'a' is a str. Pass what calibrate or calibrate_chain returned."),
+        ("of other quantities", lambda: bd.plot_calibration({"a": ranked("x"), "b": ranked("y")}),
+         "ValueError: the result 'b' ranks 'y' among 3 draws, and the first one 'x' among 3. Draw those of one prior "
+         "and draws= alone."),
+        ("of other draws", lambda: bd.plot_calibration({"a": ranked("x"), "b": ranked("x", draws=4)}),
+         "ValueError: the result 'b' ranks 'x' among 4 draws, and the first one 'x' among 3. Draw those of one prior "
+         "and draws= alone."),
+        ("unknown variable", lambda: bd.plot_calibration(ranked("x"), "y"),
+         "ValueError: There is no variable 'y'. There are 'x'."),
+        ("unknown dimension", lambda: bd.plot_calibration(ranked("x"), coords={"school": 0}),
+         "ValueError: There is no dimension 'school'. There are 'fraction'."),
+        ("coords no mapping", lambda: bd.plot_calibration(ranked("x"), coords=[0]),
+         "TypeError: coords is [0]; write a mapping, as coords={'school': ['Choate', 'Deerfield']}"),
+        ("backend", lambda: bd.plot_calibration(ranked("x"), backend="matlab"),
          "ValueError: backend is 'matlab'. Write 'matplotlib', 'bokeh', 'plotly' or 'none'."),
     ],
     "plot_chain": [
@@ -1851,6 +1915,7 @@ def test_good_input_would_be_computed():
         lambda: bd.find_map(normal(), 0.0),
         lambda: bd.draw(normal(), [[0.0]]),
         lambda: bd.reverse(normal(), SCHEDULE),
+        lambda: bd.calibrate(normal()),
         lambda: bd.sample(normal()),
         lambda: images.train(network().net, VECTORS, LABELS, progressbar=False),
     ):

@@ -17,5 +17,5 @@ def test_the_readme_runs(block, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_there_are_six_examples():
-    assert len(BLOCKS) == 6
+def test_there_are_seven_examples():
+    assert len(BLOCKS) == 7
