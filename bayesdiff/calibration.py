@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ ENOUGH_REPLICATES = 100
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
 # A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
 ROUNDS = 100
+# Whether there are any is asked with so many.
+TRIED = 500
 # Draws of an inverter that gives a point are equal up to this, in units of its sd.
 SAME_POINT = 1e-6
 # What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
@@ -247,7 +250,8 @@ def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
     """The compiled prior, if x can be drawn from it and its names leave room for those of the result."""
     prior = compile_prior(prior)
     why = prior.why_not_drawable()
-    if not why and not len(prior.forward_draws(1, 0)):
+    # Some of them may be rejected: those of an ordered variable that are not in order.
+    if not why and not len(prior.forward_draws(TRIED, 0)):
         why = "a distribution has no random draws, or invalid parameters"
     if why:
         raise ValueError(
@@ -296,6 +300,10 @@ class _Call:
         """How many blocks there are."""
         return -(-self.replicates // self.block(n))
 
+    def rows(self, n: int, number: int) -> int:
+        """Replicates of this block: the last one may have fewer."""
+        return min(self.block(n), self.replicates - number * self.block(n))
+
 
 def _block(
     prior: CompiledPrior, call: _Call, number: int, *, progress: Callable[[int], None] | None = None
@@ -310,7 +318,7 @@ def _block(
     """
     size = call.block(prior.n)
     of_x, of_o, of_draws, of_ties = np.random.default_rng([call.seed, number]).spawn(4)
-    whole, rows = _truth(prior, size, of_x), min(size, call.replicates - number * size)
+    whole, rows = _truth(prior, size, of_x), call.rows(prior.n, number)
     noise = of_o.normal(size=whole.shape)  # of the whole block: a longer run begins with the same replicates
     x = whole[:rows]
     o = call.alpha * x + call.sigma * noise[:rows]
@@ -321,10 +329,10 @@ def _block(
     ties, place = of_ties.uniform(size=(2, size, less.shape[1]))[:, :rows]
     # Among equals the truth has any place: a sampler that stays may hit it, and a mode of a kinked density often does.
     rank = np.where(lost[:, None], np.nan, less + np.floor(ties * (equal + 1)))
-    spread = np.abs(drawn - drawn[:, :1]).max(axis=1)
-    scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # of draws that are not finite, and an sd of 0
+        spread = np.abs(drawn - drawn[:, :1]).max(axis=1)
         offset = (x - drawn[:, 0]) / sd
+    scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
     if progress:
         progress(rows)
     return {
@@ -444,7 +452,8 @@ def _calibrated(
         prior = prior.at_level(0)  # x is p0's; a chain takes the levels that it needs from there
     blocks = call.blocks(prior.n)
     with progress_bar("calibrate", call.replicates, progressbar) as progress:
-        found = dict(each(_block, (prior, call), range(blocks), progress=progress))
+        rows = partial(call.rows, prior.n)
+        found = dict(each(_block, (prior, call), range(blocks), progress=progress, rows=rows))
     parts = [found[number] for number in range(blocks)]
     values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return _result(prior, call, values, noise, probability, random_seed, begun)
