@@ -105,7 +105,7 @@ def calibrate(
         ``verdict``: ``calibrated``, the least ``p_family``, ``replicates`` that count, ``lost`` ones. ``truth`` and
         ``unconstrained_truth``, ``observed_data``, ``constant_data``. Of an inverter that gives a point with its ``sd``
         (`mode`, `mean`) also ``offset`` (replicate): (x - point) / sd, and ``laplace`` (probability, summary): how
-        often point +- z sd holds the true value. Its attribute ``verdict`` says it in words.
+        often point +- z sd holds the true value. The tree's attribute ``verdict`` says it all in words.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def calibrate(
     True
     >>> modes = bd.calibrate(prior, sigma=2.0, invert=bd.mode, **small)
     >>> modes.attrs["verdict"]
-    'Not calibrated, by 3 of 3 quantities, most of all ... (p = ...).'
+    'Not calibrated, by 3 of 3 quantities, most of all ... (p ...).'
     """
     begun = time.perf_counter()
     if isinstance(alpha, Schedule):
@@ -594,10 +594,8 @@ def _verdict(names: list[str], p_values: np.ndarray, p_family: np.ndarray, proba
     worst = int(p_family.argmin())
     failed = int((p_family <= 1 - probability).sum())
     if failed:
-        return (
-            f"Not calibrated, by {failed} of {len(names)} quantities, most of all {names[worst]} "
-            f"(p = {p_values[worst]:.1g})."
-        )
+        p = f"= {p_values[worst]:.1g}" if p_values[worst] > 1e-99 else "< 1e-99"
+        return f"Not calibrated, by {failed} of {len(names)} quantities, most of all {names[worst]} (p {p})."
     return f"No error seen in {count:,} replicates of {len(names)} quantities (p = {p_family[worst]:.2g} for all)."
 
 

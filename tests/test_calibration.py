@@ -16,7 +16,7 @@ from pages import REPORTS, execute, problems
 from scipy.stats import norm
 
 import bayesdiff as bd
-from bayesdiff.calibration import ALSO_RANKED, PROBABILITIES, _block, _Call
+from bayesdiff.calibration import ALSO_RANKED, PROBABILITIES, _block, _Call, _doubt_text
 from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
 from models import mixture
 from reports import calibration as study
@@ -167,7 +167,7 @@ def test_wrong_draws_fail_in_all_seeds(prior, invert, at_least):
         result = quick(prior, invert, seed=seed, replicates=400, probability=TOGETHER)
         assert not passes(result)
         failed = re.search(
-            r"Not calibrated, by (\d) of 4 quantities, most of all (\S+) \(p = ", result.attrs["verdict"]
+            r"Not calibrated, by (\d) of 4 quantities, most of all (\S+) \(p [=<] ", result.attrs["verdict"]
         )
         assert int(failed[1]) >= at_least
 
@@ -283,6 +283,13 @@ def test_chains_of_modes_fail(prior, levels):
     assert not passes(clean)
     wide = chain(levels, partial(normal, width=1.4), replicates=400, probability=TOGETHER)
     assert not passes(wide)
+
+
+def test_chains_whose_halves_disagree_are_said():
+    assert "disagree (p = 1e-09)" in _doubt_text(np.array([0.5, 0.5, 1e-9, 0.2]))
+    # 100 blocks: one in a hundred is as low as this by chance.
+    assert _doubt_text(np.concatenate([[5e-5], np.linspace(0.1, 1, 99)])) == ""
+    assert _doubt_text(np.full(3, np.nan)) == ""
 
 
 def test_a_chain_of_one_step_is_the_step(prior):
