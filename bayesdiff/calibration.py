@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,8 @@ ENOUGH_REPLICATES = 100
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
 # A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
 ROUNDS = 100
+# Whether there are any is asked with so many.
+TRIED = 500
 # Draws of an inverter that gives a point are equal up to this, in units of its sd.
 SAME_POINT = 1e-6
 # What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
@@ -113,7 +116,7 @@ def calibrate(
         ``verdict``: ``calibrated``, the least ``p_family``, ``replicates`` that count, ``lost`` ones. ``truth`` and
         ``unconstrained_truth``, ``observed_data``, ``constant_data``. Of an inverter that gives a point with its ``sd``
         (`mode`, `mean`) also ``offset`` (replicate): (x - point) / sd, and ``laplace`` (probability, summary): how
-        often point +- z sd holds the true value. Its attribute ``verdict`` says it in words.
+        often point +- z sd holds the true value. The tree's attribute ``verdict`` says it all in words.
 
     Raises
     ------
@@ -159,7 +162,7 @@ def calibrate(
     True
     >>> modes = bd.calibrate(prior, sigma=2.0, invert=bd.mode, **small)
     >>> modes.attrs["verdict"]
-    'Not calibrated, by 3 of 3 quantities, most of all ... (p = ...).'
+    'Not calibrated, by 3 of 3 quantities, most of all ... (p ...).'
     """
     begun = time.perf_counter()
     if isinstance(alpha, Schedule):
@@ -268,7 +271,8 @@ def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
     """The compiled prior, if x can be drawn from it and its names leave room for those of the result."""
     prior = compile_prior(prior)
     why = prior.why_not_drawable()
-    if not why and not len(prior.forward_draws(1, 0)):
+    # Some of them may be rejected: those of an ordered variable that are not in order.
+    if not why and not len(prior.forward_draws(TRIED, 0)):
         why = "a distribution has no random draws, or invalid parameters"
     if why:
         raise ValueError(
@@ -317,6 +321,10 @@ class _Call:
         """How many blocks there are."""
         return -(-self.replicates // self.block(n))
 
+    def rows(self, n: int, number: int) -> int:
+        """Replicates of this block: the last one may have fewer."""
+        return min(self.block(n), self.replicates - number * self.block(n))
+
 
 def _block(
     prior: CompiledPrior, call: _Call, number: int, *, progress: Callable[[int], None] | None = None
@@ -331,7 +339,7 @@ def _block(
     """
     size = call.block(prior.n)
     of_x, of_o, of_draws, of_ties = np.random.default_rng([call.seed, number]).spawn(4)
-    whole, rows = _truth(prior, size, of_x), min(size, call.replicates - number * size)
+    whole, rows = _truth(prior, size, of_x), call.rows(prior.n, number)
     noise = of_o.normal(size=whole.shape)  # of the whole block: a longer run begins with the same replicates
     x = whole[:rows]
     o = call.alpha * x + call.sigma * noise[:rows]
@@ -342,10 +350,10 @@ def _block(
     ties, place = of_ties.uniform(size=(2, size, less.shape[1]))[:, :rows]
     # Among equals the truth has any place: a sampler that stays may hit it, and a mode of a kinked density often does.
     rank = np.where(lost[:, None], np.nan, less + np.floor(ties * (equal + 1)))
-    spread = np.abs(drawn - drawn[:, :1]).max(axis=1)
-    scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(invalid="ignore", divide="ignore"):  # of draws that are not finite, and an sd of 0
+        spread = np.abs(drawn - drawn[:, :1]).max(axis=1)
         offset = (x - drawn[:, 0]) / sd
+    scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
     if progress:
         progress(rows)
     return {
@@ -489,10 +497,7 @@ def _all_blocks(
     progress: Callable[[int], None] | None,
 ) -> dict[str, np.ndarray]:
     """What is known of every replicate; of those that a store has, from there."""
-    size, blocks = call.block(prior.n), call.blocks(prior.n)
-
-    def rows(number: int) -> int:
-        return min(size, call.replicates - number * size)
+    blocks, rows = call.blocks(prior.n), partial(call.rows, prior.n)
 
     def file(number: int) -> Path:
         assert place is not None
@@ -649,10 +654,8 @@ def _verdict(names: list[str], p_values: np.ndarray, p_family: np.ndarray, proba
     worst = int(p_family.argmin())
     failed = int((p_family <= 1 - probability).sum())
     if failed:
-        return (
-            f"Not calibrated, by {failed} of {len(names)} quantities, most of all {names[worst]} "
-            f"(p = {p_values[worst]:.1g})."
-        )
+        p = f"= {p_values[worst]:.1g}" if p_values[worst] > 1e-99 else "< 1e-99"
+        return f"Not calibrated, by {failed} of {len(names)} quantities, most of all {names[worst]} (p {p})."
     return f"No error seen in {count:,} replicates of {len(names)} quantities (p = {p_family[worst]:.2g} for all)."
 
 
