@@ -17,5 +17,5 @@ def test_the_readme_runs(block, tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_there_are_seven_examples():
-    assert len(BLOCKS) == 7
+def test_there_are_eight_examples():
+    assert len(BLOCKS) == 8

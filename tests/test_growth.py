@@ -1,0 +1,92 @@
+"""Growth: what a call costs grows with what it is asked for, no faster; and memory does not grow with it at all."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pymc as pm
+import pytest
+
+import bayesdiff as bd
+
+# Peak memory of a process of its own, in GB, and how long it took.
+STREAM = """
+import resource, sys, time
+import numpy as np, pymc as pm, bayesdiff as bd
+
+with pm.Model() as prior:
+    pm.Normal("x", 0, 1)
+count, begun = int(sys.argv[2]), time.perf_counter()
+o = np.random.default_rng(0).normal(0, 101**0.5, size=count)
+how = {"sigma": 10, "random_seed": 1, "progressbar": False, "store": sys.argv[3]}
+if sys.argv[1] == "find_map":
+    run = bd.find_map(prior, o, **how)
+else:
+    run = bd.sample_posterior(prior, o, draws=10, tune=20, chains=2, **how)
+assert run["posterior"].sizes["observation"] == count
+x = run["posterior"]["x"].isel(chain=0, draw=0).values
+assert np.isfinite(x).all()
+gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+print(f"{gigabytes:.2f} GB {time.perf_counter() - begun:.0f} s")
+"""
+
+
+@pytest.fixture(scope="module")
+def prior():
+    with pm.Model() as model:
+        pm.StudentT("x", nu=5, mu=0, sigma=1, shape=2)
+    return bd.compile_prior(model)
+
+
+def slope(sizes, costs):
+    """Of log cost by log size: 1 where twice as much costs twice as much."""
+    return np.polyfit(np.log(sizes), np.log(costs), 1)[0]
+
+
+def test_evaluations_grow_with_the_observations_no_faster(prior):
+    sizes = [100, 400, 1600]
+    o = np.random.default_rng(0).normal(size=(max(sizes), 2)) * 3
+    found = [bd.find_map(prior, o[:n], sigma=2.0, random_seed=1, progressbar=False) for n in sizes]
+    drawn = [
+        bd.sample_posterior(prior, o[:n], sigma=2.0, draws=25, tune=25, chains=2, random_seed=1, progressbar=False)
+        for n in sizes
+    ]
+    for runs in (found, drawn):
+        costs = [float(run["sample_stats"]["evaluations"].sum()) for run in runs]
+        # Observations differ in what they cost: the first hundred from the others, by some percent.
+        assert abs(slope(sizes, costs) - 1) < 0.1
+
+
+def test_evaluations_grow_with_the_draws_no_faster(prior):
+    sizes = [100, 200, 400]
+    costs = []
+    for draws in sizes:
+        run = bd.sample_posterior(
+            prior, np.ones((4, 2)), sigma=2.0, draws=draws, tune=100, chains=2, random_seed=1, progressbar=False
+        )
+        costs.append(float(run["sample_stats"]["evaluations"].sum()))
+    # tune + draws sweeps, and what the search for modes took.
+    assert abs(slope([100 + draws for draws in sizes], costs) - 1) < 0.15
+
+
+def test_evaluations_grow_with_the_levels_no_faster():
+    costs, sizes = [], [4, 8, 16]
+    for levels in sizes:
+        schedule = bd.geometric(levels, 0.3, 12.0)
+        prior = bd.gaussian_mixture([0.5, 0.5], [-2.0, 2.0], [0.25, 0.25], schedule=schedule)
+        run = bd.reverse(prior, schedule, draws=100, chains=1, random_seed=1, progressbar=False)
+        costs.append(float(run["sample_stats"]["evaluations"].sum()))
+    assert slope(sizes, costs) < 1.15  # smaller steps are easier: somewhat below 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("call", ["find_map", "sample_posterior"])
+def test_a_million_observations_stream_to_disk_within_two_gigabytes(call, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", STREAM, call, "1000000", str(tmp_path / "run.zarr")],
+        capture_output=True, text=True, check=True, env=os.environ,
+    )  # fmt: skip
+    print(call, done.stdout)
+    assert float(done.stdout.split()[0]) < 2
