@@ -1,6 +1,7 @@
 """Calibration: right inverters pass, wrong ones fail, and its p-values, bands and coverages are what theory says."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import product
 from math import factorial, prod
@@ -16,6 +17,7 @@ from pages import REPORTS, execute, problems
 from scipy.stats import norm
 
 import bayesdiff as bd
+from bayesdiff.blocks import each
 from bayesdiff.calibration import ALSO_RANKED, PROBABILITIES, _block, _Call, _doubt_text
 from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
 from models import mixture
@@ -320,6 +322,19 @@ def test_a_block_depends_on_its_number_alone(prior):
     assert len(alone["x"]) == 50
     np.testing.assert_array_equal(alone["rank"][:, :2], long["ranks"]["x"].values[200:])
     np.testing.assert_array_equal(alone["x"], long["truth"]["x"].values[200:])
+
+
+def test_who_works_on_a_block_does_not_matter(prior):
+    """Neither another worker nor another order changes a number: a prior and a call travel as bytes."""
+    for schedule in (None, SCHEDULE):
+        sigma = SIGMA if schedule is None else float(SCHEDULE.sigma[-1])
+        call = _Call(1.0, sigma, schedule, None, normal, 150, 4, 1)
+        here = [_block(prior, call, number) for number in range(2)]
+        with ThreadPoolExecutor(1) as pool:
+            there = dict(each(_block, (prior, call), [1, 0], executor=pool, rows=lambda number: 1))
+        for number in range(2):
+            for name, values in here[number].items():
+                np.testing.assert_array_equal(values, there[1 - number][name])
 
 
 def test_the_seed_decides(prior):
