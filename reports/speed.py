@@ -231,13 +231,13 @@ def observations(sizes: Sequence[int], draws_held: int, draws_stored: int) -> li
 def draws(sizes: Sequence[int], forms: Sequence[str]) -> list[Point]:
     """Points of draws from four posteriors, with as many to tune, and of trajectories through four levels."""
     points = [
-        Point("posterior", size, {"observations": 4, "draws": size, "tune": size}, "posterior", once(size))
+        Point("posterior", size, {"observations": 4, "draws": size, "tune": size}, "draws", once(size))
         for size in sizes
     ]
     for form in forms:
         for size in sizes:
             how = {"levels": 4, "trajectories": size, "next_level": FORMS[form]}
-            points.append(Point(f"reverse, {form}", size, how, form, once(size)))
+            points.append(Point(f"reverse, {form}", size, how, f"draws, {form}", once(size)))
     return points
 
 
