@@ -353,30 +353,45 @@ def powers(least: int, most: int) -> list[int]:
     return [10**i for i in range(least, most + 1)]
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line."""
+def everything() -> dict[str, list[Point]]:
+    """What the page is made for."""
     most = list(range(1, available() + 1)) if LIMITS else [available()]
-    long = {"observations": 10**6}
-    sampled = {"observations": 3072, "draws": 500, "tune": 500}  # four blocks for workers
-    full = {
+    of_map = {"observations": 10**6}
+    of_posterior = {"observations": 3072, "draws": 500, "tune": 500}  # four blocks for workers
+    return {
         "observations": observations(powers(2, 6), 10**5, 10**6),
         "draws": draws(powers(2, 5), list(FORMS)),
         "levels": levels([2**i for i in range(1, 8)], 1000),
         "dimension": dimensions({"independent": [1, 3, 10, 30, 100, 300, 1000], "correlated": powers(0, 3)}, 20),
         "cores": cores(
-            most, {"map": long, "map, by workers": long, "posterior": sampled, "posterior, by workers": sampled}
+            most,
+            {
+                "map": of_map,
+                "map, by workers": of_map,
+                "posterior": of_posterior,
+                "posterior, by workers": of_posterior,
+            },
         ),
     }
-    quick = {
+
+
+def little() -> dict[str, list[Point]]:
+    """Few and small points."""
+    points = {
         "observations": observations(powers(3, 5), 0, 10**4),
         "draws": draws([100, 1000], []),
         "levels": levels([4, 8], 100),
         "dimension": dimensions({"independent": [1, 30]}, 10),
     }
     # What starts and compiles takes most of it: once for all.
-    quick = {axis: [point._replace(process="quick") for point in of_axis] for axis, of_axis in quick.items()}
-    quick["cores"] = cores(most[:2], {"map": {"observations": 10**5}})
-    command_line("speed", study, {"points": quick}, "few and small points", argv, full={"points": full})
+    points = {axis: [point._replace(process="quick") for point in of_axis] for axis, of_axis in points.items()}
+    most = list(range(1, available() + 1))[:2] if LIMITS else [available()]
+    return points | {"cores": cores(most, {"map": {"observations": 10**5}})}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line."""
+    command_line("speed", study, {"points": little()}, "few and small points", argv, full={"points": everything()})
 
 
 if __name__ == "__main__":
