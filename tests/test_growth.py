@@ -1,13 +1,17 @@
-"""Growth: what a call costs grows with what it is asked for, no faster.
+"""Growth: what a call costs grows with what it is asked for, no faster; of blocks for a store memory holds one.
 
-What a process holds meanwhile is measured in test_speed.py.
+What a process holds in all is measured in test_speed.py.
 """
+
+import gc
+import weakref
 
 import numpy as np
 import pymc as pm
 import pytest
 
 import bayesdiff as bd
+from bayesdiff import inversion, inverters
 
 
 @pytest.fixture(scope="module")
@@ -56,3 +60,35 @@ def test_evaluations_grow_with_the_levels_no_faster():
         run = bd.reverse(prior, schedule, draws=100, chains=1, random_seed=1, progressbar=False)
         costs.append(float(run["sample_stats"]["evaluations"].sum()))
     assert slope(sizes, costs) < 1.15  # smaller steps are easier: somewhat below 1
+
+
+@pytest.mark.parametrize("call", ["find_map", "sample_posterior"])
+def test_a_block_is_gone_before_the_next_one_is_computed(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(inverters, "CLIMB_CHUNK", 64)
+    monkeypatch.setattr(inverters, "CLIMB_BLOCK", 1)
+    monkeypatch.setattr(inverters, "BLOCK_NUMBERS", 1)
+    monkeypatch.setattr(inverters, "DRAW_LANES", 64)
+    blocks, alive = [], []
+    fill, work = inversion.fill, {"find_map": "find_modes_from", "sample_posterior": "sample_from"}[call]
+    compute = getattr(inversion, work)
+
+    def filled(block, *where):
+        blocks.append(weakref.ref(block))
+        fill(block, *where)
+
+    def computed(*about, **how):
+        alive.append(sum(block() is not None for block in blocks))
+        return compute(*about, **how)
+
+    monkeypatch.setattr(inversion, "fill", filled)
+    monkeypatch.setattr(inversion, work, computed)
+    with pm.Model() as model:
+        pm.Normal("x", 0, 1)
+    how = {} if call == "find_map" else {"draws": 2, "tune": 2, "chains": 2}
+    gc.disable()  # by chance, it would take some of them
+    try:
+        getattr(bd, call)(model, np.zeros(200), random_seed=1, progressbar=False, store=tmp_path / "run.zarr", **how)
+    finally:
+        gc.enable()
+    assert len(blocks) >= 4
+    assert alive == [0] * len(blocks)
