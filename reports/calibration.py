@@ -53,8 +53,8 @@ STEPS = {  # each model, and a noise about as wide as p0 or its parts: there the
 INVERTERS = {"draw": bd.draw, "mode": bd.mode, "laplace": bd.laplace}
 LEVELS = 8
 CHAINS = {  # weights, means and variances, and the noise of levels 1 and K
-    "gaussian": (np.ones(1), np.zeros(1), 1.0, (0.3, 2.0)),
     "mixture": (mixture.WEIGHTS, mixture.MEANS, mixture.VARIANCES, (0.1, 3.0)),
+    "gaussian": (np.ones(1), np.zeros(1), 1.0, (0.3, 2.0)),
     "eight_gaussians": (np.full(8, 1 / 8), eight_gaussians.MEANS, eight_gaussians.VARIANCE, (0.3, 8.0)),
 }
 REFUSED = {
