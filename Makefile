@@ -22,7 +22,7 @@ lint: .venv/.ready-lint  ## check style and types
 bench: .venv/.ready-bench  ## measure speed and print the table
 	$(python) -m pytest -m bench -o norecursedirs=__pycache__ tests $(ARGS)
 
-studies := article small_steps families kittens hard_posteriors calibration gallery
+studies := article small_steps families kittens hard_posteriors calibration speed gallery
 
 reports: $(studies:%=reports/%.html) reports/explore.html reports/index.html  ## make the studies' runs and pages, some 20 minutes; open reports/index.html
 
@@ -32,6 +32,8 @@ reports/small_steps.zarr: options := --size 128
 reports/kittens.zarr: options := --pictures 36 --some 6 --compared 70
 # That of calibration with fewer true x and seeds, of the quickest models; by its script with 1,000, 20 and all six.
 reports/calibration.zarr: options := --replicates 200 --seeds 2 --models 3 --chains 1
+# That of speed with few and small points; by its script up to a million observations and 1,000 dimensions.
+reports/speed.zarr: options := --quick
 
 .PRECIOUS: reports/%.zarr
 reports/%.zarr: reports/%.py .venv/.ready-test

@@ -419,6 +419,7 @@ def _stream(
         fill(block, growing, OBSERVATION, plan.rows[i].start)
         notes[i] = plan.notes(steps, result)
         keep(_file(place, i), place.call, notes[i])
+        del result, block  # before the next one is computed: memory holds one
     together = {name: np.concatenate([notes[i][name] for i in range(len(plan.rows))]) for name in notes[0]}
     lengths = {"mode": max(1, int(together["modes"].max()))} if "modes" in together else {}
     finish(growing, attrs(warn_once(plan.texts(together))), lengths)
