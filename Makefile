@@ -31,7 +31,7 @@ reports/small_steps.zarr: options := --size 128
 # The study of kittens is made with few pictures; by its script with 64, and 1,000 of clothes.
 reports/kittens.zarr: options := --pictures 36 --some 6 --compared 70
 # That of calibration with fewer true x and seeds, of the quickest models; by its script with 1,000, 20 and all six.
-reports/calibration.zarr: options := --replicates 200 --seeds 2 --models 3 --chains 2
+reports/calibration.zarr: options := --replicates 200 --seeds 2 --models 3 --chains 1
 # That of speed with few and small points; by its script up to a million observations and 1,000 dimensions.
 reports/speed.zarr: options := --quick
 

@@ -166,12 +166,14 @@ def demo(
     return runs
 
 
-def _invert(prior: CompiledPrior, o: np.ndarray, seed: int, draws: int, chains: int = 4) -> tuple[Run, float]:
+def _invert(
+    prior: CompiledPrior, o: np.ndarray, seed: int, draws: int, tune: int | None = None, chains: int = 4
+) -> tuple[Run, float]:
     begun = time.perf_counter()
     run = {
         "map": find_map(prior, o, sigma=SIGMA, random_seed=seed, progressbar=False),
         "posterior": sample_posterior(
-            prior, o, sigma=SIGMA, draws=draws, tune=draws, chains=chains, random_seed=seed, progressbar=False
+            prior, o, sigma=SIGMA, draws=draws, tune=tune or draws, chains=chains, random_seed=seed, progressbar=False
         ),
     }
     return run, time.perf_counter() - begun

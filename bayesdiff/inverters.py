@@ -57,9 +57,9 @@ MODES = 6
 # Observations that climb together, and the entries of their Hessians: chunks that fit a core's cache are fastest.
 CLIMB_CHUNK = 2048
 CLIMB_NUMBERS = 2**18
-# Chunks of climbs in a block, and numbers that the draws of one may take (64 MB): what a store keeps at a time.
+# Chunks of climbs in a block, and numbers that the draws of one may take (32 MB): what a store keeps at a time.
 CLIMB_BLOCK = 128
-BLOCK_NUMBERS = 2**23
+BLOCK_NUMBERS = 2**22
 FEW_STEPS = 4
 # Numbers that the draws of one chunk may take: 64 MB.
 DRAW_NUMBERS = 2**23

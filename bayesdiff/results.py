@@ -301,7 +301,7 @@ def finish(path: Path, attrs: Mapping[str, Any], lengths: Mapping[str, int]) -> 
     for dim, length in lengths.items():
         for variable, axis in _arrays_along(path, dim):
             variable.resize((*variable.shape[:axis], length, *variable.shape[axis + 1 :]))
-    layout = json.loads(dict(root.attrs)["bayesdiff_layout"])  # type: ignore[arg-type]
+    layout = json.loads(str(root.attrs["bayesdiff_layout"]))
     attrs = {"created_at": datetime.now(UTC).isoformat(timespec="seconds")} | dict(attrs)
     layout["/"]["attrs"] = _special(attrs)
     root.attrs.put({**_json(attrs), **dict(zip(_STAMPS, (FORMAT, __version__, json.dumps(layout)), strict=True))})

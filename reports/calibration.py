@@ -53,8 +53,8 @@ STEPS = {  # each model, and a noise about as wide as p0 or its parts: there the
 INVERTERS = {"draw": bd.draw, "mode": bd.mode, "laplace": bd.laplace}
 LEVELS = 8
 CHAINS = {  # weights, means and variances, and the noise of levels 1 and K
-    "gaussian": (np.ones(1), np.zeros(1), 1.0, (0.3, 2.0)),
     "mixture": (mixture.WEIGHTS, mixture.MEANS, mixture.VARIANCES, (0.1, 3.0)),
+    "gaussian": (np.ones(1), np.zeros(1), 1.0, (0.3, 2.0)),
     "eight_gaussians": (np.full(8, 1 / 8), eight_gaussians.MEANS, eight_gaussians.VARIANCE, (0.3, 8.0)),
 }
 REFUSED = {
@@ -65,6 +65,7 @@ REFUSED = {
     "rings": rings,
     "sensor_localization": sensor_localization,
 }
+FORMULA = 1000  # replicates where the inverter is a formula, and costs nothing
 TOGETHER = 0.99  # the probability that right draws pass by all seeds of a model
 
 
@@ -115,17 +116,19 @@ def study(
     warned: list[str] = []
     runs: dict[str, xr.DataTree] = {}
 
-    def calibrated(name: str, calibrate: Callable[..., xr.DataTree]) -> None:
+    def calibrated(name: str, calibrate: Callable[..., xr.DataTree], size: int = replicates) -> None:
         started = time.perf_counter()
         with warnings.catch_warnings(record=True) as caught:  # the page tells of them
             warnings.simplefilter("always", UserWarning)
-            runs[name] = calibrate(replicates=replicates, random_seed=seed, **how)
+            runs[name] = calibrate(replicates=size, random_seed=seed, **how)
         warned.extend(f"{name}: {warning.message}" for warning in caught)
         say(f"{name:32} {time.perf_counter() - started:5.0f} s  {runs[name].attrs['verdict']}")
 
     normal = bd.compile_prior(gaussian.prior())
     for name, invert in CONTROLS.items():
-        calibrated(f"controls/{name}", partial(bd.calibrate, normal, sigma=STEPS["gaussian"][1], invert=invert))
+        calibrated(
+            f"controls/{name}", partial(bd.calibrate, normal, sigma=STEPS["gaussian"][1], invert=invert), FORMULA
+        )
 
     by_seed = np.full((len(of_steps), seeds), np.nan)
     for i, name in enumerate(of_steps):

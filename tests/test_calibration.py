@@ -17,7 +17,7 @@ from pages import REPORTS, execute, problems
 from scipy.stats import norm
 
 import bayesdiff as bd
-from bayesdiff.blocks import each
+from bayesdiff.blocks import each, ready
 from bayesdiff.calibration import ALSO_RANKED, PROBABILITIES, _block, _Call, _doubt_text
 from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
 from models import mixture
@@ -325,13 +325,13 @@ def test_a_block_depends_on_its_number_alone(prior):
 
 
 def test_who_works_on_a_block_does_not_matter(prior):
-    """Neither another worker nor another order changes a number: a prior and a call travel as bytes."""
+    """Neither another worker nor another order changes a number."""
     for schedule in (None, SCHEDULE):
         sigma = SIGMA if schedule is None else float(SCHEDULE.sigma[-1])
         call = _Call(1.0, sigma, schedule, None, normal, 150, 4, 1)
         here = [_block(prior, call, number) for number in range(2)]
         with ThreadPoolExecutor(1) as pool:
-            there = dict(each(_block, (prior, call), [1, 0], executor=pool, rows=lambda number: 1))
+            there = dict(each(ready(_block, (prior, call), pool), [1, 0], executor=pool, rows=lambda number: 1))
         for number in range(2):
             for name, values in here[number].items():
                 np.testing.assert_array_equal(values, there[1 - number][name])

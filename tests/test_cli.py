@@ -322,8 +322,8 @@ def test_one_line_for_each_mistake(files, monkeypatch, capsys, line, message):
     def computes(*args, **kwargs):
         pytest.fail("it computed before it refused")
 
-    monkeypatch.setattr("bayesdiff.inversion.find_modes_of", computes)
-    monkeypatch.setattr("bayesdiff.inversion.sample_steps", computes)
+    monkeypatch.setattr("bayesdiff.inversion.find_modes_from", computes)
+    monkeypatch.setattr("bayesdiff.inversion.sample_from", computes)
     args = [str(GAUSSIAN) if word == "GAUSSIAN" else word for word in line.split()]
     for option, value in (("--sigma", "10"), ("--out", "r.zarr")):
         if option not in args:

@@ -41,15 +41,14 @@ def test_evaluations_grow_with_the_observations_no_faster(prior):
 
 
 def test_evaluations_grow_with_the_draws_no_faster(prior):
-    sizes = [100, 200, 400]
     costs = []
-    for draws in sizes:
+    for draws in (100, 200, 400):
         run = bd.sample_posterior(
             prior, np.ones((4, 2)), sigma=2.0, draws=draws, tune=100, chains=2, random_seed=1, progressbar=False
         )
         costs.append(float(run["sample_stats"]["evaluations"].sum()))
-    # tune + draws sweeps, and what the search for modes took.
-    assert abs(slope([100 + draws for draws in sizes], costs) - 1) < 0.15
+    # What the search for modes and the warm-up took is the same; the rest is a line.
+    assert (costs[2] - costs[1]) / (costs[1] - costs[0]) == pytest.approx(2, rel=0.1)
 
 
 def test_evaluations_grow_with_the_levels_no_faster():
