@@ -9,7 +9,6 @@ side.
 
 from __future__ import annotations
 
-import gc
 import os
 import shutil
 import time
@@ -420,9 +419,10 @@ def _stream(
         fill(block, growing, OBSERVATION, plan.rows[i].start)
         notes[i] = plan.notes(steps, result)
         keep(_file(place, i), place.call, notes[i])
-        # A tree's nodes know each other, so it goes only when they are collected: before the next block, not some day.
-        del result, block
-        gc.collect()
+        # A tree's nodes know each other, so they would wait to be collected: apart, they go before the next block.
+        for node in list(block.subtree):
+            node.orphan()
+        del result, block, node
     together = {name: np.concatenate([notes[i][name] for i in range(len(plan.rows))]) for name in notes[0]}
     lengths = {"mode": max(1, int(together["modes"].max()))} if "modes" in together else {}
     finish(growing, attrs(warn_once(plan.texts(together))), lengths)

@@ -1,10 +1,17 @@
 """What all tests share: nothing that they see.
 
-A worker of the suite compiles thousands of functions with JAX. Each takes a few memory maps, of which Linux allows a
-process 65,530, and then XLA aborts. So what one file compiled is dropped before the next begins.
+A worker of the suite compiles thousands of functions with JAX, many of them alike. What one test compiled is kept on
+disk for the next, and for the processes that it starts. Each function in memory takes a few memory maps, of which Linux
+allows a process 65,530, and then XLA aborts. So what one file compiled is dropped from there before the next begins.
 """
 
+import os
 import sys
+import tempfile
+
+import pytest
+
+KEPT = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
 class DropWhatWasCompiled:
@@ -17,3 +24,14 @@ class DropWhatWasCompiled:
 
 def pytest_configure(config):
     config.pluginmanager.register(DropWhatWasCompiled())
+    if config.option.markexpr != "bench":  # where compiling is part of what is measured
+        assert "jax" not in sys.modules  # it reads this when it is imported
+        config.stash[KEPT] = tempfile.TemporaryDirectory(prefix="bayesdiff-compiled-", ignore_cleanup_errors=True)
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = config.stash[KEPT].name
+        os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+
+def pytest_unconfigure(config):
+    if KEPT in config.stash:
+        config.stash[KEPT].cleanup()

@@ -17,16 +17,11 @@ SEED = 20261126
 
 def attempt(which, store):
     """Make one of the calls, in small units. A seed and a store: the same call each time."""
-    import jax
     import pymc as pm
 
     import bayesdiff as bd
     from bayesdiff import calibration, inverters
 
-    if "BAYESDIFF_TEST_CACHE" in os.environ:  # compiled code of the attempt before: what is killed here is the work
-        jax.config.update("jax_compilation_cache_dir", os.environ["BAYESDIFF_TEST_CACHE"])
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-        jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
     with pm.Model() as prior:
         pm.Normal("x", 0, 1)
         pm.Normal("y", [1.0, 2.0], 2)
@@ -57,9 +52,9 @@ def quietly(which, store):
 
 
 def server():
-    """A context whose processes begin with PyMC and JAX imported: not Blackjax, which starts threads."""
+    """A context whose processes begin with all imported that takes long: not Blackjax, which starts threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pymc", "jax", "zarr", "bayesdiff.compiled"])
+    context.set_forkserver_preload(["pymc", "jax.scipy.stats", "zarr", "arviz_stats", "optax", "bayesdiff.compiled"])
     return context
 
 

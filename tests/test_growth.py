@@ -23,15 +23,15 @@ def prior():
 
 def slope(sizes, costs):
     """Of log cost by log size: 1 where twice as much costs twice as much."""
-    return np.polyfit(np.log(sizes), np.log(costs), 1)[0]
+    return np.log(costs[1] / costs[0]) / np.log(sizes[1] / sizes[0])
 
 
 def test_evaluations_grow_with_the_observations_no_faster(prior):
-    sizes = [100, 400, 1600]
+    sizes = [100, 1600]
     o = np.random.default_rng(0).normal(size=(max(sizes), 2)) * 3
     found = [bd.find_map(prior, o[:n], sigma=2.0, random_seed=1, progressbar=False) for n in sizes]
     drawn = [
-        bd.sample_posterior(prior, o[:n], sigma=2.0, draws=25, tune=25, chains=2, random_seed=1, progressbar=False)
+        bd.sample_posterior(prior, o[:n], sigma=2.0, draws=25, tune=25, chains=1, random_seed=1, progressbar=False)
         for n in sizes
     ]
     for runs in (found, drawn):
@@ -52,7 +52,7 @@ def test_evaluations_grow_with_the_draws_no_faster(prior):
 
 
 def test_evaluations_grow_with_the_levels_no_faster():
-    costs, sizes = [], [4, 8, 16]
+    costs, sizes = [], [4, 16]
     for levels in sizes:
         schedule = bd.geometric(levels, 0.3, 12.0)
         prior = bd.gaussian_mixture([0.5, 0.5], [-2.0, 2.0], [0.25, 0.25], schedule=schedule)
