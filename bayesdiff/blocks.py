@@ -6,6 +6,7 @@ batch alone, never on who computed it, when, or beside how many others.
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import (
     FIRST_COMPLETED,
@@ -26,6 +27,10 @@ import cloudpickle
 WINDOW = 32
 
 
+class ExecutorError(RuntimeError):
+    """An executor took no work, or lost its workers: no fault of what they were to do."""
+
+
 def check_executor(executor: Executor | None) -> None:
     """Raise what is wrong with an executor, before it is given work.
 
@@ -40,7 +45,7 @@ def check_executor(executor: Executor | None) -> None:
         return
     if not isinstance(executor, Executor):
         raise TypeError(
-            f"executor is {type(executor).__name__}; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
+            f"executor is {reprlib.repr(executor)}; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
             "client.get_executor() of a Dask client"
         )
     context = getattr(executor, "_mp_context", None)
@@ -94,8 +99,8 @@ def each(
 
     Raises
     ------
-    RuntimeError
-        If the executor lost its workers.
+    ExecutorError
+        If the executor takes no work, or lost its workers.
     """
     left = [i for i in range(len(parts)) if i not in done]
     if executor is None:
@@ -107,7 +112,7 @@ def each(
     try:
         while True:
             for i in waiting:
-                running[executor.submit(work, parts[i])] = i
+                running[_submitted(executor, work, parts[i])] = i
                 if len(running) >= WINDOW:
                     break
             if not running:
@@ -118,12 +123,23 @@ def each(
                 if progress:
                     progress(rows(parts[i]))
     except BrokenExecutor as error:
-        raise RuntimeError(
+        raise ExecutorError(
             f"the executor lost its workers ({error or type(error).__name__}); a new one goes on, from what a store has"
         ) from error
     finally:
         for future in running:
             future.cancel()
+
+
+def _submitted(executor: Executor, work: Callable[..., Any], part: Any) -> Future[Any]:
+    try:
+        return executor.submit(work, part)
+    except BrokenExecutor:
+        raise
+    except RuntimeError as error:
+        raise ExecutorError(
+            f"the executor takes no work ({error}); make a new one, and call inside its with"
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from scipy.stats import norm
 
 from bayesdiff.batches import progress_bar
 from bayesdiff.blocks import check_executor, each, ready
-from bayesdiff.chain import ChainError, check_inverter, checked, ends, name_of
+from bayesdiff.chain import ChainError, check_chain, check_inverter, checked, code_of, ends, name_of
 from bayesdiff.checks import Seed, flag, path_like, positive_int, positive_number, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Inverter, draw
@@ -54,7 +54,9 @@ TRIED = 500
 SAME_POINT = 1e-6
 # What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
 ALSO_RANKED = ("log_prior", "log_likelihood")
-RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability")
+RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability", "result", "point", "plot_axis")
+# What is known of a block's replicates.
+PARTS = {"x", "o", "rank", "pit", "offset", "point", "lineages_p_value"}
 
 
 def calibrate(
@@ -91,7 +93,8 @@ def calibrate(
     replicates : int
         How many x are drawn.
     draws : int
-        L: how often each o is inverted. With 99, intervals of 50, 80, 90 and 95% end between two ranks.
+        L: how often each o is inverted. With 99, intervals of 50, 80 and 90% end between two ranks; that of
+        95% ends within one, which counts in part, at random.
     probability : float
         With which an exact inverter passes, all quantities taken together. The default is ArviZ's of its envelopes.
     random_seed : int, Generator or None
@@ -100,7 +103,7 @@ def calibrate(
         Whether to show one, if it takes more than half a second.
     store : path, optional
         Where the result is saved (``.zarr`` or ``.nc``). Blocks of replicates are kept as they finish, and the same
-        call again goes on from them, with the same numbers.
+        call again goes on from them, with the same numbers. Inverters are told apart as by `reverse`.
     executor : concurrent.futures.Executor, optional
         Who computes the blocks; see `find_map`. The numbers do not depend on it.
 
@@ -171,7 +174,7 @@ def calibrate(
     check_inverter(invert)
     check_executor(executor)
     if store is not None:
-        path_like(store, "store", "run.zarr")
+        store = path_like(store, "store", "run.zarr")
     number, noise = (float(value) for value in read_noise(alpha, sigma, None))
     sizes = _sizes(replicates, draws, probability, progressbar)
     call = _Call(number, noise, None, None, invert, *sizes, seed_of(random_seed))
@@ -255,8 +258,9 @@ def calibrate_chain(
     check_inverter(invert)
     check_executor(executor)
     if store is not None:
-        path_like(store, "store", "run.zarr")
+        store = path_like(store, "store", "run.zarr")
     sizes = _sizes(replicates, draws, probability, progressbar)
+    check_chain(prior, schedule, invert, next_level)
     last = float(schedule.alpha[-1]), float(schedule.sigma[-1])
     call = _Call(*last, schedule, next_level, invert, *sizes, seed_of(random_seed))
     noise = {"alpha": schedule.alpha, "sigma": schedule.sigma}
@@ -350,9 +354,9 @@ def _block(
     ties, place = of_ties.uniform(size=(2, size, less.shape[1]))[:, :rows]
     # Among equals the truth has any place: a sampler that stays may hit it, and a mode of a kinked density often does.
     rank = np.where(lost[:, None], np.nan, less + np.floor(ties * (equal + 1)))
-    with np.errstate(invalid="ignore", divide="ignore"):  # of draws that are not finite, and an sd of 0
+    with np.errstate(invalid="ignore"):  # of draws that are not finite
         spread = np.abs(drawn - drawn[:, :1]).max(axis=1)
-        offset = (x - drawn[:, 0]) / sd
+        offset = (x - drawn[:, 0]) / np.where(sd > 0, sd, np.nan)  # an sd of 0 is none
     scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
     if progress:
         progress(rows)
@@ -482,6 +486,7 @@ def _told(prior: CompiledPrior, call: _Call, probability: float, given: bool) ->
         "sigma": call.sigma if schedule is None else schedule.sigma.tolist(),
         "next_level": call.next_level,
         "invert": name_of(call.invert),
+        "code of invert": code_of(call.invert),
         "replicates": call.replicates,
         "draws": call.draws,
         "probability": probability,
@@ -507,6 +512,8 @@ def _all_blocks(
     for number in range(blocks) if place is not None else ():
         arrays = kept(file(number), "the block is computed again")
         if arrays is not None:
+            if set(arrays) != PARTS or {len(values) for values in arrays.values()} != {rows(number)}:
+                raise ValueError(f"{file(number)} is damaged; remove it, and the block is computed again")
             found[number] = arrays
             if progress:
                 progress(rows(number))

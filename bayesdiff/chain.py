@@ -15,6 +15,7 @@ easier the closer the levels are.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import os
 import re
@@ -22,9 +23,11 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -36,7 +39,7 @@ from scipy.optimize import brentq
 from scipy.stats import ks_2samp
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import check_executor, cut, each, ready
+from bayesdiff.blocks import ExecutorError, check_executor, cut, each, ready
 from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sample_steps
@@ -149,7 +152,7 @@ def reverse(
     store : path, optional
         Where the result is saved (``.zarr`` or ``.nc``). Every finished level is kept beside it, and the same call
         again goes on from there, with the same numbers as a run that was not stopped. Inverters are told apart by their
-        names and bound options, not by what a class of yours or a function of the same name holds.
+        names, bound options and own code, not by what a class of yours holds or a function does that yours calls.
     executor : concurrent.futures.Executor, optional
         Who inverts, 8,192 trajectories of a level at a time: a pool's processes (not forked ones), or a Dask client's,
         ``client.get_executor()``. The numbers do not depend on it.
@@ -207,7 +210,7 @@ def reverse(
     begun = time.perf_counter()
     flag(progressbar, "progressbar")
     if store is not None:
-        path_like(store, "store", "run.zarr")
+        store = path_like(store, "store", "run.zarr")
     plan = _plan(prior, schedule, invert, draws, chains, next_level, path, random_seed, o, executor)
     if store is None:
         return _chain(plan, o, begun, progressbar)
@@ -241,6 +244,14 @@ def ends(
     while state.level > 0:
         state = _step(plan, state)
     return state.o, np.array([float(stats["lineages_p_value"]) for stats in state.level_stats.values()])
+
+
+def check_chain(prior: CompiledPrior, schedule: Schedule, invert: Inverter, next_level: bool | None) -> None:
+    """Raise what `ends` would raise for these, before anything is computed."""
+    if prior.schedule is not None and prior.level is None:
+        prior = prior.at_level(0)
+    of = prior.layout.split(np.zeros((1, prior.n)))
+    _plan(prior, schedule, invert, 1, 1, next_level, False, 0, of, None)
 
 
 def _chain(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None, begun: float, progressbar: bool) -> xr.DataTree:
@@ -461,6 +472,7 @@ def _call(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[st
         "alpha": plan.schedule.alpha.tolist(),
         "sigma": plan.schedule.sigma.tolist(),
         "invert": name_of(plan.invert),
+        "code of invert": code_of(plan.invert),
         "draws": plan.draws,
         "chains": plan.chains,
         "next_level": plan.next_level,
@@ -477,6 +489,31 @@ def name_of(invert: Any) -> str:
         options += [f"{key}={_option(value)}" for key, value in sorted(invert.keywords.items())]
         return f"{name_of(invert.func)}({', '.join(options)})"
     return f"{getattr(invert, '__module__', '')}.{getattr(invert, '__qualname__', type(invert).__qualname__)}"
+
+
+def code_of(invert: Any) -> str:
+    """Tell functions of one name apart by their code, and the numbers and texts in it and in what they close over.
+
+    Empty where there is no code to read, as of a class; what functions do that are called from there is not seen.
+    """
+    while isinstance(invert, partial):
+        invert = invert.func
+    code, held = getattr(invert, "__code__", None), [getattr(invert, "__defaults__", None) or ()]
+    for cell in getattr(invert, "__closure__", None) or ():
+        with suppress(ValueError):  # not filled yet
+            held.append((cell.cell_contents,))
+    plain = [repr(value) for values in held for value in values if isinstance(value, int | float | str | bool)]
+    return "" if code is None else hashlib.sha256("".join([*_code(code), *plain]).encode()).hexdigest()[:16]
+
+
+def _code(code: CodeType) -> list[str]:
+    parts = [code.co_code.hex(), *code.co_names]
+    for value in code.co_consts:
+        if isinstance(value, CodeType):
+            parts += _code(value)
+        elif isinstance(value, int | float | str | bool):
+            parts.append(repr(value))
+    return parts
 
 
 def _option(value: Any) -> str:
@@ -625,6 +662,8 @@ def _step(plan: _Plan, state: _State) -> _State:
         lost = ~np.isfinite(x).all(axis=1)
         if lost.all():
             raise ValueError("x is not finite for any of the trajectories")
+    except ExecutorError:
+        raise
     except Exception as error:
         raise ChainError(
             f"the inverter {name_of(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "

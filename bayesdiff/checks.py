@@ -54,11 +54,14 @@ def flag(value: object, name: str) -> bool:
 
 
 def path_like(value: Any, name: str, example: str) -> Path:
-    """Give `value` back as a Path, or raise; `example`: what such a path may look like."""
+    """Give `value` back as a Path, its ``~`` read as home, or raise; `example`: what such a path may look like."""
     if not isinstance(value, str | os.PathLike) or value == "":
         got = repr(value) if value is None or isinstance(value, str | bytes | int | float) else type(value).__name__
         raise TypeError(f"{name} is {got}; write a path, as {example!r}")
-    return Path(value)
+    path = Path(value).expanduser()
+    if not path.name or not str(path).isprintable():
+        raise ValueError(f"{name} is {str(value)!r}, which names no file; write a path, as {example!r}")
+    return path
 
 
 def mapping(value: Any, name: str, example: str) -> Mapping[Any, Any]:

@@ -43,7 +43,7 @@ from bayesdiff.inverters import (
     sample_from,
 )
 from bayesdiff.labels import Labels, describe, warn_once
-from bayesdiff.results import begin, dataset, fill, finish, load, save, tree
+from bayesdiff.results import begin, dataset, fill, finish, holes, load, save, tree
 from bayesdiff.step import read_noise
 from bayesdiff.stores import Place, digest, fingerprint, keep, kept, opened
 from bayesdiff.trust import too_few, trusted, worst_of
@@ -136,7 +136,7 @@ def find_map(
     flag(jacobian, "jacobian")
     flag(progressbar, "progressbar")
     if store is not None:
-        path_like(store, "store", "run.zarr")
+        store = path_like(store, "store", "run.zarr")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     check_executor(executor)
@@ -260,7 +260,7 @@ def sample_posterior(
         positive_int(value, name)
     flag(progressbar, "progressbar")
     if store is not None:
-        path_like(store, "store", "run.zarr")
+        store = path_like(store, "store", "run.zarr")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     given_bank = read_bank(prior, bank)
@@ -402,6 +402,8 @@ def _stream(
         shutil.rmtree(growing, ignore_errors=True)  # of a call that finished nothing, maybe another one
     elif not growing.exists():
         raise ValueError(f"{growing} is missing; remove {place.folder}, and all is computed again")
+    for i in holes(growing, OBSERVATION, plan.rows[0].stop) & set(notes) if notes else ():
+        del notes[i]  # to be computed again
     if progress:
         progress(sum(len(read["good"]) for read in notes.values()))
     for i, result in each(

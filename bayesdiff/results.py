@@ -263,7 +263,9 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
         with raw:
             return _restore(raw.load(), layout)
     except Exception as error:  # the codecs and HDF5 raise whatever they like on bytes that were changed
-        raise ValueError(f"{path} is damaged: {error}. Run it again, or take a copy that is whole.") from error
+        raise ValueError(
+            f"{path} is damaged: {error}. Remove it and run it again, or take a copy that is whole."
+        ) from error
 
 
 # A result too large for memory is written block by block: begun with the first block that is there, filled, finished.
@@ -291,6 +293,17 @@ def fill(tree: xr.DataTree, path: Path, along: str, start: int) -> None:
             assert isinstance(node, xr.DataTree)
             values = _text(node.to_dataset(inherit=False).variables[name]).values
             variable[(slice(None),) * axis + (slice(start, start + values.shape[axis]),)] = values
+
+
+def holes(path: Path, along: str, rows: int) -> set[int]:
+    """The blocks of so many `rows` that lack a file: lost when a machine lost its power, say."""
+    found: set[int] = set()
+    for array, axis in _arrays_along(path, along):
+        for block in range(-(-array.shape[axis] // rows)):
+            at = tuple(block if i == axis else 0 for i in range(array.ndim))  # of the other axes there is one chunk
+            if not Path(path, array.path, array.metadata.encode_chunk_key(at)).exists():
+                found.add(block)
+    return found
 
 
 def finish(path: Path, attrs: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
@@ -337,7 +350,7 @@ def unfinished(path: Path) -> xr.DataTree | None:
         return None
     try:
         call = json.loads((folder / "call.json").read_text(encoding="utf-8"))
-        if "initvals" in call:  # of `sample`, whose chains say nothing alone
+        if call["function"] != "reverse":  # others' parts say nothing alone
             return None
         files = {int(file.stem): file for file in sorted(folder.glob("*.npz"))}
         o, stats = {}, {}
@@ -461,6 +474,8 @@ def check_target(path: Path, overwrite: bool) -> None:
         raise ValueError(f"{path} must end in .zarr (a folder) or in .nc (a NetCDF file).")
     if path.suffix == ".nc":
         _need_h5netcdf()
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"{path} is a link to nothing; remove it, or choose another path.")
     if not path.exists():
         return
     if not overwrite:

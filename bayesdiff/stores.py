@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,20 +92,7 @@ def opened(
         _tidied(folder)  # what a run leaves that was killed at its very end
         yield place
         return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:  # now, not after hours
-        raise ValueError(f"{store} cannot be written ({error}); choose another store") from error
-    # The system lets go of it when a process ends, however it ends.
-    lock = FileLock(folder / LOCK, timeout=0)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise ValueError(
-            f"{store} is being written by another process; wait until that is done, or choose another store"
-        ) from None
+    lock = _locked(store, folder)
 
     def kept_so_far() -> str:
         count = sum(1 for _ in folder.glob("*.npz"))
@@ -126,6 +113,28 @@ def opened(
         lock.release()
 
 
+def _locked(store: Path, folder: Path) -> FileLock:
+    """A store's lock. The system lets go of it when a process ends, however it ends."""
+    try:
+        while True:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / LOCK, timeout=0)
+            with suppress(FileNotFoundError):  # another process has ended just now, and taken the folder away
+                lock.acquire()
+                with tempfile.TemporaryFile(dir=folder):
+                    pass
+                if (folder / LOCK).exists():
+                    return lock
+            lock.release()
+    except OSError as error:  # now, not after hours
+        if isinstance(error, Timeout):
+            raise ValueError(
+                f"{store} is being written by another process or thread; wait until that is done, or choose another "
+                "store"
+            ) from None
+        raise ValueError(f"{store} cannot be written ({error}); choose another store") from error
+
+
 def _tidied(folder: Path, only_if_empty: bool = False) -> None:
     """Remove a folder that no run needs any more."""
     if only_if_empty and any(file.name != LOCK for file in folder.glob("*")):
@@ -134,7 +143,8 @@ def _tidied(folder: Path, only_if_empty: bool = False) -> None:
 
 
 def _compared(store: Path, folder: Path, call: Mapping[str, Any], seed: int, given: bool, what: str) -> Place:
-    ours = {"format": FORMAT, **call}
+    # As it is read from a file: an int of NumPy's is an int.
+    ours = json.loads(json.dumps({"format": FORMAT, "function": what, **call}, default=lambda value: value.tolist()))
     file = folder / "call.json"
     finished = load(store, in_memory=None) if store.exists() else None
     before = None
@@ -160,6 +170,8 @@ def _compared(store: Path, folder: Path, call: Mapping[str, Any], seed: int, giv
             )
     elif finished is not None:
         raise ValueError(f"{store} holds a result that {what} did not write; choose another store")
+    elif any(folder.glob("*.npz")):
+        raise ValueError(f"{folder} has parts of an unknown call, since {file.name} is missing; remove the folder")
     else:
         ours["seed"] = seed
     return Place(store, folder, ours, finished)

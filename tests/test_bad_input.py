@@ -642,7 +642,7 @@ TABLE = {
     ],
     "find_map": [
         ("executor a number", lambda: bd.find_map(normal(), 0.0, executor=4),
-         "TypeError: executor is int; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
+         "TypeError: executor is 4; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
          "client.get_executor() of a Dask client"),
         ("executor forks", lambda: bd.find_map(normal(), 0.0, executor=forking()),
          "ValueError: executor forks its workers, and JAX does not survive a fork; write "
@@ -698,7 +698,7 @@ TABLE = {
     ],
     "sample_posterior": [
         ("executor a number", lambda: bd.sample_posterior(normal(), 0.0, executor=4),
-         "TypeError: executor is int; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
+         "TypeError: executor is 4; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
          "client.get_executor() of a Dask client"),
         ("executor forks", lambda: bd.sample_posterior(normal(), 0.0, executor=forking()),
          "ValueError: executor forks its workers, and JAX does not survive a fork; write "
@@ -734,7 +734,7 @@ TABLE = {
     ],
     "reverse": [
         ("executor a number", lambda: bd.reverse(normal(), SCHEDULE, executor=4),
-         "TypeError: executor is int; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
+         "TypeError: executor is 4; write a concurrent.futures.Executor, as ThreadPoolExecutor(4), or "
          "client.get_executor() of a Dask client"),
         ("executor forks", lambda: bd.reverse(normal(), SCHEDULE, executor=forking()),
          "ValueError: executor forks its workers, and JAX does not survive a fork; write "

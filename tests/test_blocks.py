@@ -167,3 +167,14 @@ def test_an_inverter_that_fails_on_a_worker_is_a_chain_error(levels):
 
     with ThreadPoolExecutor(2) as pool, pytest.raises(bd.ChainError, match="ValueError: not today"):
         bd.reverse(prior, schedule, moody, draws=20, random_seed=1, progressbar=False, executor=pool)
+
+
+def test_an_executor_that_is_shut_down_is_no_fault_of_the_inverter(levels):
+    prior, schedule = levels
+    pool = ThreadPoolExecutor(2)
+    pool.shutdown()
+    says = r"the executor takes no work \(cannot schedule .*\); make a new one, and call inside its with"
+    with pytest.raises(RuntimeError, match=says):
+        bd.reverse(prior, schedule, bd.laplace, draws=20, random_seed=1, progressbar=False, executor=pool)
+    with pytest.raises(RuntimeError, match=says):
+        bd.find_map(prior, [1.0, 2.0], sigma=1.0, progressbar=False, executor=pool)

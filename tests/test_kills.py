@@ -188,7 +188,7 @@ def test_two_processes_do_not_write_one_store(context, tmp_path):
     os.kill(process.pid, signal.SIGSTOP)  # it holds the lock as long as it lives
     try:
         time.sleep(0.05)
-        with pytest.raises(ValueError, match=r"run\.zarr is being written by another process; wait until that is done"):
+        with pytest.raises(ValueError, match=r"run\.zarr is being written by another process or thread; wait"):
             killed.attempt("find_map", store)
     finally:
         os.kill(process.pid, signal.SIGKILL)

@@ -193,7 +193,7 @@ def sample(
         positive_int(value, name)
     flag(progressbar, "progressbar")
     if store is not None:
-        path_like(store, "store", "run.zarr")
+        store = path_like(store, "store", "run.zarr")
     prior = compile_prior(_model(model))
     _check_names(prior)
     given = _given(prior, initvals)

@@ -173,9 +173,11 @@ def _load(path: Path) -> xr.DataTree:
         stopped = unfinished(path)
         if stopped is not None:
             return stopped
-        if (levels_folder(path) / "call.json").exists():
+        call = levels_folder(path) / "call.json"
+        if call.exists():
+            function = json.loads(call.read_text(encoding="utf-8"))["function"]
             raise ValueError(
-                f"The call of sample that is to write {path} has not ended. Nothing of it can be reported yet: the "
+                f"The call of {function} that is to write {path} has not ended. Nothing of it can be reported yet: the "
                 "same call again goes on where it was stopped."
             )
     return load(path)
