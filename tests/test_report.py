@@ -540,7 +540,7 @@ def test_a_tempered_run_that_was_stopped_is_not_called_damaged(tempered, tmp_pat
     """What it keeps is needed to go on: nobody should be told to remove it."""
     kept = tmp_path / ".run.zarr.levels"
     kept.mkdir()
-    (kept / "call.json").write_text(json.dumps({"initvals": "", "draws": 250, "chains": 2, "seed": 1}))
+    (kept / "call.json").write_text(json.dumps({"function": "sample", "draws": 250, "chains": 2, "seed": 1}))
     (kept / "0-0001.npz").write_bytes(b"of no interest here")
     with pytest.raises(ValueError, match=r"has not ended.*the same call again goes on"):
         write_report(tmp_path / "run.zarr", tmp_path / "a.html")
