@@ -54,7 +54,8 @@ TRIED = 500
 SAME_POINT = 1e-6
 # What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
 ALSO_RANKED = ("log_prior", "log_likelihood")
-RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability", "result", "point", "plot_axis")
+RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability")
+PLOTTED = {"result", "point", "plot_axis"}  # dimensions of its plot
 # What is known of a block's replicates.
 PARTS = {"x", "o", "rank", "pit", "offset", "point", "lineages_p_value"}
 
@@ -283,7 +284,7 @@ def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
             f"p0 cannot be drawn: {why}; calibration begins with true x ~ p0, so write the model without it, or with "
             "what can be drawn"
         )
-    taken = sorted({*prior.model.named_vars, *prior.model.coords} & set(RESERVED))
+    taken = sorted({*prior.model.named_vars, *prior.model.coords} & set(RESERVED) | {*prior.model.coords} & PLOTTED)
     if taken:
         raise ValueError(f"the prior has the names {taken}, which the result needs for itself; rename them")
     return prior

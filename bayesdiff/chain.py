@@ -248,7 +248,7 @@ def ends(
 
 def check_chain(prior: CompiledPrior, schedule: Schedule, invert: Inverter, next_level: bool | None) -> None:
     """Raise what `ends` would raise for these, before anything is computed."""
-    if prior.schedule is not None and prior.level is None:
+    if prior.schedule is not None:
         prior = prior.at_level(0)
     of = prior.layout.split(np.zeros((1, prior.n)))
     _plan(prior, schedule, invert, 1, 1, next_level, False, 0, of, None)
