@@ -11,6 +11,7 @@ by_level     how far MAP and mean of one step are from the draws of that step, l
 prompts      cats and others, composed prompts, a strength
 half         one cat of which the lower half, and one of which a blur is seen: what agrees with it
 nearest      for each draw the nearest drawing that the network learned from
+photos       photographs of animals, and the modes from the same noise
 frechet      clothes by posterior steps, by MAP steps and by the path of means: Frechet distances
 """
 
@@ -43,6 +44,7 @@ FULL = {"epochs": 60}
 QUICK = {"pictures": 8, "compared": 70, "epochs": 4, "some": 4}
 PROMPTS = ("cat", "face", "rabbit", "owl", "cat and face", "cat not dog")
 STRONG = 3.0
+ANIMALS = ("cat", "bird", "horse")
 POWER = 20.0
 SHAPE = ("row", "column", "colour")
 MODE = partial(inverters.mode, climbs=CLIMBS)
@@ -182,6 +184,23 @@ def half(network: images.Network, cat: np.ndarray, count: int, say: Callable[[st
     ).assign(cat=(SHAPE, cat))
 
 
+def photos(network: images.Network, count: int, say: Callable[[str], None]) -> xr.Dataset:
+    """Photographs of animals by posterior steps and, from the same noise, by MAP steps."""
+    schedule = images.picture_schedule(LEVELS)
+    found: dict[str, list[np.ndarray]] = {"x": [], "map": []}
+    for word in ANIMALS:
+        prior = bd.compile_prior(images.classifier_prior(network, word, schedule))
+        o = images.noise(prior, count, random_seed=SEED)
+        for name, invert in {"x": inverters.draw, "map": MODE}.items():
+            run = bd.reverse(prior, schedule, invert, o=o, draws=count, chains=1, random_seed=SEED, progressbar=False)
+            found[name].append(pictures_of(run))
+        say(f"photographs: {word}")
+    return xr.Dataset(
+        {name: (("word", "picture", *SHAPE), np.stack(values)) for name, values in found.items()},
+        {"word": list(ANIMALS)},
+    )
+
+
 def normal_law(pictures: np.ndarray, count: int) -> np.ndarray:
     """Draws of the normal law that has the pictures' mean and covariance, clipped to -1..1."""
     flat = pictures.reshape(len(pictures), -1)
@@ -270,6 +289,8 @@ def study(
     groups["half"] = half(network, new_cats[0], some, say)
     groups["judged"] = judged(judge, groups, others, held_out.labels)
     groups["nearest"] = nearest(groups["draws"]["x"].values, new_cats, real_cats)
+    keep()
+    groups["photos"] = photos(images.photos_network(), some, say)
     keep()
     groups |= frechet(images.fashion_network(), compared, say)
     return keep()

@@ -14,9 +14,12 @@ tens of dimensions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
+import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -25,8 +28,11 @@ from bayesdiff.checks import Seed, generator, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Stats, Steps, read_steps
 
-# Pictures at a time: more would not be faster, and their intermediate results would fill the caches.
+# Pictures that move together.
 CHUNK = 64
+# Of these, so many are evaluated at a time by each core. With more, what a network computes on the way no longer fits
+# the cache, and is more memory than malloc keeps: the system takes it back and clears it anew at every call.
+PIECE = 4
 # HMC: the acceptance that step sizes aim at, and where they begin, in units of the step's sd (Beskos et al. 2013: both
 # hardly depend on the dimension once the step is divided by its fourth root).
 ACCEPTANCE = 0.7
@@ -424,28 +430,37 @@ def _step(prior: CompiledPrior, steps: Steps, own: bool, narrowest: float) -> _S
     alpha, variance = steps.alpha[:, None], (steps.sigma**2)[:, None]
 
     def posterior(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        lp, gradient = _padded(prior, x)
+        lp, gradient = _evaluated(prior, x)
         rest = steps.o - alpha * x
         return lp - 0.5 * (rest**2 / variance).sum(axis=1), gradient + alpha * rest / variance
 
     def alone(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return _padded(prior, x)
+        return _evaluated(prior, x)
 
     level, schedule = _level(prior), prior.schedule
     below = narrowest if schedule is None else np.hypot(schedule.alpha[level] * narrowest, schedule.sigma[level])
     precision = (steps.alpha / steps.sigma) ** 2 + below**-2.0
     if own:
-        gradient = _padded(prior.at_level(level + 1), steps.o)[1]
+        gradient = _evaluated(prior.at_level(level + 1), steps.o)[1]
         return _Step(posterior, alone, (steps.o + variance * gradient) / alpha, precision**-0.5)
     begin = steps.start[:, 0] if steps.start.shape[1] else steps.o / alpha
     return _Step(posterior, alone, begin, precision**-0.5)
 
 
-def _padded(prior: CompiledPrior, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Log p0 and its gradient; batches are padded to few sizes, since each is compiled."""
-    size = power_of_two(len(x))
-    lp, gradient = prior.logp_and_gradient(np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)]))
-    return lp[: len(x)], gradient[: len(x)]
+def _evaluated(prior: CompiledPrior, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Log p0 and its gradient, of few sizes of batch, since each is compiled: piece by piece on a CPU's cores."""
+    if jax.default_backend() != "cpu":
+        lp, gradient = prior.logp_and_gradient(_padded(x, power_of_two(len(x))))
+        return lp[: len(x)], gradient[: len(x)]
+    pieces = [_padded(x[i : i + PIECE], PIECE) for i in range(0, len(x), PIECE)]
+    with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1)) as pool:
+        lps, gradients = zip(*pool.map(prior.logp_and_gradient, pieces), strict=True)
+    return np.concatenate(lps)[: len(x)], np.concatenate(gradients)[: len(x)]
+
+
+def _padded(x: np.ndarray, size: int) -> np.ndarray:
+    """The states, and the last of them again, up to `size`."""
+    return np.concatenate([x, np.repeat(x[-1:], size - len(x), axis=0)])
 
 
 def _level(prior: CompiledPrior) -> int:
