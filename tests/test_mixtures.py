@@ -7,6 +7,7 @@ from scipy.stats import kstest, multivariate_normal, multivariate_t, norm, t
 
 from bayesdiff.multimodal.mixtures import NU, WIDE, Fit, Spread, component_logs, draw_one, fit, log_density, mixture
 
+jax.config.update("jax_enable_x64", True)  # as `bayesdiff.compiled` does, which no module here needs
 MEANS = np.array([[0.0, 1.0, -2.0], [5.0, -3.0, 0.5]])
 COVARIANCES = np.array(
     [[[2.0, 0.3, 0.0], [0.3, 1.0, -0.2], [0.0, -0.2, 0.5]], [[0.1, 0.0, 0.02], [0.0, 3.0, 0.0], [0.02, 0.0, 1.0]]]

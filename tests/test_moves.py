@@ -12,6 +12,7 @@ import pytest
 
 from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
 
+jax.config.update("jax_enable_x64", True)  # as `bayesdiff.compiled` does, which no module here needs
 LANES = 40_000
 MOVES = 5
 MIXTURE = exact.mixture([0.5, 0.3, 0.2], [[-1.5, 0.0], [1.0, 1.5], [1.0, -1.0]], [np.diag([0.4, 0.2])] * 3)
