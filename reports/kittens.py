@@ -3,6 +3,7 @@
 python reports/kittens.py --out reports/kittens.zarr
 
 real         the cats that were learned from, and some of them in noise
+typical      cats by posterior steps again, the word with a strength of 1.5
 judged       what share of all the pictures below a judge, trained on real drawings alone, calls a cat among 20 words
 plain        p0 ∝ f(x) N(x; m, v I), f the judge's p(cat | x), by draws and by modes; and f to the 20th power
 draws, modes, flow
@@ -43,7 +44,9 @@ WAYS = 6  # of so many pictures the way is kept
 FULL = {"epochs": 60}
 QUICK = {"pictures": 8, "compared": 70, "epochs": 4, "some": 4}
 PROMPTS = ("cat", "face", "rabbit", "owl", "cat and face", "cat not dog")
+TYPICAL = 1.5
 STRONG = 3.0
+SETTLE = 12  # moves at level 0, where a strength made the densities on the way no diffused ones
 ANIMALS = ("cat", "bird", "horse")
 POWER = 20.0
 SHAPE = ("row", "column", "colour")
@@ -75,27 +78,55 @@ def cats(network: images.Network, count: int, say: Callable[[str], None]) -> dic
     return found
 
 
-def plain(judge: images.Judge, mean: float, sd: float, count: int) -> xr.Dataset:
-    """What a plain classifier's f makes of noise: by draws and by modes of one wide step, and f to a power.
+def typical(network: images.Network, count: int, say: Callable[[str], None]) -> xr.Dataset:
+    """Cats by posterior steps, from the same noise, with a strength: as `bayesdiff kittens` makes them."""
+    schedule = images.picture_schedule(LEVELS)
+    prior = bd.compile_prior(images.classifier_prior(network, "cat", schedule, strength=TYPICAL))
+    o = images.noise(prior, count, random_seed=SEED)
+    begun = time.perf_counter()
+    run = bd.reverse(
+        prior, schedule, partial(inverters.draw, settle=SETTLE), o=o, draws=count, chains=1, random_seed=SEED,
+        progressbar=False,
+    )  # fmt: skip
+    seconds = time.perf_counter() - begun
+    say(f"typical cats: {count} in {seconds:.0f} s")
+    return xr.Dataset({"x": (("picture", *SHAPE), pictures_of(run))}, attrs={"seconds": seconds, "strength": TYPICAL})
 
-    One step with so much noise, 1,000 times p0's, that its posterior is p0 itself, up to a thousandth of its spread.
-    """
-    found = {}
-    wide = 1000 * sd
+
+def plain_prior(judge: images.Judge, word: str, power: float, mean: float, sd: float) -> bd.CompiledPrior:
+    """The article's prior: p0 ∝ f(x)^power N(x; mean, sd^2 I), f a plain classifier's probability of the word."""
     with pm.Model(coords=dict(zip(SHAPE, map(range, judge.shape), strict=True))) as noise:
         pm.Normal("x", mean, sd, dims=SHAPE)
+    log_f = images.log_probability(judge, word)
+    return bd.compile_prior(bd.tilt(noise, lambda x: power * log_f(x)))
+
+
+def plain_pictures(prior: bd.CompiledPrior, invert: Callable[..., Any], start: np.ndarray, sd: float) -> np.ndarray:
+    """Invert one wide step: its noise is 1,000 times p0's, so that its posterior is p0 itself, up to a thousandth."""
+    wide = 1000 * sd
+    o = start + wide * np.random.default_rng(SEED).normal(size=start.shape)
+    x, _ = invert(prior, o, 1.0, wide, start=start, random_seed=SEED)
+    return np.clip(x.reshape(-1, *prior.layout.shapes[0]), -1, 1)
+
+
+def plain_draw(sd: float) -> Callable[..., Any]:
+    """The inverter that draws from such a prior: with a wide step it forgets where it began."""
+    return partial(inverters.draw, moves=60, leaps=8, narrowest=sd)
+
+
+def normal_noise(count: int, mean: float, sd: float, shape: tuple[int, ...]) -> np.ndarray:
+    """Noise as a plain classifier's prior has it without f (count, pixels)."""
+    return mean + sd * np.random.default_rng(SEED + 2).normal(size=(count, int(np.prod(shape))))
+
+
+def plain(judge: images.Judge, mean: float, sd: float, count: int) -> xr.Dataset:
+    """What a plain classifier's f makes of noise: by draws and by modes, and f to a power."""
+    start = normal_noise(count, mean, sd, judge.shape)
+    found = {}
     for name, power in {"f": 1.0, f"f^{POWER:g}": POWER}.items():
-        log_f = images.log_probability(judge, "cat")
-        prior = bd.compile_prior(bd.tilt(noise, lambda x, power=power, log_f=log_f: power * log_f(x)))
-        rng = np.random.default_rng(SEED)
-        start = mean + sd * rng.normal(size=(count, prior.n))
-        o = start + wide * rng.normal(size=start.shape)
-        for how, invert in {
-            "draws": partial(inverters.draw, moves=60, leaps=8, narrowest=sd),
-            "modes": partial(inverters.mode, climbs=100),
-        }.items():
-            x, _ = invert(prior, o, 1.0, wide, start=start, random_seed=SEED)
-            found[f"{how} of {name}"] = np.clip(x.reshape(-1, *judge.shape), -1, 1)
+        prior = plain_prior(judge, "cat", power, mean, sd)
+        for how, invert in {"draws": plain_draw(sd), "modes": partial(inverters.mode, climbs=100)}.items():
+            found[f"{how} of {name}"] = plain_pictures(prior, invert, start, sd)
     found["noise alone"] = np.clip(start.reshape(-1, *judge.shape), -1, 1)
     return xr.Dataset({"x": (("how", "picture", *SHAPE), np.stack(list(found.values())))}, {"how": list(found)})
 
@@ -219,9 +250,13 @@ def frechet(network: images.Network, count: int, say: Callable[[str], None]) -> 
         images.split(images.fashion_sample(), held_out=100) if count <= 500 else images.split(images.fashion(), 1000)
     )
     pictures = images.scaled(compared.images)
-    judge = images.train_judge(
-        images.scaled(shown.images), shown.labels, shown.words, epochs=20 if count <= 500 else 2, random_seed=SEED,
-        progressbar=False,
+    # One judge has the features; the other is the plain classifier.
+    judge, plaintiff = (
+        images.train_judge(
+            images.scaled(shown.images), shown.labels, shown.words, epochs=20 if count <= 500 else 2,
+            random_seed=SEED + i, progressbar=False,
+        )
+        for i in range(2)
     )  # fmt: skip
     schedule = images.picture_schedule(LEVELS)
     prior = bd.compile_prior(images.classifier_prior(network, None, schedule))
@@ -233,17 +268,25 @@ def frechet(network: images.Network, count: int, say: Callable[[str], None]) -> 
         found[name] = pictures_of(run)
         say(f"clothes by {name}")
     found["a normal law fitted to pixels"] = normal_law(pictures, count)
+    mean, sd = network.net.mean, network.net.sd
+    starts = np.array_split(normal_noise(count, mean, sd, judge.shape), len(judge.words))
+    found["a plain classifier's f"] = np.concatenate(
+        [
+            plain_pictures(plain_prior(plaintiff, word, 1.0, mean, sd), plain_draw(sd), start, sd)
+            for word, start in zip(judge.words, starts, strict=True)
+        ]
+    )
+    say("clothes by a plain classifier")
     scores = [images.frechet_of(judge, x, pictures, random_seed=SEED) for x in found.values()]
     fields = ("distance", "distance_sd", "real", "real_sd")
+    some = [x[:: max(1, count // 24)][:24] for x in found.values()]
     return {
         "frechet": xr.Dataset(
             {field: ("how", [getattr(score, field) for score in scores]) for field in fields},
             {"how": list(found)},
             {"n": count},
         ),
-        "clothes": xr.Dataset(
-            {"x": (("how", "picture", *SHAPE), np.stack([x[:24] for x in found.values()]))}, {"how": list(found)}
-        ),
+        "clothes": xr.Dataset({"x": (("how", "picture", *SHAPE), np.stack(some))}, {"how": list(found)}),
     }
 
 
@@ -280,6 +323,7 @@ def study(
         return tree
 
     groups |= cats(network, pictures, say)
+    groups["typical"] = typical(network, pictures, say)
     keep()
     groups["plain"] = plain(plaintiff, network.net.mean, network.net.sd, some)
     say("plain classifier")
@@ -315,6 +359,7 @@ def judged(judge: images.Judge, groups: Mapping[str, xr.Dataset], others: np.nda
     cat = judge.words.index("cat")
     lots = {"real cats that it has not seen": others[labels == cat]}
     lots |= {f"cats: {name}": groups[name]["x"].values for name in ("draws", "modes", "flow")}
+    lots[f"cats: draws, strength {TYPICAL:g}"] = groups["typical"]["x"].values
     for group, dim in (("prompts", "prompt"), ("plain", "how")):
         lots |= {f"{group}: {name}": groups[group]["x"].sel({dim: name}).values for name in groups[group][dim].values}
     share = [(images.called(judge, x) == "cat").mean() for x in lots.values()]

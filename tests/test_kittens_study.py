@@ -24,6 +24,7 @@ def run(tmp_path_factory):
         patch.setattr(kittens, "LEVELS", 3)
         patch.setattr(images, "quickdraw_network", lambda: untrained(images.quickdraw_sample().words))
         patch.setattr(images, "fashion_network", lambda: untrained(images.fashion_sample().words))
+        patch.setattr(images, "photos_network", lambda: untrained(kittens.ANIMALS))
         tree = kittens.study(folder / "kittens.zarr", pictures=4, compared=66, epochs=1, some=2, say=lambda words: None)
     return tree, folder
 
@@ -38,10 +39,12 @@ def test_what_a_run_holds(run):
         "draws",
         "modes",
         "flow",
+        "typical",
         "by_level",
         "prompts",
         "half",
         "nearest",
+        "photos",
         "frechet",
     } <= {*tree.children}
     for name in ("draws", "modes", "flow"):
@@ -65,6 +68,34 @@ def test_the_page_of_such_a_run(run, monkeypatch):
     _, folder = run
     shown, _ = execute("kittens.qmd", folder, monkeypatch)
     assert "posterior steps" in shown["tbl-frechet"][0]
+
+
+@pytest.mark.slow
+def test_what_the_networks_that_come_with_bayesdiff_reach(tmp_path):
+    """A study with the trained networks, in a quarter of an hour: what holds, and that plain classifiers fail it."""
+    n = 64
+    tree = kittens.study(tmp_path / "k.zarr", pictures=n, compared=400, epochs=60, some=8, say=lambda words: None)
+    judged = tree["judged"].to_dataset()
+
+    def share(lot):
+        return float(judged.share.sel(lot=lot))
+
+    error = (0.6 * 0.4 / n) ** 0.5
+    assert share("cats: draws, strength 1.5") > 0.6 - 2 * error
+    assert share("cats: modes") < 0.6 - 2 * error  # modes have no strokes
+    for lot in ("plain: draws of f", "plain: modes of f", "plain: noise alone"):
+        assert share(lot) < 0.6 - 2 * (0.6 * 0.4 / 8) ** 0.5
+
+    real = images.scaled(images.chosen(images.split(images.quickdraw_sample())[0], ["cat"]).images)
+    for drawn in ("draws", "typical"):  # new drawings, no copies
+        assert images.novelty(tree[drawn]["x"].values, real, progressbar=False).share >= 0.9
+
+    scores = tree["frechet"].to_dataset()
+    times = {str(how): float(score) for how, score in zip(scores.how.values, scores.distance / scores["real"])}
+    drawn = times.pop("posterior steps")
+    assert drawn < 25
+    assert all(drawn < other for other in times.values())
+    assert times["a plain classifier's f"] > 25
 
 
 def test_the_page_has_what_a_page_needs():
