@@ -91,7 +91,7 @@ def test_what_the_networks_that_come_with_bayesdiff_reach(tmp_path):
         assert images.novelty(tree[drawn]["x"].values, real, progressbar=False).share >= 0.9
 
     scores = tree["frechet"].to_dataset()
-    times = {str(how): float(score) for how, score in zip(scores.how.values, scores.distance / scores["real"])}
+    times = {str(how): float(score) for how, score in (scores.distance / scores["real"]).to_series().items()}
     drawn = times.pop("posterior steps")
     assert drawn < 25
     assert all(drawn < other for other in times.values())
