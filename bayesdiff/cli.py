@@ -40,7 +40,7 @@ NUMERIC = ("--o", "--alpha", "--sigma")
 NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
 MOST_ROWS = 20
 # Typical cats: as the density has them, some drawings are of nothing that people would name.
-STRENGTH = 1.5
+STRENGTH = 3.0
 SETTLE = 12  # moves at level 0 for prompts of several words, or with a strength
 CLIMBS = 16  # of MAP steps, at each level: 64 pictures in a minute on two cores
 WIDTH = 100  # of what is written to a file or a pipe
@@ -312,7 +312,7 @@ def build_parser() -> argparse.ArgumentParser:
         type=_strength,
         default=STRENGTH,
         metavar="S",
-        help=f"of the words: 1 is the density that was learned, more is more typical, default: {STRENGTH}",
+        help=f"of the words: 1 is the density that was learned, more is more typical, default: {STRENGTH:g}",
     )
     kittens.add_argument("--levels", type=_count(2), default=24, metavar="K", help="steps, default: 24")
     kittens.add_argument("--network", type=Path, metavar="FILE.npz", help="default: the one that comes with bayesdiff")

@@ -3,7 +3,7 @@
 python reports/kittens.py --out reports/kittens.zarr
 
 real         the cats that were learned from, and some of them in noise
-typical      cats by posterior steps again, the word with a strength of 1.5
+typical      cats by posterior steps again, the word with a strength of 3
 judged       what share of all the pictures below a judge, trained on real drawings alone, calls a cat among 20 words
 plain        p0 ∝ f(x) N(x; m, v I), f the judge's p(cat | x), by draws and by modes; and f to the 20th power
 draws, modes, flow
@@ -44,7 +44,6 @@ WAYS = 6  # of so many pictures the way is kept
 FULL = {"epochs": 60}
 QUICK = {"pictures": 8, "compared": 70, "epochs": 4, "some": 4}
 PROMPTS = ("cat", "face", "rabbit", "owl", "cat and face", "cat not dog")
-TYPICAL = 1.5
 STRONG = 3.0
 SETTLE = 12  # moves at level 0, where a strength made the densities on the way no diffused ones
 ANIMALS = ("cat", "bird", "horse")
@@ -81,7 +80,7 @@ def cats(network: images.Network, count: int, say: Callable[[str], None]) -> dic
 def typical(network: images.Network, count: int, say: Callable[[str], None]) -> xr.Dataset:
     """Cats by posterior steps, from the same noise, with a strength: as `bayesdiff kittens` makes them."""
     schedule = images.picture_schedule(LEVELS)
-    prior = bd.compile_prior(images.classifier_prior(network, "cat", schedule, strength=TYPICAL))
+    prior = bd.compile_prior(images.classifier_prior(network, "cat", schedule, strength=STRONG))
     o = images.noise(prior, count, random_seed=SEED)
     begun = time.perf_counter()
     run = bd.reverse(
@@ -90,7 +89,7 @@ def typical(network: images.Network, count: int, say: Callable[[str], None]) -> 
     )  # fmt: skip
     seconds = time.perf_counter() - begun
     say(f"typical cats: {count} in {seconds:.0f} s")
-    return xr.Dataset({"x": (("picture", *SHAPE), pictures_of(run))}, attrs={"seconds": seconds, "strength": TYPICAL})
+    return xr.Dataset({"x": (("picture", *SHAPE), pictures_of(run))}, attrs={"seconds": seconds, "strength": STRONG})
 
 
 def plain_prior(judge: images.Judge, word: str, power: float, mean: float, sd: float) -> bd.CompiledPrior:
@@ -332,7 +331,7 @@ def study(
     keep()
     groups["half"] = half(network, new_cats[0], some, say)
     groups["judged"] = judged(judge, groups, others, held_out.labels)
-    groups["nearest"] = nearest(groups["draws"]["x"].values, new_cats, real_cats)
+    groups["nearest"] = nearest(groups["draws"]["x"].values, groups["typical"]["x"].values, new_cats, real_cats)
     keep()
     groups["photos"] = photos(images.photos_network(), some, say)
     keep()
@@ -359,7 +358,7 @@ def judged(judge: images.Judge, groups: Mapping[str, xr.Dataset], others: np.nda
     cat = judge.words.index("cat")
     lots = {"real cats that it has not seen": others[labels == cat]}
     lots |= {f"cats: {name}": groups[name]["x"].values for name in ("draws", "modes", "flow")}
-    lots[f"cats: draws, strength {TYPICAL:g}"] = groups["typical"]["x"].values
+    lots[f"cats: draws, strength {STRONG:g}"] = groups["typical"]["x"].values
     for group, dim in (("prompts", "prompt"), ("plain", "how")):
         lots |= {f"{group}: {name}": groups[group]["x"].sel({dim: name}).values for name in groups[group][dim].values}
     share = [(images.called(judge, x) == "cat").mean() for x in lots.values()]
@@ -370,13 +369,14 @@ def judged(judge: images.Judge, groups: Mapping[str, xr.Dataset], others: np.nda
     )
 
 
-def nearest(draws: np.ndarray, new: np.ndarray, cats: np.ndarray) -> xr.Dataset:
+def nearest(draws: np.ndarray, typical: np.ndarray, new: np.ndarray, cats: np.ndarray) -> xr.Dataset:
     """The nearest drawing of each draw, mirrored or moved by up to two pixels; and of cats that nobody learned from."""
     novelty = images.novelty(draws, cats, progressbar=False)
     return xr.Dataset(
         {"distance": ("picture", novelty.distance), "which": ("picture", novelty.which)},
         attrs={
             "share": novelty.share,
+            "share_of_typical": images.novelty(typical, cats, progressbar=False).share,
             "real": novelty.real,
             "median": float(np.median(novelty.distance)),
             "median_of_new": float(np.median(images.nearest(new, cats, progressbar=False).distance)),

@@ -81,7 +81,7 @@ def test_what_the_networks_that_come_with_bayesdiff_reach(tmp_path):
         return float(judged.share.sel(lot=lot))
 
     error = (0.6 * 0.4 / n) ** 0.5
-    assert share("cats: draws, strength 1.5") > 0.6 - 2 * error
+    assert share("cats: draws, strength 3") > 0.6 - 2 * error
     assert share("cats: modes") < 0.6 - 2 * error  # modes have no strokes
     for lot in ("plain: draws of f", "plain: modes of f", "plain: noise alone"):
         assert share(lot) < 0.6 - 2 * (0.6 * 0.4 / 8) ** 0.5
