@@ -32,6 +32,21 @@ def chunk_rows(chunk: int, whole: int) -> int:
     return min(chunk, power_of_two(-(-whole // 2) if whole >= 2 * LEAST_CHUNK else whole))
 
 
+def platform() -> str:
+    """Where this thread computes: "cpu", "gpu" or another of JAX's."""
+    device = jax.config.jax_default_device
+    if device is None:
+        return jax.default_backend()
+    return device if isinstance(device, str) else device.platform
+
+
+def threads(count: int) -> ThreadPoolExecutor:
+    """Make a pool of threads that compute where this one does: none inherits ``with jax.default_device(...)``."""
+    inherited = jax.default_device(jax.config.jax_default_device)
+    # Entered and never left: the thread ends with the pool.
+    return ThreadPoolExecutor(count, initializer=lambda: inherited.__enter__())
+
+
 def in_chunks(
     kernel: Callable[..., Any],
     arrays: Sequence[np.ndarray],
@@ -87,7 +102,7 @@ def in_chunks(
 
     workers = os.cpu_count() or 1
     pending = iter(range(0, chunks, per_call))
-    with ThreadPoolExecutor(workers) as pool:
+    with threads(workers) as pool:
         running = {pool.submit(run, first) for first in islice(pending, 2 * workers)}
         try:
             while running:

@@ -388,6 +388,8 @@ def _refusals(where: str = "") -> Iterator[None]:
     """Report what this package refuses in one line. An error from anywhere else keeps its traceback: it is a bug."""
     try:
         yield
+    except MemoryError as error:
+        raise Failure(f"this takes more memory than there is: {error}; ask for less") from error
     except (TypeError, ValueError, RuntimeError, ImportError, OSError) as error:
         *_, innermost = traceback.extract_tb(error.__traceback__)
         if Path(__file__).parent not in Path(innermost.filename).parents and not isinstance(error, OSError):
@@ -607,8 +609,9 @@ def kittens_command(args: argparse.Namespace) -> None:
     from bayesdiff.results import levels_folder, save
 
     out, store = args.out, args.out / "run.zarr"
-    if out.exists() and not out.is_dir():
-        raise Failure(f"{out} is a file; choose another --out")
+    for folder in (out, *out.parents):
+        if folder.exists() and not folder.is_dir():
+            raise Failure(f"{folder} is a file; choose another --out")
     ours = [store, levels_folder(store)]
     if out.exists() and any(out.iterdir()) and not any(path.exists() for path in ours):
         raise Failure(f"{out} holds something else than kittens; choose another --out")
@@ -631,14 +634,17 @@ def kittens_command(args: argparse.Namespace) -> None:
     composed = args.strength != 1 or len(words.wanted) + len(words.unwanted) > 1
     draw = partial(inverters.draw, settle=SETTLE) if composed else inverters.draw
     invert = partial(inverters.mode, climbs=CLIMBS) if args.invert == "map" else draw
+    if store.exists():
+        _check_same_kittens(args, store)
     with _refusals():
-        out.mkdir(parents=True, exist_ok=True)
         prior = compile_prior(model)
+        o = noise(prior, args.n, random_seed=args.seed)
+        out.mkdir(parents=True, exist_ok=True)
         run = reverse(
             prior,
             schedule,
             invert,
-            o=noise(prior, args.n, random_seed=args.seed),
+            o=o,
             draws=args.n,
             chains=1,
             path=True,
@@ -657,6 +663,24 @@ def kittens_command(args: argparse.Namespace) -> None:
             animate_pictures(run, out / "path.gif"),
         ]
     print("\n".join(f"Wrote {path}" for path in [*written, store]))
+
+
+def _check_same_kittens(args: argparse.Namespace, store: Path) -> None:
+    """Say in the words of this command what differs from the run that is there. `reverse` sees the rest."""
+    from bayesdiff.results import load
+
+    try:
+        there = load(store, in_memory=False).attrs
+    except Exception:  # damaged, or another's: `reverse` looks closely, and says what it is
+        return
+    here = {"prompt": args.prompt, "strength": args.strength, "draws": args.n, "seed": args.seed}
+    option = {"prompt": "--prompt", "strength": "--strength", "draws": "-n", "seed": "--seed"}
+    for name, value in here.items():
+        if name in there and there[name] != value:
+            raise Failure(
+                f"{args.out} holds kittens of another call: {option[name]} was {there[name]} there and is {value} "
+                "here; choose another --out"
+            )
 
 
 # --------------------------------------------------------------------------------------------------------- user's files

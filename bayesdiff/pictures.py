@@ -329,6 +329,11 @@ def _checked(pictures: ArrayLike) -> np.ndarray:
         raise ValueError(f"pictures has shape {x.shape}; write (n, height, width, colours), with 1 or 3 colours")
     if not np.isfinite(x).all():
         raise ValueError("pictures holds numbers that are not finite; leave these pictures out")
+    if x.min() >= 0 and x.max() > 16:  # noise of any size has both signs
+        raise ValueError(
+            f"pictures goes from {x.min():.4g} to {x.max():.4g}; write -1..1: of numbers 0..255 that is "
+            "pictures / 127.5 - 1"
+        )
     return x
 
 

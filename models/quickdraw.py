@@ -10,7 +10,7 @@ word were held out). Run as a script this file trains it, in hours:
 It keeps what it has learned beside the file, and the same command goes on from there. What comes with bayesdiff went on
 learning once more, its densities alone:
 
-    python models/quickdraw.py --start quickdraw.npz --guess-steps 0 --density-steps 6000
+    python models/quickdraw.py --start bayesdiff/images/trained/quickdraw.npz --guess-steps 0 --density-steps 6000
 """
 
 import argparse
@@ -41,7 +41,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--guess-steps", type=int, default=12_500)
     parser.add_argument("--density-steps", type=int, default=2400)
     parser.add_argument("--batch", type=int, default=32, help="pictures in a step")
-    parser.add_argument("--store", type=Path, help="where it keeps what it has learned (default: OUT.kept)")
+    parser.add_argument(
+        "--store", type=Path, help="where it keeps what it has learned (default: OUT.kept or OUT.more.kept)"
+    )
     args = parser.parse_args(argv)
     shown, _ = split(quickdraw_sample())
     cats = shown.labels == shown.words.index("cat")
@@ -65,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         share=np.where(cats, CATS / cats.sum(), (1 - CATS) / (~cats).sum()),
         warp=redrawn,
         start=None if args.start is None else load_network(args.start),
-        store=args.store or f"{args.out}.kept",
+        store=args.store or f"{args.out}{'' if args.start is None else '.more'}.kept",
         made=made,
     )
     save_network(network, args.out)

@@ -1416,7 +1416,10 @@ TABLE = {
         ("prompt a list", lambda: images.classifier_prior(network(), ["left"]),
          "TypeError: prompt is ['left']; write a text, as 'cat', or None"),
         ("prompt empty", lambda: images.classifier_prior(network(), ""),
-         "ValueError: the network knows no ''; write what it knows: left, right"),
+         "ValueError: prompt is ''; write a word that the network knows: left, right"),
+        ("prompt that ends in and", lambda: images.classifier_prior(network(), "left and"),
+         "ValueError: prompt is 'left and'; write a word before and after each 'and' and 'not', as in 'cat and dog', "
+         "'cat not dog'"),
         ("schedule", lambda: images.classifier_prior(network(), "left", 24),
          "TypeError: schedule is int; write one, as picture_schedule(24)"),
         ("schedule too noisy", lambda: images.classifier_prior(network(), "left", bd.geometric(3, 0.5, 1e4)),
@@ -1486,6 +1489,8 @@ TABLE = {
     ],
     "images.picture_schedule": [
         ("levels 0", lambda: images.picture_schedule(0), "ValueError: levels is 0; write an int >= 1"),
+        ("levels 1", lambda: images.picture_schedule(1),
+         "ValueError: levels is 1; write 2 or more: the first has `highest`, the last `lowest`"),
         ("levels a float", lambda: images.picture_schedule(4.0), "TypeError: levels is 4.0; write an int >= 1"),
         ("levels text", lambda: images.picture_schedule("24"), "TypeError: levels is '24'; write an int >= 1"),
         ("not ordered", lambda: images.picture_schedule(4, highest=-1.0, lowest=1.0),
@@ -1676,6 +1681,8 @@ TABLE = {
     "pictures.tiled": [
         ("columns", lambda: pictures.tiled(PICTURES, columns=-1), "ValueError: columns is -1; write an int >= 1"),
         ("None", lambda: pictures.tiled(None), "TypeError: pictures has dtype object; write numbers in -1..1"),
+        ("0..255", lambda: pictures.tiled(PICTURES + 200.0),
+         "ValueError: pictures goes from 200 to 200; write -1..1: of numbers 0..255 that is pictures / 127.5 - 1"),
     ],
     "pictures.strip": [
         ("steps 1", lambda: pictures.strip(chain(4, 4, 1), steps=1), "ValueError: steps is 1; write an int >= 2"),

@@ -1,5 +1,8 @@
 """Chunks: every row comes back in its place, the same whatever the number of cores."""
 
+import os
+import subprocess
+import sys
 import time
 
 import jax
@@ -59,3 +62,35 @@ def test_the_bar_shows_only_what_takes_long(capsys):
         time.sleep(0.6)
         advance(10)
     assert "10/10" in capsys.readouterr().err
+
+
+ELSEWHERE = """
+import jax, jax.numpy as jnp, numpy as np
+from bayesdiff.batches import in_chunks, platform, threads
+
+first, second = jax.devices()
+seen = set()
+
+def kernel(keys, x):
+    seen.update(keys.devices() | jnp.asarray(x).devices())
+    return x
+
+for device in (None, second, first, "cpu"):
+    seen.clear()
+    with jax.default_device(device):
+        in_chunks(kernel, [np.arange(300.0)], chunk=64, random_seed=1)
+        assert platform() == "cpu"
+        with threads(2) as pool:
+            seen.update(*pool.map(lambda _: jnp.ones(1).devices(), range(4)))
+    assert seen == {second if device is second else first}, (device, seen)
+    assert jax.config.jax_default_device is None  # nothing stays set
+"""
+
+
+def test_threads_compute_on_the_device_of_their_caller():
+    run = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE],
+        env=os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"},
+        capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr

@@ -202,6 +202,44 @@ def test_words_that_are_not_wanted_are_pushed_away(trained):
     assert ((prior.logp(x) - left) - (prior.logp(x) - left).mean()).std() > 0.3
 
 
+@pytest.mark.parametrize("strength", [1.0, 2.5])
+@pytest.mark.parametrize(
+    ("prompt", "wanted", "unwanted"),
+    [
+        (None, [], []),
+        ("b", [1], []),
+        ("a and c", [0, 2], []),
+        ("d not a", [3], [0]),
+        ("b and c not a not d", [1, 2], [0, 3]),
+    ],
+)
+def test_prompts_are_the_densities_that_the_module_says(prompt, wanted, unwanted, strength):
+    # A network that has learned nothing, and constants that are no 0; a schedule that keeps alpha = 1.
+    net = VectorNet((2,), ("a", "b", "c", "d"), mean=0.1, sd=0.8, width=8, depth=1)
+    network = Network(net, net.initial(3), np.random.default_rng(4).normal(size=(5, KNOTS)))
+    schedule = bd.geometric(4, 0.2, 12.0)
+    prior = bd.compile_prior(classifier_prior(network, prompt, schedule, strength=strength, dtype="float64"))
+    z = np.random.default_rng(5).normal(0, 2, size=(6, 2))
+    own = 1 / (1 + np.exp(-8.0))  # the signal's share in the network's lowest noise
+    for level in range(5):
+        variance = schedule.sigma[level] ** 2
+        r, ratio = np.sqrt(1 + variance), np.log(own / (1 - own + variance))
+        one = [logp(network, z, ratio, word) - 2 * np.log(r) for word in range(5)]
+        w = one[4] + strength * sum((one[word] - one[4] for word in wanted), np.zeros(6))
+        exact_logp = w - sum((np.logaddexp(0, one[word] - w) for word in unwanted), np.zeros(6))
+        np.testing.assert_allclose(prior.at_level(level).logp(r * z), exact_logp, rtol=1e-4, atol=2e-2)
+    assert np.ptp(exact_logp) > 0.5  # a number that is the same everywhere would not be much of a test
+
+
+def test_a_last_level_that_is_no_noise_is_said(trained):
+    for schedule, share in ((picture_schedule(4, 4.0, 1.0), "0.73"), (bd.geometric(4, 0.1, 4.0), "0.059")):
+        with pytest.warns(UserWarning, match=rf"too narrow: alpha\^2 / \(alpha\^2 \+ sigma\^2\) is {share} there"):
+            noise(classifier_prior(trained, "left", schedule), 2, random_seed=1)
+    noise(classifier_prior(trained, "left", picture_schedule(2)), 2, random_seed=1)  # warnings are errors
+    with pytest.raises(ValueError, match="levels is 1; write 2 or more"):
+        picture_schedule(1)
+
+
 @pytest.mark.parametrize(
     ("prompt", "found"),
     [
@@ -223,8 +261,12 @@ def test_prompts(prompt, found):
         ("cta", ValueError, r"knows no 'cta'; did you mean 'cat'\? It knows: cat, dog"),
         ("elephant", ValueError, "knows no 'elephant'; write what it knows: cat, dog"),
         ("cat and cat", ValueError, "write each word once"),
-        ("cat and", ValueError, "knows no 'cat and'"),
-        ("", ValueError, "knows no ''"),
+        ("CAT", ValueError, r"knows no 'CAT'; did you mean 'cat'\?"),
+        ("cat and", ValueError, "prompt is 'cat and'; write a word before and after each 'and' and 'not'"),
+        ("not cat", ValueError, "prompt is 'not cat'; write a word before and after"),
+        ("cat and not dog", ValueError, "write a word before and after"),
+        ("and", ValueError, "write a word before and after"),
+        (" ", ValueError, "prompt is ' '; write a word that the network knows: cat, dog"),
         (3, TypeError, "prompt is 3; write a text, as 'cat', or None"),
     ],
 )
@@ -295,6 +337,52 @@ def test_the_same_seed_gives_the_same_weights_stopped_or_not(tmp_path, monkeypat
     assert not np.array_equal(SMALL.initial(1)["in.w"], SMALL.initial(2)["in.w"])
 
 
+def flipped(key, x):
+    return x * jax.random.rademacher(key, (len(x), 1), x.dtype)
+
+
+def test_what_is_learned_does_not_depend_on_what_jax_computes_in():
+    pictures = np.random.default_rng(0).uniform(-1, 1, size=(64, 8, 8, 1))
+    net = PictureNet((8, 8, 1), WORDS, mean=0.0, sd=0.6, channels=4, width=8, depth=1, heads=2)
+    learn = partial(train, net, pictures, np.arange(64) % 2, course=Course(4, 4, batch=16), warp=training.mirrored)
+    found = []
+    for double in (True, False):
+        with jax.enable_x64(double):
+            found.append(learn(random_seed=np.int64(1), progressbar=False))
+            assert jax.config.jax_enable_x64 is double
+    assert same(*found)
+    assert found[0].made["loss"] == found[1].made["loss"]
+    assert not same(found[0], learn(random_seed=2, progressbar=False))
+
+
+def test_numbers_of_numpy_can_be_written(tmp_path):
+    x, word = points(200, 12)
+    net = VectorNet((np.int64(2),), WORDS, mean=np.float32(0.0), sd=np.float32(1.0), width=np.int32(8), depth=1)
+    course = Course(np.int64(2), np.int64(2), batch=np.int64(8), guess_rate=np.float32(1e-3))
+    network = train(net, x, word, course=course, store=tmp_path / "kept", progressbar=False)
+    assert load_network(save_network(network, tmp_path / "a.npz")).net == net
+    with pytest.raises(TypeError, match="made cannot be written to a file"):
+        train(net, x, word, course=course, made={"lr": np.float32(1)}, progressbar=False)
+
+
+def test_weights_that_are_none_of_its_own():
+    weights, none = SMALL.initial(0), np.zeros((3, KNOTS))
+    with pytest.raises(
+        ValueError, match=r"of another architecture: '0\.film\.b' is \(96,\), and VectorNet"
+    ):
+        Network(SMALL, NET.initial(0), none)
+    with pytest.raises(ValueError, match=r"'0\.film\.b' is missing"):
+        Network(SMALL, {}, none)
+    with pytest.raises(ValueError, match=r"not finite, in 'in.w'"):
+        Network(SMALL, weights | {"in.w": np.nan * weights["in.w"]}, none)
+    with pytest.raises(ValueError, match="write finite numbers, for two levels or more"):
+        Network(SMALL, weights, np.full((3, KNOTS), np.nan))
+    with pytest.raises(ValueError, match="write finite numbers, for two levels or more"):
+        Network(SMALL, weights, np.zeros((3, 0)))
+    with pytest.raises(ValueError, match="half precision to 65504"):
+        save_network(Network(SMALL, weights | {"in.w": 1e6 + weights["in.w"]}, none), "never.npz")
+
+
 def test_a_store_of_another_training_is_refused(tmp_path):
     x, word = points(200, 12)
     learn = partial(train, SMALL, course=SHORT, store=tmp_path / "kept", progressbar=False)
@@ -303,6 +391,8 @@ def test_a_store_of_another_training_is_refused(tmp_path):
         learn(x, word, random_seed=2)
     with pytest.raises(ValueError, match="holds another training: data was"):
         learn(x + 1, word, random_seed=1)
+    with pytest.raises(ValueError, match=r"holds another training: warp was None there and is '.*flipped"):
+        learn(x, word, random_seed=1, warp=flipped)
     (tmp_path / "kept" / "density.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"density.npz is damaged .* this part is trained anew"):
         learn(x, word, random_seed=1)
@@ -337,6 +427,7 @@ def test_a_loss_that_explodes_is_said(tmp_path):
     [
         (np.zeros((3, 8, 8)), [0, 0, 0], ValueError, r"pictures has shape \(3, 8, 8\); write \(n, 8, 8, 1\)"),
         (np.full((2, 8, 8, 1), 255.0), [0, 0], ValueError, "for bytes 0..255 that is pictures / 127.5 - 1"),
+        (np.full((2, 8, 8, 1), 0.4), [0, 0], ValueError, "is that 0..1 instead of -1..1"),
         (np.full((2, 8, 8, 1), np.nan), [0, 0], ValueError, "not finite"),
         (np.zeros((2, 8, 8, 1)), [0, 2], ValueError, "labels holds 0 to 2; write 0 to 1"),
         (np.zeros((2, 8, 8, 1)), [0.0, 1.0], ValueError, "write an int for each picture"),
@@ -442,7 +533,7 @@ def test_files_that_cannot_be_read(trained, tmp_path):
         (write("other.npz", {**about, "net": "GraphNet"}), "holds a GraphNet, which this version"),
         (
             write("wider.npz", {**about, "parts": {**about["parts"], "width": 64}}),
-            r"weights of another architecture: '0.film.b' is \(96,\), and the network that it says it is has \(128,\)",
+            r"weights of another architecture: '0\.film\.b' is \(96,\), and VectorNet has \(128,\) there",
         ),
     ):
         with pytest.raises(ValueError, match=words):

@@ -45,7 +45,9 @@ def test_it_writes_pictures_their_way_and_the_run(out):
     assert level.tolist() == [4, 3, 2, 1, 0]
     assert path[:, 0].std() > 0.5
     assert "images.inverters.draw" in run.attrs["inverter"]
-    assert run.attrs["prompt"] == "cat"
+    # Three times the word: no diffused density, so moves at level 0 follow.
+    assert (run.attrs["prompt"], run.attrs["strength"]) == ("cat", 3.0)
+    assert "settle=12" in run.attrs["inverter"]
 
 
 def test_the_same_call_gives_the_same_pictures_and_another_is_refused(network, out, tmp_path, capsys):
@@ -55,7 +57,15 @@ def test_the_same_call_gives_the_same_pictures_and_another_is_refused(network, o
     assert all(str(path) in told for path in out.iterdir())
     assert (out / "kittens.png").read_bytes() == before
     assert kittens(network, out, "--seed", "2") == 2
-    assert "was written by another call" in capsys.readouterr().err
+    assert "of another call: --seed was 1 there and is 2 here; choose another --out" in capsys.readouterr().err
+    for more, words in (
+        (["--strength", "1"], "--strength was 3.0 there and is 1.0 here"),
+        (["--prompt", "dog"], "--prompt was cat there and is dog here"),
+        (["-n", "5"], "-n was 6 there and is 5 here"),
+        (["--levels", "5"], "was written by another call"),
+    ):
+        assert kittens(network, out, *more) == 2
+        assert words in capsys.readouterr().err
     assert (out / "kittens.png").read_bytes() == before
     assert kittens(network, tmp_path / "c", "--seed", "2") == 0
     assert (tmp_path / "c" / "kittens.png").read_bytes() != before
@@ -88,6 +98,12 @@ def test_by_map_and_by_prompt(network, out, tmp_path):
         found[name] = pictures_of(bd.load(tmp_path / name / "run.zarr"))
     assert found["modes"].std() < found["draws"].std()  # modes have no noise of their own
     assert not np.array_equal(found["not"], found["draws"])
+    assert bd.load(tmp_path / "not" / "run.zarr").attrs["strength"] == 2
+    # The density itself is an exact diffusion.
+    assert kittens(network, tmp_path / "plain", "--strength", "1") == 0
+    assert "settle" not in bd.load(tmp_path / "plain" / "run.zarr").attrs["inverter"]
+    assert kittens(network, tmp_path / "two", "--strength", "1", "--prompt", "cat and dog") == 0
+    assert "settle=12" in bd.load(tmp_path / "two" / "run.zarr").attrs["inverter"]
 
 
 def test_a_report_shows_the_pictures(network, out, tmp_path):
@@ -112,7 +128,9 @@ def test_a_report_shows_the_pictures(network, out, tmp_path):
     ("more", "words"),
     [
         (["--prompt", "cta"], "the network knows no 'cta'; did you mean 'cat'"),
-        (["--prompt", ""], "the network knows no ''"),
+        (["--prompt", ""], "prompt is ''; write a word that the network knows: cat, dog, face"),
+        (["--prompt", "cat and"], "write a word before and after each 'and' and 'not'"),
+        (["-n", "1000000000000"], "this takes more memory than there is"),
         (["--network", "none.npz"], "none.npz does not exist"),
     ],
 )

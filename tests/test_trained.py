@@ -42,7 +42,7 @@ def test_the_network_of_photographs_is_whole_and_knows_photographs_from_noise():
     o = images.noise(prior, 8, random_seed=1)
     run = bd.reverse(prior, schedule, inverters.flow, o=o, draws=8, chains=1, random_seed=1, progressbar=False)
     x = bd.pictures_of(run)
-    assert x.shape == (8, 16, 16, 3)
+    assert x.shape == (8, 32, 32, 3)
     assert abs(x.mean() - network.net.mean) < 0.3
 
     def neighbours(pictures):
@@ -125,7 +125,7 @@ def test_the_scripts_train_go_on_and_write(model, tmp_path, monkeypatch):
         made_up = images.Pictures(noise, labels, photos.ANIMALS, "noise", "ours", "made up", "0" * 64)
         monkeypatch.setattr(photos, "cifar10", lambda cache=None: made_up)
         monkeypatch.setattr(photos, "split", lambda pictures, held_out: images.split(pictures))
-    steps = ["--guess-steps", "2", "--density-steps", "1"]
+    steps = ["--guess-steps", "2", "--density-steps", "1", "--batch", "8"]
     model.main([*steps, "--out", str(tmp_path / "a.npz")])
     first = images.load_network(tmp_path / "a.npz")
     assert [len(first.made["loss"][name]) for name in ("guess", "density")] == [1, 1]

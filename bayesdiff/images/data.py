@@ -306,11 +306,16 @@ def _rows(pictures: Pictures, rows: np.ndarray) -> Pictures:
     return replace(pictures, images=pictures.images[rows], labels=pictures.labels[rows])
 
 
+def near_words(word: str, words: Sequence[str]) -> list[str]:
+    """The words that are spelled nearly like this one, whatever their case; at most three."""
+    by_case = {known.casefold(): known for known in words}
+    return [by_case[known] for known in difflib.get_close_matches(word.casefold(), by_case, n=3, cutoff=0.5)]
+
+
 def _suggestion(word: str, words: Sequence[str]) -> str:
     if len(words) <= 12:
         return f"write one of its {len(words)} words: {', '.join(map(repr, words))}"
-    by_case = {known.casefold(): known for known in words}
-    near = [by_case[known] for known in difflib.get_close_matches(word.casefold(), by_case, n=3, cutoff=0.5)]
+    near = near_words(word, words)
     if near:
         return f"did you mean {' or '.join(map(repr, near))}?"
     return f"none of its {len(words)} words is near to it: they are pictures.words"

@@ -170,7 +170,15 @@ def blur(shape: tuple[int, ...], sd: float, every: int = 1) -> np.ndarray:
 def _read(y: ArrayLike, seen: ArrayLike, shape: tuple[int, ...]) -> tuple[np.ndarray | None, np.ndarray]:
     """A where it is a matrix, and the numbers that were seen."""
     size = int(np.prod(shape))
-    values, which = real_array(y, "y"), np.asarray(seen)
+    values = real_array(y, "y")
+    try:
+        which = np.asarray(seen)
+    except ValueError as error:
+        raise TypeError("seen is no array: its rows have different lengths; write a mask or a matrix") from error
+    if len(shape) == 3 and np.nanmin(values, initial=0) >= 0 and np.nanmax(values, initial=0) > 16:
+        raise ValueError(
+            f"y goes up to {np.nanmax(values):.4g}; write pictures in -1..1: of bytes that is y / 127.5 - 1"
+        )
     if which.dtype == bool:
         if which.shape != shape or values.shape != shape:
             raise ValueError(

@@ -16,14 +16,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import power_of_two
+from bayesdiff.batches import platform, power_of_two, threads
 from bayesdiff.checks import Seed, generator, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import Stats, Steps, read_steps
@@ -449,11 +447,11 @@ def _step(prior: CompiledPrior, steps: Steps, own: bool, narrowest: float) -> _S
 
 def _evaluated(prior: CompiledPrior, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log p0 and its gradient, of few sizes of batch, since each is compiled: piece by piece on a CPU's cores."""
-    if jax.default_backend() != "cpu":
+    if platform() != "cpu":
         lp, gradient = prior.logp_and_gradient(_padded(x, power_of_two(len(x))))
         return lp[: len(x)], gradient[: len(x)]
     pieces = [_padded(x[i : i + PIECE], PIECE) for i in range(0, len(x), PIECE)]
-    with ThreadPoolExecutor(min(len(pieces), os.cpu_count() or 1)) as pool:
+    with threads(min(len(pieces), os.cpu_count() or 1)) as pool:
         lps, gradients = zip(*pool.map(prior.logp_and_gradient, pieces), strict=True)
     return np.concatenate(lps)[: len(x)], np.concatenate(gradients)[: len(x)]
 

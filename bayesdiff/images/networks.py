@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -81,6 +82,7 @@ class PictureNet:
         if self.width % self.heads:
             raise ValueError(f"width is {self.width} and heads {self.heads}; write a width that is a multiple of heads")
         _check_scale(self.mean, self.sd)
+        _plain(self)
 
     def initial(self, random_seed: Seed = None) -> dict[str, np.ndarray]:
         """Draw weights to begin a training with: arrays by name."""
@@ -167,6 +169,7 @@ class VectorNet:
         for name, value in (("shape[0]", self.shape[0]), ("width", self.width), ("depth", self.depth)):
             positive_int(value, name)
         _check_scale(self.mean, self.sd)
+        _plain(self)
 
     def initial(self, random_seed: Seed = None) -> dict[str, np.ndarray]:
         """Draw weights to begin a training with: arrays by name."""
@@ -212,7 +215,7 @@ class Network:
         float32.
     constants : ndarray (words + 1, knots)
         What is added to a logit so that exp(logit) N(x; 0, I) has integral 1, for each word and, last, for any; at
-        levels evenly spread over `LOG_SNR`. 0 where it was not computed (see `normalise`).
+        levels (two or more) evenly spread over `LOG_SNR`. 0 where it was not computed (see `normalise`).
     made : dict
         The command, the data and their checksum, the seed, the loss curve.
 
@@ -241,6 +244,17 @@ class Network:
                 f"constants has shape {np.shape(self.constants)}; write {rows} rows, one for each of the "
                 f"{rows - 1} words and one for any"
             )
+        if np.shape(self.constants)[1] < 2 or not np.isfinite(self.constants).all():
+            raise ValueError(
+                f"constants has shape {np.shape(self.constants)} and holds "
+                f"{reprlib.repr(np.ravel(self.constants).tolist())}; write finite numbers, for two levels or more"
+            )
+        differs = _other_weights(self.net, self.weights)
+        if differs:
+            raise ValueError(f"weights are of another architecture: {differs}; write what net.initial() gives, trained")
+        for name, array in self.weights.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"weights hold numbers that are not finite, in {name!r}: has a training run away?")
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -414,6 +428,27 @@ def _check_scale(mean: float, sd: float) -> None:
         raise ValueError(f"mean is {mean!r} and sd {sd!r}; write a number and a number > 0, of all that pictures hold")
 
 
+def _other_weights(net: Net, weights: Mapping[str, Any]) -> str:
+    """The first array that is not as `net` has it, in words; empty where all are."""
+    wanted = {name: array.shape for name, array in net.initial(random_seed=0).items()}
+    for name in sorted(wanted.keys() | weights.keys()):
+        here = np.shape(weights[name]) if name in weights else "missing"
+        if here != wanted.get(name, "none"):
+            return f"{name!r} is {here}, and {type(net).__name__} has {wanted.get(name, 'none')} there"
+    return ""
+
+
+def _plain(net: PictureNet | VectorNet) -> None:
+    """Turn NumPy's numbers into Python's, which can be written to a file."""
+    for name, value in vars(net).items():
+        if name in ("mean", "sd"):
+            object.__setattr__(net, name, float(value))
+        elif isinstance(value, np.integer):
+            object.__setattr__(net, name, int(value))
+        elif name == "shape":
+            object.__setattr__(net, name, tuple(int(size) for size in value))
+
+
 # ---------------------------------------------------------------------------------------------------------------- files
 
 FORMAT = 1
@@ -453,7 +488,9 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         raise TypeError(f"network is {type(network).__name__}; write a Network, as train gives it")
     if path.suffix != ".npz":
         raise ValueError(f"path is {str(path)!r}; write one that ends in .npz")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    largest = max((float(np.abs(array).max()) for array in network.weights.values()), default=0.0)
+    if largest > float(np.finfo(np.float16).max):
+        raise ValueError(f"weights go up to {largest:.3g}, half precision to 65504: has a training run away?")
     weights = {name: np.asarray(array, np.float16) for name, array in sorted(network.weights.items())}
     constants = np.asarray(network.constants, float)
     about = {
@@ -464,10 +501,16 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         "sha256": digest_of(weights, constants),
     }
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    beside = path.with_name(path.name + ".part")
-    with open(beside, "wb") as file:
-        np.savez_compressed(file, allow_pickle=False, about=text, constants=constants, **_prefixed(weights))
-    os.replace(beside, path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # of this process: another may write here too
+    try:
+        with open(beside, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, about=text, constants=constants, **_prefixed(weights))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
     return path
 
 
@@ -503,34 +546,31 @@ def load_network(path: str | os.PathLike[str]) -> Network:
         # Opened here: np.load leaves the file of a damaged archive open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
+            form, kind, parts, made = (about[name] for name in ("format", "net", "parts", "made"))
+            newer = form > FORMAT
             weights = {name.removeprefix("w/"): arrays[name] for name in arrays if name.startswith("w/")}
             constants = arrays["constants"]
     except Exception as error:  # the archive raises whatever it likes on bytes that were changed
         raise ValueError(
             f"{path} is no network, or is damaged ({type(error).__name__}: {error}); fetch it again"
         ) from error
-    if about.get("format", 0) > FORMAT:
-        raise ValueError(f"{path} was written by a newer bayesdiff (format {about['format']}); update bayesdiff")
+    if newer:
+        raise ValueError(f"{path} was written by a newer bayesdiff (format {form}); update bayesdiff")
     if about.get("sha256") != digest_of(weights, constants):
         raise ValueError(
             f"{path} is damaged: its weights do not have the checksum {about.get('sha256')}; fetch it again"
         )
     kinds = {"PictureNet": PictureNet, "VectorNet": VectorNet}
-    if about["net"] not in kinds:
-        raise ValueError(
-            f"{path} holds a {about['net']}, which this version of bayesdiff does not know; update bayesdiff"
-        )
-    parts = {name: tuple(value) if isinstance(value, list) else value for name, value in about["parts"].items()}
-    net = kinds[about["net"]](**parts)
-    wanted = {name: array.shape for name, array in net.initial(random_seed=0).items()}
-    for name in sorted(wanted.keys() | weights.keys()):
-        if name not in wanted or name not in weights or weights[name].shape != wanted[name]:
-            here = weights[name].shape if name in weights else "missing"
-            raise ValueError(
-                f"{path} has the weights of another architecture: {name!r} is {here}, and the network that it says it "
-                f"is has {wanted.get(name, 'none')}"
-            )
-    return Network(net, {name: array.astype(np.float32) for name, array in weights.items()}, constants, about["made"])
+    if kind not in kinds:
+        raise ValueError(f"{path} holds a {kind}, which this version of bayesdiff does not know; update bayesdiff")
+    try:
+        net = kinds[kind](**{name: tuple(value) if isinstance(value, list) else value for name, value in parts.items()})
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: {error}; fetch it again") from error
+    differs = _other_weights(net, weights)
+    if differs:
+        raise ValueError(f"{path} has the weights of another architecture: {differs}; fetch it again")
+    return Network(net, {name: array.astype(np.float32) for name, array in weights.items()}, constants, made)
 
 
 def quickdraw_network() -> Network:
@@ -569,7 +609,7 @@ def fashion_network() -> Network:
 
 
 def photos_network() -> Network:
-    """Load the network of 16 x 16 colour photographs that comes with bayesdiff: cats, and five other animals.
+    """Load the network of 32 x 32 colour photographs that comes with bayesdiff: cats, and five other animals.
 
     Returns
     -------

@@ -6,6 +6,10 @@ A prompt is a word of the network, or several:
     "cat and face"    p_k(x) (p_k(x | cat) / p_k(x)) (p_k(x | face) / p_k(x))            up to a constant
     "cat not dog"     p_k(x | cat) P(cat | x, cat or dog)                               up to a constant
 
+In general, with a strength s, words i that are wanted and words j that are not:
+
+    w(x) prod_j w(x) / (w(x) + p_k(x | j)),     w(x) = p_k(x) prod_i (p_k(x | i) / p_k(x))^s
+
 The first is a density diffused to level k. The others are not (a product of diffused densities is no diffused product):
 they lead from noise to the product at level 0 by a path of densities, and only steps that are corrected at each level
 (`draw`, not the mean path) end there.
@@ -13,10 +17,11 @@ they lead from noise to the product at level 0 by a path of densities, and only 
 
 from __future__ import annotations
 
-import difflib
 import re
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +32,13 @@ from pytensor import wrap_jax
 
 from bayesdiff.checks import Seed, generator, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
+from bayesdiff.images.data import near_words
 from bayesdiff.images.networks import LOG_SNR, Network, logit
 from bayesdiff.pictures import AXES
 from bayesdiff.priors import density
 from bayesdiff.schedule import Schedule
+
+MOST_PICTURE = 0.05  # of the last level's variance, were pictures of variance 1; the default schedule has .004
 
 
 def picture_schedule(levels: int = 24, highest: float = 6.0, lowest: float = -5.5) -> Schedule:
@@ -52,7 +60,7 @@ def picture_schedule(levels: int = 24, highest: float = 6.0, lowest: float = -5.
     Raises
     ------
     TypeError, ValueError
-        If `levels` is no int >= 1; if a ratio is no number or lies outside of what networks are made for, or `highest`
+        If `levels` is no int >= 2; if a ratio is no number or lies outside of what networks are made for, or `highest`
         is not above `lowest`.
 
     References
@@ -66,7 +74,8 @@ def picture_schedule(levels: int = 24, highest: float = 6.0, lowest: float = -5.
     >>> schedule.levels, schedule.alpha.round(3).tolist()
     (4, [1.0, 0.991, 0.855, 0.345, 0.082])
     """
-    positive_int(levels, "levels")
+    if positive_int(levels, "levels") < 2:
+        raise ValueError("levels is 1; write 2 or more: the first has `highest`, the last `lowest`")
     for name, value in (("highest", highest), ("lowest", lowest)):
         if not isinstance(value, int | float | np.integer | np.floating) or isinstance(value, bool):
             raise TypeError(f"{name} is {value!r}; write a log signal-to-noise ratio, a number")
@@ -194,11 +203,20 @@ def read_prompt(prompt: str | None, words: Sequence[str]) -> Prompt:
         return Prompt((), ())
     if not isinstance(prompt, str):
         raise TypeError(f"prompt is {prompt!r}; write a text, as 'cat', or None")
+    said = prompt.split()
+    if not said:
+        raise ValueError(f"prompt is {prompt!r}; write a word that the network knows: {', '.join(words)}")
+    joins = [word in ("and", "not") for word in said]
+    if joins[0] or joins[-1] or any(one and other for one, other in pairwise(joins)):
+        raise ValueError(
+            f"prompt is {prompt!r}; write a word before and after each 'and' and 'not', as in 'cat and dog', "
+            "'cat not dog'"
+        )
     parts = re.split(r"\s+(and|not)\s+", f" and {prompt.strip()}")
     found: dict[str, list[int]] = {"and": [], "not": []}
     for kind, word in zip(parts[1::2], parts[2::2], strict=True):
         if word not in words:
-            near = difflib.get_close_matches(word, words, n=3, cutoff=0.5)
+            near = near_words(word, words)
             meant = f"did you mean {' or '.join(map(repr, near))}? It knows" if near else "write what it knows"
             raise ValueError(f"the network knows no {word!r}; {meant}: {', '.join(words)}")
         found[kind].append(words.index(word))
@@ -230,6 +248,11 @@ def noise(prior: pm.Model | CompiledPrior, number: int, random_seed: Seed = None
     TypeError, ValueError
         If `prior` is no level prior, or `number` is below 1.
 
+    Warns
+    -----
+    UserWarning
+        If the last level is not nearly noise: more than 5% of what it holds is picture.
+
     Examples
     --------
     >>> import bayesdiff as bd
@@ -241,8 +264,15 @@ def noise(prior: pm.Model | CompiledPrior, number: int, random_seed: Seed = None
     if prior.schedule is None:
         raise ValueError("prior is no level prior; write one of classifier_prior")
     positive_int(number, "number")
-    scale = np.hypot(prior.schedule.alpha[-1], prior.schedule.sigma[-1])
-    return scale * generator(random_seed).normal(size=(number, *prior.layout.shapes[0]))
+    rng, scale = generator(random_seed), np.hypot(prior.schedule.alpha[-1], prior.schedule.sigma[-1])
+    share = (prior.schedule.alpha[-1] / scale) ** 2
+    if share > MOST_PICTURE:
+        warnings.warn(
+            f"The last level is too narrow: alpha^2 / (alpha^2 + sigma^2) is {share:.2g} there, so it is no noise, and "
+            "what is brought from noise will be wrong. End the schedule with more, as picture_schedule's lowest=-5.5.",
+            stacklevel=2,
+        )
+    return scale * rng.normal(size=(number, *prior.layout.shapes[0]))
 
 
 def level_ratios(schedule: Schedule) -> tuple[np.ndarray, np.ndarray]:

@@ -181,32 +181,33 @@ def train_judge(
         raise TypeError(f"warp is {warp!r}; write a function of a JAX random key and pictures, as redrawn")
     rng = generator(random_seed)
 
-    weights: Any = {name: jnp.asarray(array) for name, array in _initial(rng, x.shape[1:], len(words)).items()}
-    state = _ADAM.init(weights)
-    key = jax.random.key(int(rng.integers(2**31)))
-    batch = min(BATCH, len(x))
-    per_epoch = len(x) // batch
-    losses = []
-    with progress_bar("judge", epochs * per_epoch, progressbar) as progress:
-        # A loop in Python: on a CPU, XLA runs convolutions inside its own loops some sixteen times slower.
-        for epoch in range(epochs):
-            order = rng.permutation(len(x))[: per_epoch * batch].reshape(per_epoch, batch)
-            total = 0.0
-            for i, rows in enumerate(order):
-                number = epoch * per_epoch + i
-                rate = FLOAT(RATE * _course(number, epochs * per_epoch))
-                weights, state, loss = _step(
-                    weights, state, key, np.int32(number), x[rows], y[rows], rate, FLOAT(mean), FLOAT(sd), warp
-                )
-                total += float(loss)
-                if progress:
-                    progress(1)
-            if not np.isfinite(total):
-                raise FloatingPointError(
-                    f"the loss is {total} in epoch {epoch + 1}: "
-                    + ("does warp give finite pictures?" if warp else "the network's weights have run away")
-                )
-            losses.append(total / per_epoch)
+    with jax.enable_x64(False):  # what has been imported is not to decide what is learned
+        weights: Any = {name: jnp.asarray(array) for name, array in _initial(rng, x.shape[1:], len(words)).items()}
+        state = _ADAM.init(weights)
+        key = jax.random.key(int(rng.integers(2**31)))
+        batch = min(BATCH, len(x))
+        per_epoch = len(x) // batch
+        losses = []
+        with progress_bar("judge", epochs * per_epoch, progressbar) as progress:
+            # A loop in Python: on a CPU, XLA runs convolutions inside its own loops some sixteen times slower.
+            for epoch in range(epochs):
+                order = rng.permutation(len(x))[: per_epoch * batch].reshape(per_epoch, batch)
+                total = 0.0
+                for i, rows in enumerate(order):
+                    number = epoch * per_epoch + i
+                    rate = FLOAT(RATE * _course(number, epochs * per_epoch))
+                    weights, state, loss = _step(
+                        weights, state, key, np.int32(number), x[rows], y[rows], rate, FLOAT(mean), FLOAT(sd), warp
+                    )
+                    total += float(loss)
+                    if progress:
+                        progress(1)
+                if not np.isfinite(total):
+                    raise FloatingPointError(
+                        f"the loss is {total} in epoch {epoch + 1}: "
+                        + ("does warp give finite pictures?" if warp else "the network's weights have run away")
+                    )
+                losses.append(total / per_epoch)
     kept = {name: np.asarray(array) for name, array in weights.items()}
     return _in_units(Judge(kept, words, x.shape[1:], mean, sd, tuple(losses)), x[rng.permutation(len(x))[:UNITS]])
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ import pymc as pm
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import progress_bar
+from bayesdiff.batches import progress_bar, threads
 from bayesdiff.checks import Seed, flag, generator, path_like, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.labels import Labels, describe, warn_once
@@ -286,7 +285,7 @@ class _Run:
 
     def together(self, task: Callable[[int], Any]) -> list[Any]:
         """Do a task for every chain, on all cores."""
-        with ThreadPoolExecutor(min(self.chains, os.cpu_count() or 1)) as pool:
+        with threads(min(self.chains, os.cpu_count() or 1)) as pool:
             return list(pool.map(task, range(self.chains)))
 
 

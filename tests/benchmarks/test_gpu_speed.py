@@ -68,5 +68,7 @@ def test_the_same_calls_on_each_device(kind, name, on_cpu, report):
     report(f"{name}, {kind} ({DEVICES[kind].device_kind})", f"{took:.2f} s", "", True)
     report("  seconds of the CPU over its own", f"{cpu_seconds / took:.2f} x", "", True)
     assert np.isfinite(run["posterior"]["x"]).all()
+    # A last digit differs from device to device: the same bits would mean that one of them did the work of both.
+    assert not np.array_equal(run["posterior"]["x"], cpu_run["posterior"]["x"])
     if "MAP" in name:  # the others draw: a last digit that differs makes another chain
         np.testing.assert_allclose(run["posterior"]["x"], cpu_run["posterior"]["x"], atol=1e-5)
