@@ -367,9 +367,7 @@ def test_numbers_of_numpy_can_be_written(tmp_path):
 
 def test_weights_that_are_none_of_its_own():
     weights, none = SMALL.initial(0), np.zeros((3, KNOTS))
-    with pytest.raises(
-        ValueError, match=r"of another architecture: '0\.film\.b' is \(96,\), and VectorNet"
-    ):
+    with pytest.raises(ValueError, match=r"of another architecture: '0\.film\.b' is \(96,\), and VectorNet"):
         Network(SMALL, NET.initial(0), none)
     with pytest.raises(ValueError, match=r"'0\.film\.b' is missing"):
         Network(SMALL, {}, none)
