@@ -391,8 +391,13 @@ def test_a_store_of_another_training_is_refused(tmp_path):
         learn(x + 1, word, random_seed=1)
     with pytest.raises(ValueError, match=r"holds another training: warp was None there and is '.*flipped"):
         learn(x, word, random_seed=1, warp=flipped)
+    with pytest.raises(ValueError, match="kept is a folder; write the path of a file"):
+        load_network(tmp_path / "kept")
     (tmp_path / "kept" / "density.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"density.npz is damaged .* this part is trained anew"):
+        learn(x, word, random_seed=1)
+    (tmp_path / "kept" / "call.json").write_text("{")
+    with pytest.raises(ValueError, match=r"call.json is damaged .* or choose another store"):
         learn(x, word, random_seed=1)
 
 

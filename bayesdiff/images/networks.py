@@ -542,6 +542,8 @@ def load_network(path: str | os.PathLike[str]) -> Network:
     path = path_like(path, "path", "network.npz")
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist; write the path of a file that save_network wrote")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; write the path of a file that save_network wrote")
     try:
         # Opened here: np.load leaves the file of a damaged archive open.
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:

@@ -580,7 +580,12 @@ class _Keeper:
             return
         file = self.folder / "call.json"
         if file.exists():
-            before = json.loads(file.read_text(encoding="utf-8"))
+            try:
+                before = dict(json.loads(file.read_text(encoding="utf-8")))
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"{file} is damaged ({error}); remove {self.folder}, or choose another store"
+                ) from error
             differs = [name for name in self.call if before.get(name) != self.call[name]]
             if differs:
                 name = differs[0]
