@@ -28,7 +28,7 @@ from bayesdiff.images.priors import classifier_prior
 from bayesdiff.images.training import Course, mirrored, train
 
 ANIMALS = ("cat", "dog", "bird", "deer", "frog", "horse")
-# By pixels in a row; weights of the larger one are 4 MB.
+# By pixels in a row; the file of the larger one has 3.5 MB.
 SIZES: dict[int, dict[str, int]] = {16: {}, 32: {"channels": 64, "width": 160, "depth": 4, "heads": 5}}
 
 

@@ -32,7 +32,6 @@ from scipy.optimize import brentq
 from scipy.special import expit
 
 from bayesdiff.batches import progress_bar
-from bayesdiff.chain import code_of, name_of
 from bayesdiff.checks import flag, mapping, path_like, positive_int, positive_number, real_array, whole_seed
 from bayesdiff.images.networks import LOG_SNR, Net, Network, check_net, digest_of, guess, implied, logit, signal
 
@@ -562,10 +561,17 @@ def _call(
 ) -> dict[str, Any]:
     digest = sha256(x.tobytes() + label.tobytes() + shown.tobytes()).hexdigest()
     call = {"net": type(net).__name__, **asdict(net), **asdict(course), "data": digest, "random_seed": int(random_seed)}
-    # jax.jit hides a function's code behind __wrapped__.
-    call["warp"] = None if warp is None else f"{name_of(warp)} {code_of(getattr(warp, '__wrapped__', warp))}".strip()
+    call["warp"] = None if warp is None else _told(warp)
     call["start"] = None if start is None else digest_of(start.weights, start.constants)
     return json.loads(json.dumps(call))
+
+
+def _told(warp: Warp) -> str:
+    """The name of a warp and a sum of its code."""
+    # Here: PyMC comes with it, which a training does not need otherwise.
+    from bayesdiff.chain import code_of, name_of
+
+    return f"{name_of(warp)} {code_of(getattr(warp, '__wrapped__', warp))}".strip()  # jax.jit hides the code there
 
 
 @dataclass(frozen=True)
