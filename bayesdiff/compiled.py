@@ -9,14 +9,18 @@ live.
 
 from __future__ import annotations
 
+import gc
+import hashlib
+import operator
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from threading import RLock
-from typing import Any
+from typing import Any, NamedTuple
+from weakref import WeakSet
 
 import jax
 import jax.numpy as jnp
@@ -33,7 +37,7 @@ from pymc.pytensorf import compile as compile_graph
 from pymc.pytensorf import find_rng_nodes, join_nonshared_inputs, replace_rng_nodes
 from pytensor.compile.mode import Mode, get_mode
 from pytensor.compile.sharedvalue import SharedVariable
-from pytensor.graph.basic import Variable
+from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.rewriting.basic import in2out
@@ -161,6 +165,24 @@ class CompiledPrior:
         if not isinstance(level, int | np.integer) or isinstance(level, bool) or not 0 <= level <= schedule.levels:
             raise ValueError(f"level is {level!r}; the prior's schedule has the levels 0 to {schedule.levels}")
         return replace(self, level=int(level))
+
+    def kernel(self, function: Callable[..., Any], *static: Hashable) -> Callable[..., Any]:
+        """Give ``function(density, *static, ...)``, compiled: once for each `static`, kept here, freed with the prior.
+
+        Parameters
+        ----------
+        function : callable
+            (density, *static, *arrays) -> a tree of arrays, of JAX, defined at the top of its module.
+        *static
+            What another program is compiled for.
+
+        Returns
+        -------
+        callable
+            (*arrays) -> a tree of arrays. A ``jax.jit`` of a module that took the density as a static argument would
+            keep what it compiles for every prior, for ever.
+        """
+        return self._functions.kernel(function, static)
 
     def logp(self, x: ArrayLike) -> np.ndarray:
         """Compute log p0 of a batch of states.
@@ -367,6 +389,12 @@ class _Functions:
     density: Density
     constrained: Translated
     lock: Any = field(default_factory=RLock)
+    kernels: dict[tuple[Any, ...], Callable[..., Any]] = field(default_factory=dict)
+
+    def kernel(self, function: Callable[..., Any], static: tuple[Hashable, ...]) -> Callable[..., Any]:
+        made = self.kernels.get((function, static))
+        # Two threads that ask at once get the same one.
+        return made or self.kernels.setdefault((function, static), jax.jit(partial(function, self.density, *static)))
 
     @cached_property
     def logp(self) -> Callable[[np.ndarray, Data], jax.Array]:
@@ -486,8 +514,67 @@ def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
     return prior if isinstance(prior, CompiledPrior) else compiled(prior, jacobian=True)
 
 
+class _Anatomy(NamedTuple):
+    """What a density is compiled from: ``parts``, objects that must be the same, and ``values`` that must be equal."""
+
+    parts: list[Any]
+    values: list[Any]
+
+    def is_of(self, other: _Anatomy) -> bool:
+        """Whether a model is still what it was."""
+        same = len(self.parts) == len(other.parts) and all(map(operator.is_, self.parts, other.parts))
+        return same and self.values == other.values
+
+
+def _anatomy(model: pm.Model) -> _Anatomy:
+    """List all that a density is compiled from. Data are arguments of it, so their values are left out."""
+    terms = [*model.basic_RVs, *model.potentials, *model.deterministics]
+    transforms = [model.rvs_to_transforms[rv] for rv in model.free_RVs]
+    graph = list(ancestors([*terms, *(model.rvs_to_values[rv] for rv in model.basic_RVs), *model.named_vars.values()]))
+    nodes = [variable.owner for variable in graph if variable.owner is not None]
+    constants = [variable.data for variable in graph if isinstance(variable, Constant)]
+    names = [list(model.named_vars), [variable.name for variable in terms], list(model.coords), model.check_bounds]
+    lengths = {dim: int(length.get_value()) for length, dim in _dim_lengths(model).items()}
+    # Bytes of numbers, since an array can be written to; of other constants (slices, None) the object.
+    numbers = [hashlib.blake2b(data.tobytes()).digest() for data in constants if isinstance(data, np.ndarray)]
+    return _Anatomy([*terms, *transforms, *graph, *nodes, *(node.op for node in nodes)], [names, lengths, numbers])
+
+
+class _Kept(dict[bool, tuple[_Anatomy, "CompiledPrior"]]):
+    """What was compiled of a model, with its Jacobian and without. The model keeps it, a copy of the model does not."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, ()
+
+
+_KEPT = "_compiled_by_bayesdiff"
+
+# What is compiled and still in memory. A model and what it keeps refer to each other, so both wait for the garbage
+# collector; and that sees a few small objects where there are megabytes of programs, in hundreds of memory maps.
+_IN_MEMORY: WeakSet[_Functions] = WeakSet()
+
+
 def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
-    """Compile `model`, its density with or without the Jacobian: without, a mode is that of the constrained density."""
+    """Compile `model`, its density with or without the Jacobian: without, a mode is that of the constrained density.
+
+    The model keeps what was compiled. The next call gets it, unless the model has changed.
+    """
+    if not isinstance(model, pm.Model):
+        layout(model)  # says what to write
+    kept = vars(model).get(_KEPT)
+    if not isinstance(kept, _Kept):
+        kept = vars(model)[_KEPT] = _Kept()
+    anatomy = _anatomy(model)
+    if jacobian not in kept or not kept[jacobian][0].is_of(anatomy):
+        kept.pop(jacobian, None)
+        if _IN_MEMORY:
+            gc.collect()
+        kept[jacobian] = anatomy, _compiled(model, jacobian)
+        _IN_MEMORY.add(kept[jacobian][1]._functions)
+    return kept[jacobian][1]
+
+
+def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
     where = layout(model)
     values = {name: model.rvs_to_values[model[name]] for name in where.names}
     point = {values[name].name: np.zeros(shape) for name, shape in zip(where.names, where.shapes, strict=True)}

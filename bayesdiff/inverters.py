@@ -240,7 +240,6 @@ def shared_points(
     )
 
 
-@partial(jax.jit, static_argnums=0)
 def _climb_prior(density: Density, data: Data, starts: jax.Array) -> Climb:
     return jax.vmap(lambda start: climb(lambda x: density(x, data), start, jnp.ones(())))(starts)
 
@@ -248,7 +247,7 @@ def _climb_prior(density: Density, data: Data, starts: jax.Array) -> Climb:
 def _prior_modes(prior: CompiledPrior, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The distinct modes of p0 above `starts`, highest first (modes, n), and their log p0 (modes,)."""
     padded = np.resize(starts, (power_of_two(len(starts)), prior.n))  # few sizes, few compilations
-    ends = jax.tree.map(np.asarray, _climb_prior(prior.density, prior.data, padded))
+    ends = jax.tree.map(np.asarray, prior.kernel(_climb_prior)(prior.data, padded))
     kept: list[int] = []
     for i in np.argsort(-ends.logp):
         gaps = ends.x[i] - ends.x[kept]
@@ -331,7 +330,6 @@ class Found(NamedTuple):
     root: Any
 
 
-@partial(jax.jit, static_argnums=(0, 1))
 def _find(
     density: Density,
     with_root: bool,
@@ -397,11 +395,11 @@ def find_modes_from(
     A chunk climbs until its last climb is done, and most are done at once. So all get a few steps first, and only the
     observations that need more are climbed again, to the end.
     """
-    data, chunk = prior.data, climb_chunk(prior)
+    data, chunk, find = prior.data, climb_chunk(prior), prior.kernel(_find, with_root)
 
     def search(rows: slice | np.ndarray, limit: int, progress: Callable[[int], None] | None) -> Found:
         return in_chunks(
-            lambda keys, *arrays: _find(prior.density, with_root, data, shared, limit, *arrays),
+            lambda keys, *arrays: find(data, shared, limit, *arrays),
             [array[rows] for array in steps.arrays],
             chunk=chunk,
             random_seed=seed,
@@ -604,7 +602,6 @@ class _Sweep(NamedTuple):
     evaluations: jax.Array
 
 
-@partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _sample(
     density: Density,
     draws: int,
@@ -975,10 +972,9 @@ def sample_from(
     The first row is a multiple of `draw_block`; the draws are then those of the whole batch computed at once.
     """
     first, steps = part
-    draws, tune, chains = length
-    data = prior.data
+    data, kernel = prior.data, prior.kernel(_sample, *length)
     return in_chunks(
-        lambda keys, *arrays: _sample(prior.density, draws, tune, chains, data, shared, keys, *arrays),
+        lambda keys, *arrays: kernel(data, shared, keys, *arrays),
         steps.arrays,
         chunk=draw_chunk(prior, length),
         random_seed=seed,

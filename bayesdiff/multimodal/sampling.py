@@ -382,10 +382,10 @@ class _Chain:
 def _advance(run: _Run, q: Mixture, chain: _Chain, blocks: int, learning: float, *purpose: int) -> tuple[_Chain, Block]:
     """Make some blocks of sweeps of one chain; return it and what was seen, all sweeps together."""
     ladder, steps, seen = chain.ladder, chain.steps, []
-    density, data = run.prior.density, run.prior.data
+    sweep, data = run.prior.kernel(sweeps), run.prior.data
     for number in range(blocks):
         key = run.key(*purpose, number)
-        ladder, steps, block = sweeps(density, data, q, ladder, chain.betas, steps, learning / np.sqrt(1 + number), key)
+        ladder, steps, block = sweep(data, q, ladder, chain.betas, steps, learning / np.sqrt(1 + number), key)
         seen.append(jax.tree.map(np.asarray, block))
     together = Block(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
     return _Chain(jax.tree.map(np.asarray, ladder), jax.tree.map(np.asarray, steps), chain.betas), together
@@ -408,7 +408,7 @@ def _explore(run: _Run, found: Found) -> tuple[Mixture, list[_Chain], Fit]:
     flat = np.concatenate([[0.0], np.ones(RUNGS - 1)])
     steps = Steps(np.full(RUNGS, np.log(FIRST_STEP / max(1.0, run.prior.n / 16) ** 0.25)), _component_steps(q))
     x = run.together(lambda c: _at_first(run, found, c))
-    chains = [_Chain(begin(run.prior.density, run.prior.data, q, one), steps, flat) for one in x]
+    chains = [_Chain(run.prior.kernel(begin)(run.prior.data, q, one), steps, flat) for one in x]
     for number, blocks in enumerate(PILOT):
         chains, seen = _all(run, q, chains, blocks, LEARNING, 2, number)
         gaussians, q = _refitted(run, q, gaussians, seen, run.rng(3, number))
@@ -470,7 +470,7 @@ def _restarted(
     fresh = []
     for chain, block in zip(chains, seen, strict=True):
         half = block.x[len(block.x) // 2 :]
-        ladder = begin(run.prior.density, run.prior.data, q, half[rng.integers(len(half), size=len(betas))])
+        ladder = run.prior.kernel(begin)(run.prior.data, q, half[rng.integers(len(half), size=len(betas))])
         run.spent.append(float(len(betas)))
         rung = chain.steps.rung
         steps = Steps(np.interp(np.linspace(0, 1, len(betas)), np.linspace(0, 1, len(rung)), rung), _component_steps(q))

@@ -10,7 +10,6 @@ nothing new is found.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -96,7 +95,6 @@ class Found:
         return float((self.by.sum(axis=1) == 1).sum() / climbs) if climbs else 1.0
 
 
-@partial(jax.jit, static_argnums=0)
 def _climbs(density: Density, data: Data, starts: jax.Array, o: jax.Array, precision: jax.Array, steps: int) -> Climb:
     """Climb log p(x) - sum precision (x - o)^2 / 2 from each of `starts` (starts, n)."""
 
@@ -109,7 +107,6 @@ def _climbs(density: Density, data: Data, starts: jax.Array, o: jax.Array, preci
     return jax.vmap(one)(starts, o, precision)
 
 
-@partial(jax.jit, static_argnums=0)
 def _precisions(density: Density, data: Data, x: jax.Array) -> jax.Array:
     return jax.lax.map(lambda one: -jax.hessian(lambda x: density(x, data))(one), x)
 
@@ -226,7 +223,7 @@ def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
 
 def _run(prior: CompiledPrior, data: Data, starts: Any, o: Any, precision: np.ndarray, steps: int) -> Any:
     """Climbs, in NumPy."""
-    return jax.tree.map(np.asarray, _climbs(prior.density, data, starts, o, precision, steps))
+    return jax.tree.map(np.asarray, prior.kernel(_climbs)(data, starts, o, precision, steps))
 
 
 def _blurred(
@@ -265,7 +262,7 @@ def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.nd
                 which[i] = near[np.argmin(apart[near])]
                 found.by[which[i], group[i]] += 1
                 continue
-        precision = ends.precision[i] if ends.precision[i].size else _precisions(prior.density, data, x[None])[0]
+        precision = ends.precision[i] if ends.precision[i].size else prior.kernel(_precisions)(data, x[None])[0]
         values, vectors = np.linalg.eigh(np.asarray(precision))
         if not values.min() > 1e-14 * values.max():
             continue

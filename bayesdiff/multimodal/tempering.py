@@ -14,7 +14,6 @@ r_k(x) p_b(x) ∝ w_k q_k(x) exp(b D(x)) as it is: in the scale of q_k nearly a 
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -85,7 +84,6 @@ class Moved(NamedTuple):
     evaluations: jax.Array
 
 
-@partial(jax.jit, static_argnums=0)
 def begin(density: Density, data: Data, q: Mixture, x: jax.Array) -> Ladder:
     """The ladder with states `x` (rungs, n)."""
     gain, slope, lp = jax.vmap(lambda one: _gain(density, data, q, one))(x)
@@ -104,7 +102,6 @@ def _gain(density: Density, data: Data, q: Mixture, x: jax.Array) -> tuple[jax.A
     return jnp.where(good, value, -jnp.inf), slope, jnp.where(good, lp, jnp.where(jnp.isnan(lp), jnp.nan, -jnp.inf))
 
 
-@partial(jax.jit, static_argnums=0)
 def sweeps(
     density: Density,
     data: Data,
