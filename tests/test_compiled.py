@@ -1,16 +1,18 @@
 """compile_prior: PyMC's own log density and gradient as the truth, and states that must not disturb each other."""
 
+import copy
 import dataclasses
 import gc
 import warnings
 import weakref
 
+import cloudpickle
 import numpy as np
 import pymc as pm
 import pytensor
 import pytensor.tensor as pt
 import pytest
-from pytensor.graph.basic import Apply
+from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.op import Op
 from scipy import special, stats
 from test_step import PRIORS, PYTHON, compile_logp, named_point
@@ -423,6 +425,159 @@ def test_a_compiled_prior_is_freed():
     prior.unconstrain(prior.constrain(states(prior.model)))
     prior.logp_and_gradient(states(prior.model))
     gone = weakref.ref(prior.model)
+    del prior
+    gc.collect()
+    assert gone() is None
+
+
+# --- what a model keeps
+
+
+def keeper():
+    """A model with something of every kind that may change."""
+    with pm.Model(coords={"i": range(2)}) as model:
+        mu = pm.Normal("mu", 1.0, 2.0)
+        shift = pm.Data("shift", 0.5)
+        pm.HalfNormal("s", 1.5)
+        pm.Normal("x", mu + shift, np.array([1.0, 2.0]), dims="i")
+        pm.Normal("y", mu, 1, observed=np.array([0.0, 1.0, 2.0]))
+        pm.Deterministic("twice", 2 * mu)
+    return model
+
+
+def test_a_model_keeps_what_was_compiled():
+    model = keeper()
+    prior = bd.compile_prior(model)
+    assert bd.compile_prior(model) is prior
+    constrained = compiled(model, jacobian=False)
+    assert constrained is not prior and compiled(model, jacobian=False) is constrained
+    pm.set_data({"shift": 3.0}, model=model)
+    assert bd.compile_prior(model) is prior
+    x = np.random.default_rng(0).normal(size=prior.n)
+    assert prior.logp([x])[0] == pytest.approx(compile_logp(model)(x))
+    assert bd.compile_prior(keeper()) is not prior
+
+
+def add_a_potential(model):
+    with model:
+        pm.Potential("p", -(model["mu"] ** 2))
+
+
+def add_an_observation(model):
+    with model:
+        pm.Normal("z", model["mu"], 1, observed=3.0)
+
+
+def add_a_variable(model):
+    with model:
+        pm.Normal("w", model["mu"], 1)
+
+
+def take_a_term_away(model):
+    with model:
+        pm.Potential("p", -(model["mu"] ** 2))
+    bd.compile_prior(model)
+    model.potentials.pop()
+
+
+class HalfLog(pm.distributions.transforms.LogTransform):
+    """log s / 2, under the same name."""
+
+    def forward(self, value, *inputs):
+        return pt.log(value) / 2
+
+    def backward(self, value, *inputs):
+        return pt.exp(2 * value)
+
+    def log_jac_det(self, value, *inputs):
+        return 2 * value + np.log(2)
+
+
+def change_a_transform(model):
+    model.rvs_to_transforms[model["s"]] = HalfLog()
+
+
+def change_a_constant(model):
+    [sd] = [v for v in model["x"].owner.inputs if isinstance(v, Constant) and np.array_equal(v.data, [1.0, 2.0])]
+    sd.data[:] = 5.0
+
+
+def change_the_data_that_were_given(model):
+    [y] = model.observed_RVs
+    model.rvs_to_values[y].data[:] = 9.0
+
+
+def change_an_input(model):
+    node = model["mu"].owner
+    at = next(i for i, v in enumerate(node.inputs) if isinstance(v, Constant) and v.data == 2.0)
+    node.inputs[at] = pt.constant(7.0)
+
+
+def change_a_length(model):
+    model.set_dim("i", 2, coord_values=["a", "b"])
+    with model:
+        model.add_coord("j", range(3))
+        pm.Normal("w", dims="j")
+
+
+def unchecked(model):
+    model.check_bounds = False
+    add_a_potential(model)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        add_a_potential,
+        add_an_observation,
+        add_a_variable,
+        take_a_term_away,
+        change_a_transform,
+        change_a_constant,
+        change_the_data_that_were_given,
+        change_an_input,
+        change_a_length,
+        unchecked,
+    ],
+)
+def test_a_changed_model_is_compiled_again(change):
+    model = keeper()
+    before = bd.compile_prior(model)
+    change(model)
+    after = bd.compile_prior(model)
+    assert after is not before
+    x = 0.5 * np.arange(1, after.n + 1)
+    truth = model.logp().eval({model.rvs_to_values[model[n]]: v for n, v in after.layout.split(x).items()})
+    assert after.logp([x])[0] == pytest.approx(float(truth))
+    assert bd.compile_prior(model) is after
+
+
+def test_what_a_model_keeps_is_no_part_of_its_copies():
+    model = keeper()
+    prior = bd.compile_prior(model)
+    for copied in (copy.copy(model), copy.deepcopy(model), clone(model)):
+        assert bd.compile_prior(copied) is not prior
+        x = np.ones((1, prior.n))
+        np.testing.assert_allclose(bd.compile_prior(copied).logp(x), prior.logp(x))
+    packed = cloudpickle.dumps(model)
+    assert b"bayesdiff" not in packed.replace(b"_compiled_by_bayesdiff", b"")  # it can be read where that is missing
+    unpacked = cloudpickle.loads(packed)
+    assert bd.compile_prior(unpacked).model is unpacked
+    assert bd.compile_prior(cloudpickle.loads(cloudpickle.dumps(prior))).logp(x) == pytest.approx(prior.logp(x))
+
+
+def test_a_kernel_is_compiled_once_and_freed_with_its_prior():
+    traced = []
+
+    def kernel(density, sign, x):
+        traced.append(sign)
+        return sign * density(x, ())
+
+    prior = bd.compile_prior(made("number"))
+    values = [prior.kernel(kernel, sign)(np.ones(1)) for sign in (1, -1, 1, -1)]
+    assert traced == [1, -1] and values[0] == -values[1] == values[2]
+    assert prior.kernel(kernel, 1) is prior.kernel(kernel, 1)
+    gone = weakref.ref(prior.kernel(kernel, 1))
     del prior
     gc.collect()
     assert gone() is None

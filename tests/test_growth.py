@@ -4,9 +4,14 @@ What a process holds in all is measured in test_speed.py.
 """
 
 import gc
+import tempfile
+import warnings
 import weakref
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import psutil
 import pymc as pm
 import pytest
 
@@ -91,3 +96,62 @@ def test_a_block_is_gone_before_the_next_one_is_computed(call, tmp_path, monkeyp
         gc.enable()
     assert len(blocks) >= 4
     assert alive == [0] * len(blocks)
+
+
+# --- a service, which gets a fresh model again and again
+
+
+class Held(NamedTuple):
+    """What this process holds: memory maps, of which Linux allows 65,530; bytes; open files; temporary ones."""
+
+    maps: int
+    resident: int
+    descriptors: int
+    temporary: int
+
+
+def held():
+    process = psutil.Process()
+    maps, files = len(process.memory_maps(grouped=False)), len(list(Path(tempfile.gettempdir()).iterdir()))
+    return Held(maps, process.memory_info().rss, process.num_fds(), files)
+
+
+def served(calls, kept, whole):
+    """Answer `calls` requests, each with a model of its own; what is held after each. `kept`: a list of models, or None."""
+    after = []
+    for number in range(calls):
+        with pm.Model() as model:
+            mu = pm.Normal("mu", 0, 5)
+            tau = pm.HalfNormal("tau", 5)
+            pm.Normal("y", mu, tau, observed=[float(number), 2.0, 3.0])
+        o, small = {"mu": np.zeros(8), "tau": np.ones(8)}, {"random_seed": 1, "progressbar": False}
+        bd.find_map(model, o, sigma=2.0, **small)
+        bd.find_map(model, o, sigma=2.0, jacobian=False, **small)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # so few draws are not to be trusted
+            bd.sample_posterior(model, o, sigma=2.0, draws=20, tune=20, chains=2, **small)
+            if whole:
+                bd.sample(model, draws=50, chains=2, **small)
+        if kept is not None:
+            kept.append(model)
+        del model
+        after.append(held())
+        print(number, *after[-1])
+    return after
+
+
+@pytest.mark.parametrize(
+    ("calls", "whole"), [(10, False), pytest.param(120, True, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
+)
+def test_a_service_with_fresh_models_holds_no_more_and_no_more(calls, whole):
+    after = served(calls, None, whole)
+    third, last = after[2], after[-1]
+    assert last.maps <= third.maps + 50
+    assert last.resident <= third.resident + 2**20 * (50 + 2 * calls)
+    assert last.descriptors <= third.descriptors + 5
+    assert last.temporary <= third.temporary + 5  # others may make some, too
+
+
+def test_models_that_somebody_keeps_are_seen_to_grow():
+    after = served(5, [], False)
+    assert after[-1].maps > after[2].maps + 50
