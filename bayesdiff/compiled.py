@@ -18,6 +18,7 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, S
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -26,6 +27,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
+import pytensor
 import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from pymc.distributions.distribution import _support_point
@@ -61,6 +63,10 @@ Translated = tuple[Callable[..., list[jax.Array]], tuple[SharedVariable, ...]]
 
 # A function that draws, and the generators in it.
 Drawing = tuple[Callable[..., list[np.ndarray]], list[SharedVariable]]
+
+# Kinds of variables are known by process, and a copy of a model must not take the place of what it was copied from;
+# PyTensor's flags are those of a process, too.
+_ONE_AT_A_TIME = RLock()
 
 # Drawing compiles in milliseconds this way, in up to 30 s with PyTensor's default (numba).
 _PYTHON = Mode(linker="py", optimizer="fast_compile")
@@ -624,10 +630,6 @@ def _known_of(model: pm.Model) -> dict[type, list[Any]]:
     return {kind: [dispatch.registry.get(kind) for dispatch in _DISPATCHED] for kind in made_here}
 
 
-# Kinds of variables are known by process, and a copy of a model must not take the place of what it was copied from.
-_ONE_AT_A_TIME = RLock()
-
-
 def _again(model: pm.Model, jacobian: bool, level: int | None, known: dict[type, list[Any]]) -> CompiledPrior:
     pairs = [(dispatch, kind, f) for kind, row in known.items() for dispatch, f in zip(_DISPATCHED, row, strict=True)]
     with _ONE_AT_A_TIME:
@@ -662,7 +664,13 @@ def _to_jax(inputs: Sequence[Variable], outputs: Sequence[Variable], lengths: Co
     get_mode("JAX").optimizer.rewrite(graph)
     _promote(graph)
     _steady(graph)
-    with _named_failure():
+    # PyTensor writes the source of every function to a file, by default to one that stays for ever.
+    with (
+        _named_failure(),
+        _ONE_AT_A_TIME,
+        TemporaryDirectory(prefix="bayesdiff-") as sources,
+        pytensor.config.change_flags(generated_src_dir=sources),
+    ):
         return jax_funcify(graph), tuple(v for v in shared if v in live)
 
 

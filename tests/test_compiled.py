@@ -450,7 +450,8 @@ def test_a_model_keeps_what_was_compiled():
     prior = bd.compile_prior(model)
     assert bd.compile_prior(model) is prior
     constrained = compiled(model, jacobian=False)
-    assert constrained is not prior and compiled(model, jacobian=False) is constrained
+    assert constrained is not prior
+    assert compiled(model, jacobian=False) is constrained
     pm.set_data({"shift": 3.0}, model=model)
     assert bd.compile_prior(model) is prior
     x = np.random.default_rng(0).normal(size=prior.n)
@@ -575,7 +576,8 @@ def test_a_kernel_is_compiled_once_and_freed_with_its_prior():
 
     prior = bd.compile_prior(made("number"))
     values = [prior.kernel(kernel, sign)(np.ones(1)) for sign in (1, -1, 1, -1)]
-    assert traced == [1, -1] and values[0] == -values[1] == values[2]
+    assert traced == [1, -1]
+    assert values[0] == -values[1] == values[2]
     assert prior.kernel(kernel, 1) is prior.kernel(kernel, 1)
     gone = weakref.ref(prior.kernel(kernel, 1))
     del prior
