@@ -73,7 +73,7 @@ def opened(chromium, path, *, width=1280, height=900, scheme="light", fragment="
     )
     try:
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(100_000)  # a guard against waiting for ever
         page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
         page.on("pageerror", lambda error: seen.errors.append(str(error)))
         page.on("request", request)

@@ -89,7 +89,7 @@ def settle(page):
 
 def until(page, expression):
     """Wait until something is true. Playwright's own waiting makes scripts of text, which the page forbids."""
-    for _ in range(200):
+    for _ in range(2000):
         if page.evaluate(expression):
             return
         page.wait_for_timeout(50)

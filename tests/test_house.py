@@ -144,7 +144,7 @@ def sources(room: str) -> list[tuple[str, str, bool]]:
 def loaded(statement: str) -> set[str]:
     """Names in sys.modules after a statement in a fresh interpreter."""
     code = f"{statement}\nimport json, sys\nprint(json.dumps(list(sys.modules)))"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return set(json.loads(run.stdout.splitlines()[-1]))
 
 

