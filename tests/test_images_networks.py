@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from pathlib import Path
 
 import exact
 import jax
@@ -24,7 +25,7 @@ from bayesdiff.images.networks import (
     signal,
 )
 from bayesdiff.images.priors import classifier_prior, level_ratios, noise, picture_schedule, read_prompt
-from bayesdiff.images.training import KNOTS, Course, _constant, check_pictures, redrawn, train
+from bayesdiff.images.training import KNOTS, Course, _constant, check_pictures, normalise, redrawn, train
 
 WORDS = ("left", "right")
 SHARES, MEANS, SDS = np.array([0.7, 0.3]), np.array([[-1.0, 0.0], [1.2, 0.5]]), np.array([0.5, 0.3])
@@ -41,11 +42,18 @@ def points(number, seed):
     return MEANS[word] + rng.normal(size=(number, 2)) * SDS[word][:, None], word
 
 
+# A training blows up the rounding of its processor: another one ends with other weights, as another seed does, and some
+# of these get the mass of a word in little noise wrong by a third, or by half. So what networks are for is tested with
+# weights that are kept, and of training what all seeds agree in. The kept ones were made by
+#     course = Course(300, 1200, batch=256, guess_rate=1e-2, density_rate=1e-2)
+#     save_network(train(NET, *points(20_000, 0), course=course, random_seed=1), KEPT)
+KEPT = Path(__file__).with_name("plane.npz")
+
+
 @pytest.fixture(scope="module")
 def trained():
-    x, word = points(20_000, 0)
-    course = Course(300, 1200, batch=256, guess_rate=1e-2, density_rate=1e-2)
-    return train(NET, x, word, course=course, random_seed=1, progressbar=False)
+    """The weights that are kept, and constants as they are computed now."""
+    return normalise(load_network(KEPT), *points(20_000, 0), random_seed=1, progressbar=False)
 
 
 def mixture_at(ratio, label):
@@ -64,12 +72,24 @@ def logp(network, x, ratio, label):
     return np.asarray(logits, float) + constant - 0.5 * (x**2).sum(1) - x.shape[1] / 2 * np.log(2 * np.pi)
 
 
+def gaps(network, ratio, label):
+    """How far a log density is below the exact one, at 2,000 draws of that."""
+    law = mixture_at(ratio, label)
+    x = exact.mixture_draws(law, 2000, np.random.default_rng(2))
+    return exact.mixture_log_density(law, x) - logp(network, x, ratio, label)
+
+
+def log_mass(network, ratio, label):
+    """Log of the integral of a density. A sum over a grid: next to exact, with a step of a third of the least sd."""
+    side = np.linspace(-6, 6, 121)
+    grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
+    return np.log(np.exp(logp(network, grid, ratio, label)).sum() * (side[1] - side[0]) ** 2)
+
+
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_densities_are_those_of_the_mixture(trained, ratio, label):
-    law = mixture_at(ratio, label)
-    x = exact.mixture_draws(law, 2000, np.random.default_rng(2))
-    gap = exact.mixture_log_density(law, x) - logp(trained, x, ratio, label)
+    gap = gaps(trained, ratio, label)
     # Nats that a network of 12,000 weights is off after 1,500 steps: of the constant, and from place to place.
     assert abs(gap.mean()) < (0.1 if ratio <= 0 else 0.15)
     assert gap.std() < (0.1 if ratio <= 0 else 0.35)
@@ -78,19 +98,13 @@ def test_densities_are_those_of_the_mixture(trained, ratio, label):
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("ratio", RATIOS)
 def test_densities_have_integral_1(trained, ratio, label):
-    side = np.linspace(-5, 5, 401)
-    grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
-    mass = np.exp(logp(trained, grid, ratio, label)).sum() * (side[1] - side[0]) ** 2
-    assert abs(np.log(mass)) < 0.1
+    assert abs(log_mass(trained, ratio, label)) < 0.1
 
 
 def test_without_constants_they_do_not(trained):
     # The negative control of the test above: the constants are needed.
     bare = Network(trained.net, trained.weights, np.zeros_like(trained.constants))
-    side = np.linspace(-5, 5, 401)
-    grid = np.stack(np.meshgrid(side, side), -1).reshape(-1, 2)
-    masses = [np.exp(logp(bare, grid, 0.0, label)).sum() * (side[1] - side[0]) ** 2 for label in LABELS]
-    assert max(abs(np.log(masses))) > 0.3
+    assert max(abs(log_mass(bare, 0.0, label)) for label in LABELS) > 0.3
 
 
 def test_it_tells_words_apart_as_well_as_can_be(trained):
@@ -308,11 +322,32 @@ def same(a, b):
     )
 
 
-def test_it_learns(trained):
+@pytest.fixture(scope="module")
+def learned():
+    course = Course(100, 500, batch=256, guess_rate=1e-2, density_rate=5e-3)
+    return train(NET, *points(20_000, 0), course=course, random_seed=1, progressbar=False)
+
+
+def test_it_learns(learned):
     # Error of the guess, and of the density's mean: 1 is a linear guess. Choices: log 2 is a coin.
-    density = np.array(trained.made["loss"]["density"])
+    density = np.array(learned.made["loss"]["density"])
     assert density[-1, 0] < 0.7  # the best linear guess has 1, less what the mixture's own spread takes
     assert density[-1, 1] < density[0, 1] < np.log(2)
+
+
+@pytest.mark.parametrize(("ratio", "most"), [(-3.0, 0.06), (-1.0, 0.2), (0.0, 0.3), (2.0, 0.7)])
+def test_what_it_learns_is_the_mixture(learned, ratio, most):
+    # Of seeds 1 to 5, some by AVX-512 and some by SSE 4.2, the worst is .017, .062, .096 and .236 nats off: in the
+    # constant, from place to place or in the integral. The limits are three times that.
+    for label in LABELS:
+        gap = gaps(learned, ratio, label)
+        assert abs(gap.mean()) < most
+        assert gap.std() < most
+        assert abs(log_mass(learned, ratio, label)) < most
+    # The negative controls: its constants are needed, and so is what it has learned.
+    bare = Network(NET, learned.weights, np.zeros((3, KNOTS)))
+    assert max(abs(log_mass(bare, ratio, label)) for label in LABELS) > most
+    assert max(gaps(Network(NET, NET.initial(5), np.zeros((3, KNOTS))), ratio, label).std() for label in LABELS) > most
 
 
 def test_the_same_seed_gives_the_same_weights_stopped_or_not(tmp_path, monkeypatch):
