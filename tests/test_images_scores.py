@@ -242,7 +242,7 @@ def test_a_judge_learns_all_that_can_be_known(judge):
     assert bayes == pytest.approx(0.1, abs=0.001)
     wrong = (called(judge, x) != np.array(WORDS)[labels]).mean()
     error = np.sqrt(bayes * (1 - bayes) / len(x))
-    # Of six judges, of seeds 1 to 5 and two processors, the worst is wrong in 1.1% more than Bayes, and off by .067.
+    # Of seeds 1 to 5, by three sets of instructions, the worst is wrong in 1.1% more than Bayes, and off by .067.
     assert bayes - 4 * error < wrong < bayes + 0.02 + 4 * error
     assert np.abs(probabilities(judge, x)[:, 1] - exact(x)).mean() < 0.08
 
