@@ -492,8 +492,8 @@ def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
     Returns
     -------
     CompiledPrior
-        Pass it in place of the model, to `find_map`, `sample_posterior` and the inverters: they then compile nothing
-        twice.
+        Whatever takes a prior takes it in place of the model. The model keeps it, so that a second call compiles
+        nothing, and a model that has changed since is compiled again. It goes when the model goes.
 
     Raises
     ------

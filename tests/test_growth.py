@@ -137,6 +137,36 @@ def served(calls, kept, whole):
     return after
 
 
+def test_a_second_call_with_the_same_model_compiles_nothing():
+    def model():
+        with pm.Model() as made:
+            pm.HalfNormal("tau", 5)
+        return made
+
+    def compiled_of(prior, call):
+        functions = prior._functions
+        before = {key: kernel._cache_size() for key, kernel in functions.kernels.items()}
+        call(prior.model)
+        after = {key: kernel._cache_size() for key, kernel in functions.kernels.items()}
+        assert after
+        return sum(after.values()) - sum(before.values())
+
+    def found(model):
+        bd.find_map(model, rng.normal(size=100), sigma=rng.uniform(1, 2), random_seed=int(rng.integers(99)))
+
+    def drawn(model):
+        small = {"draws": 4, "tune": 4, "chains": 1, "random_seed": int(rng.integers(99))}
+        bd.sample_posterior(model, rng.normal(size=100), sigma=rng.uniform(1, 2), **small)
+
+    rng, one = np.random.default_rng(0), model()
+    for call in (found, drawn):
+        prior = bd.compile_prior(one)
+        assert compiled_of(prior, call) > 0
+        assert compiled_of(prior, call) == 0
+        assert bd.compile_prior(one) is prior
+    assert compiled_of(bd.compile_prior(model()), found) > 0  # another model, if alike
+
+
 @pytest.mark.parametrize(
     ("calls", "whole"), [(10, False), pytest.param(120, True, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])]
 )
