@@ -11,7 +11,6 @@ steps, given the o_K that it starts from.
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -35,7 +34,7 @@ from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.results import dataset, save, tree
 from bayesdiff.schedule import Schedule
 from bayesdiff.step import read_noise
-from bayesdiff.stores import Place, fingerprint, keep, kept, opened
+from bayesdiff.stores import Place, concluded, fingerprint, keep, kept, opened
 from bayesdiff.trust import MOST_LOST, disagree
 from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
 
@@ -473,7 +472,7 @@ def _calibrated(
             result = _result(prior, call, values, noise, probability, random_seed, begun)
             result.attrs["call"] = dict(place.call)
             save(result, place.store)
-            shutil.rmtree(place.folder, ignore_errors=True)
+            concluded(place)
             return result
 
 

@@ -19,7 +19,6 @@ import hashlib
 import inspect
 import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
@@ -47,7 +46,7 @@ from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
 from bayesdiff.results import dataset, levels_folder, save, tree
 from bayesdiff.schedule import Schedule, bridge
 from bayesdiff.step import LEVEL
-from bayesdiff.stores import digest, fingerprint, keep, kept, opened
+from bayesdiff.stores import concluded, digest, fingerprint, keep, kept, opened
 from bayesdiff.trust import disagree
 
 # Draws of p0 that its mean, covariance and shape are taken from.
@@ -221,7 +220,7 @@ def reverse(
         plan = replace(plan, seed=place.call["seed"], store=place.store, call=place.call)
         result = _chain(plan, o, begun, progressbar)
         save(result, place.store)
-        shutil.rmtree(place.folder, ignore_errors=True)
+        concluded(place)
         return result
 
 

@@ -64,6 +64,11 @@ def path_like(value: Any, name: str, example: str) -> Path:
     return path
 
 
+def writable(text: str) -> bool:
+    """Whether a text can be written and shown: none has half of a surrogate pair."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
 def mapping(value: Any, name: str, example: str) -> Mapping[Any, Any]:
     """Give `value` back if it is a mapping, or raise; `example`: how one is written."""
     if not isinstance(value, Mapping):

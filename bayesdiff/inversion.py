@@ -9,6 +9,7 @@ side.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -43,9 +44,9 @@ from bayesdiff.inverters import (
     sample_from,
 )
 from bayesdiff.labels import Labels, describe, warn_once
-from bayesdiff.results import begin, dataset, fill, finish, holes, load, save, tree
+from bayesdiff.results import begin, damaged, dataset, fill, finish, holes, load, save, tree
 from bayesdiff.step import read_noise
-from bayesdiff.stores import Place, digest, fingerprint, keep, kept, opened
+from bayesdiff.stores import Place, concluded, digest, fingerprint, keep, kept, opened
 from bayesdiff.trust import too_few, trusted, worst_of
 
 OBSERVATION = "observation"
@@ -368,8 +369,7 @@ def _invert(
             else:
                 groups, notes = _together(planned, executor, progress)
                 save(tree(groups, attrs(warn_once(planned.texts(notes)))), place.store)
-            shutil.rmtree(place.folder, ignore_errors=True)
-            return load(place.store, in_memory=None)
+            return concluded(place)
 
 
 def _together(plan: _Plan, executor: Executor | None, progress: Callable[[int], None] | None) -> tuple[Groups, Notes]:
@@ -402,7 +402,7 @@ def _stream(
         shutil.rmtree(growing, ignore_errors=True)  # of a call that finished nothing, maybe another one
     elif not growing.exists():
         raise ValueError(f"{growing} is missing; remove {place.folder}, and all is computed again")
-    for i in holes(growing, OBSERVATION, plan.rows[0].stop) & set(notes) if notes else ():
+    for i in _lost(holes, plan, place, growing) & set(notes) if notes else ():
         del notes[i]  # to be computed again
     if progress:
         progress(sum(len(read["good"]) for read in notes.values()))
@@ -428,10 +428,25 @@ def _stream(
     together = {name: np.concatenate([notes[i][name] for i in range(len(plan.rows))]) for name in notes[0]}
     lengths = {"mode": max(1, int(together["modes"].max()))} if "modes" in together else {}
     finish(growing, attrs(warn_once(plan.texts(together))), lengths)
+    lost = _lost(damaged, plan, place, growing)
+    for i in lost:
+        _file(place, i).unlink()  # to be computed again
+    if lost:
+        raise OSError(errno.EIO, f"{len(lost)} of its blocks cannot be read back")
     if place.store.suffix == ".zarr":
         growing.rename(place.store)
     else:
         save(load(growing, in_memory=False), place.store)
+
+
+def _lost(look: Callable[[Path, str, int], set[int]], plan: _Plan, place: Place, growing: Path) -> set[int]:
+    """The blocks that are not there, as `look` sees it."""
+    try:
+        return look(growing, OBSERVATION, plan.rows[0].stop)
+    except Exception as error:  # whatever reading raises on bytes that were changed
+        raise ValueError(
+            f"{growing} cannot be read back ({error}); remove {place.folder}, and all is computed again"
+        ) from error
 
 
 def _file(place: Place, block: int) -> Path:

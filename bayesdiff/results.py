@@ -7,9 +7,13 @@ from any other store, and a hole in it is an error, never a silent row of fill v
 
 from __future__ import annotations
 
+import errno
+import itertools
 import json
 import os
+import re
 import tempfile
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,12 +24,16 @@ import pandas as pd
 import xarray as xr
 
 from bayesdiff import __version__
-from bayesdiff.checks import flag, path_like
+from bayesdiff.checks import flag, path_like, writable
 
 FORMAT = 1
 _STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
 LARGE = 2**29  # bytes of a result that is read when it is used
 _HDF5_ATTRIBUTE_BYTES = 60_000  # HDF5 refuses attributes of 64 KiB and more
+# Names that are stored as they are: letters, digits, and signs that no file system, Zarr or HDF5 reads as something
+# else. A space is none: xarray writes a list of coordinates with spaces in between.
+_ORDINARY = re.compile(r"(?!\.|__|_[nN])[\w$+=,()\[\].-]+(?<!\.)")
+_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d|zarr\.json)(\..*)?")  # of Windows, and Zarr's own
 
 
 def dataset(
@@ -152,9 +160,13 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     FileExistsError
         If ``path`` exists and may not be replaced, or is there and is no result.
     ValueError
-        If ``path`` has another suffix, or an attribute is too long for NetCDF.
+        If ``path`` has another suffix, an attribute is too long for NetCDF, or a name cannot be kept: one with half a
+        surrogate pair, or a group without a name or with that of a path (``"."``).
     TypeError
-        If ``tree`` is no DataTree, or an attribute is neither text, number, bool, None, list nor dict.
+        If ``tree`` is no DataTree, a name is no text, or an attribute is neither text, number, bool, None, list nor
+        dict.
+    OSError
+        If it cannot be written, or what was written reads back as something else. What was there stays.
     ImportError
         If NetCDF is asked for and h5netcdf is not installed.
 
@@ -162,6 +174,8 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     -----
     Text labels are saved and read back as NumPy's fixed-width text (dtype ``<U``), whatever they were held in.
     Variables, groups, dtypes and attributes come back as they were, in their order. The name of the root does not.
+    Names that not every file system keeps (with a backslash, ``"zarr.json"``, ``"a"`` beside ``"A"``) are stored as
+    ``v0``, ``v1``, ..., and come back under their own.
 
     Examples
     --------
@@ -190,6 +204,7 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
             _write_zarr(plain, new)
         else:
             _write_netcdf(plain, new)
+        _check_written(new, tree)
         try:
             if path.exists():  # a folder that is not empty cannot be replaced in one step
                 path.rename(old)
@@ -274,24 +289,29 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
 def begin(tree: xr.DataTree, path: Path, along: str, rows: int, total: int) -> None:
     """Begin a Zarr folder for `total` entries of the dimension `along`, shaped as `tree` is of one block of `rows`."""
     layout = _layout(tree)
+    stored = {true: name for name, true in _names(layout).items()}.get(along, along)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
         new = Path(beside, path.name)
-        _write_zarr(_plain(tree, layout), new, along, rows)
+        _write_zarr(_plain(tree, layout), new, stored, rows)
         for variable, axis in _arrays_along(new, along):
             variable.resize((*variable.shape[:axis], total, *variable.shape[axis + 1 :]))
-            if variable.ndim == 1 and variable.basename == along:
+            if variable.ndim == 1 and variable.basename == stored:
                 variable[:] = np.arange(total)
         new.rename(path)
 
 
 def fill(tree: xr.DataTree, path: Path, along: str, start: int) -> None:
     """Write a block's rows, from `start` on, into a folder that was begun."""
+    names = _names(_layout_at(path))
     for variable, axis in _arrays_along(path, along):
-        group, name = variable.path.rsplit("/", 1)
+        *groups, name = (names.get(part, part) for part in variable.path.split("/"))
         if name != along:
-            node = tree[group]
+            node = tree["/".join(groups)]
             assert isinstance(node, xr.DataTree)
             values = _text(node.to_dataset(inherit=False).variables[name]).values
+            full = [max(sizes) for sizes in zip(variable.shape, values.shape, strict=True)]
+            if tuple(full) != variable.shape:  # it was finished, but could not be read back
+                variable.resize(tuple(full))
             variable[(slice(None),) * axis + (slice(start, start + values.shape[axis]),)] = values
 
 
@@ -306,6 +326,29 @@ def holes(path: Path, along: str, rows: int) -> set[int]:
     return found
 
 
+def damaged(path: Path, along: str, rows: int) -> set[int]:
+    """The blocks of a filled folder that cannot be read back, a chunk at a time.
+
+    Raises
+    ------
+    ValueError
+        If it cannot be read although all blocks can.
+    """
+    found = holes(path, along, rows)
+    for array, axis in _arrays_along(path, along):
+        for block in range(-(-array.shape[axis] // rows)):
+            try:
+                array[(slice(None),) * axis + (slice(block * rows, (block + 1) * rows),)]
+            except Exception:  # the codecs raise whatever they like on bytes that were changed
+                found.add(block)
+    if not found:
+        for node in load(path, in_memory=False).subtree:
+            for variable in node.to_dataset(inherit=False).variables.values():
+                if along not in variable.dims:
+                    variable.load()
+    return found
+
+
 def finish(path: Path, attrs: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
     """Give a filled folder its attributes, and dimensions of which less was used than begun with their true lengths."""
     import zarr
@@ -314,24 +357,31 @@ def finish(path: Path, attrs: Mapping[str, Any], lengths: Mapping[str, int]) -> 
     for dim, length in lengths.items():
         for variable, axis in _arrays_along(path, dim):
             variable.resize((*variable.shape[:axis], length, *variable.shape[axis + 1 :]))
-    layout = json.loads(str(root.attrs["bayesdiff_layout"]))
+    layout = _layout_at(path)
     attrs = {"created_at": datetime.now(UTC).isoformat(timespec="seconds")} | dict(attrs)
     layout["/"]["attrs"] = _special(attrs)
     root.attrs.put({**_json(attrs), **dict(zip(_STAMPS, (FORMAT, __version__, json.dumps(layout)), strict=True))})
 
 
+def _layout_at(path: Path) -> dict[str, Any]:
+    layout: dict[str, Any] = json.loads(_root_attrs(path)["bayesdiff_layout"])
+    return layout
+
+
 def _arrays_along(path: Path, dim: str) -> list[tuple[Any, int]]:
     """The arrays of a Zarr folder that have a dimension, and which axis it is."""
+    dim = {true: name for name, true in _names(_layout_at(path)).items()}.get(dim, dim)
+    named = [(array, list(getattr(array.metadata, "dimension_names", None) or ())) for array in _arrays(path)]
+    return [(array, dims.index(dim)) for array, dims in named if dim in dims]
+
+
+def _arrays(path: Path) -> list[Any]:
+    """The arrays of a Zarr folder."""
     import zarr
 
     with zarr.config.set({"array.write_empty_chunks": True}):  # as `_write_zarr` does: arrays keep what they open with
-        members = [
-            array
-            for _, array in zarr.open_group(path, mode="r+").members(max_depth=None)
-            if isinstance(array, zarr.Array)
-        ]
-    named = [(array, list(getattr(array.metadata, "dimension_names", None) or ())) for array in members]
-    return [(array, dims.index(dim)) for array, dims in named if dim in dims]
+        members = zarr.open_group(path, mode="r+").members(max_depth=None)
+        return [array for _, array in members if isinstance(array, zarr.Array)]
 
 
 def levels_folder(path: Path) -> Path:
@@ -385,17 +435,21 @@ def unfinished(path: Path) -> xr.DataTree | None:
 
 
 # What the two formats cannot hold by themselves: the order of things, the width of text, lists and the like in
-# attributes.
+# attributes, and some names.
 
 
 def _layout(tree: xr.DataTree) -> dict[str, Any]:
-    """List every group and variable, in order, with its dtype and the attributes that NetCDF would change."""
+    """List every group and variable, in order, with its dtype and the attributes that NetCDF would change.
+
+    By the names that they are stored under. Where these are not their own, the root has "names", from stored to own.
+    """
+    stored = _stored(tree)
     try:
-        layout = {
-            node.path.removeprefix(tree.path.rstrip("/")) or "/": {
+        layout: dict[str, Any] = {
+            _path(node, tree, stored): {
                 "attrs": _special(node.attrs),
                 "variables": {
-                    name: {"dtype": _text(variable).dtype.str, "attrs": _special(variable.attrs)}
+                    stored[name]: {"dtype": _text(variable).dtype.str, "attrs": _special(variable.attrs)}
                     for name, variable in node.to_dataset(inherit=False).variables.items()
                 },
             }
@@ -404,11 +458,84 @@ def _layout(tree: xr.DataTree) -> dict[str, Any]:
         json.dumps(layout)
     except TypeError as error:
         raise TypeError(f"Attributes must be text, numbers, bool, None, lists or dicts of them: {error}.") from error
+    names = {name: true for true, name in stored.items() if name != true}
+    if names:
+        layout["/"]["names"] = names
     return layout
 
 
+def _names(layout: Mapping[str, Any]) -> dict[str, str]:
+    """From the stored names to those that differ from them."""
+    names: dict[str, str] = layout["/"].get("names", {})
+    return names
+
+
+def _stored(tree: xr.DataTree) -> dict[Any, str]:
+    """Every name in a tree, of groups, variables and dimensions, and what it is stored as.
+
+    One name is stored as one, wherever it stands: a dimension is found by its name.
+    """
+    groups = [node.name for node in tree.subtree if node is not tree]
+    inside: dict[Any, None] = {}
+    for node in tree.subtree:
+        for name, variable in node.to_dataset(inherit=False).variables.items():
+            inside |= dict.fromkeys((name, *variable.dims))
+    for what, names in (("group", groups), ("variable or dimension", list(inside))):
+        for name in names:
+            if not isinstance(name, str):
+                raise TypeError(f"The name of a {what} is {name!r}, which is no text; give it a name that is one.")
+            if what == "group" and name in ("", ".", ".."):
+                raise ValueError(f"A group is called {name!r}, which is no path to it; give it another name.")
+            if not writable(name):
+                raise ValueError(f"The name {name!r} of a {what} has half of a surrogate pair; write it without.")
+    stored: dict[Any, str] = {}
+    taken: set[str] = set()
+    every = list(dict.fromkeys([*groups, *inside]))
+    for name in every:
+        if _ordinary(name) and _folded(name) not in taken:
+            taken.add(_folded(name))
+            stored[name] = name
+    free = (f"v{i}" for i in itertools.count() if f"v{i}" not in taken)
+    return {name: stored[name] if name in stored else next(free) for name in every}
+
+
+def _ordinary(name: str) -> bool:
+    """Whether a name is kept as it is on every file system, by Zarr, HDF5 and xarray."""
+    return (
+        _ORDINARY.fullmatch(name) is not None
+        and unicodedata.is_normalized("NFC", name)
+        and len(name.encode()) <= 200
+        and _DEVICES.fullmatch(_folded(name)) is None
+    )
+
+
+def _folded(name: str) -> str:
+    """The same for names that some file systems take for one."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", name).casefold())
+
+
+def _path(node: xr.DataTree, root: xr.DataTree, stored: Mapping[Any, str]) -> str:
+    """Where a group is stored below a root."""
+    parts: list[str] = []
+    while node is not root:
+        parts.append(stored[node.name])
+        assert node.parent is not None
+        node = node.parent
+    return "/" + "/".join(reversed(parts))
+
+
 def _special(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    return {name: value for name, value in _json(attrs).items() if not isinstance(value, (str, float))}
+    """What the formats would change."""
+    return {
+        name: value
+        for name, value in _json(attrs).items()
+        if not isinstance(value, str | float) or not (_ordinary(name) and (isinstance(value, float) or _held(value)))
+    }
+
+
+def _held(text: str) -> bool:
+    """Whether HDF5 holds a text."""
+    return "\0" not in text and writable(text)
 
 
 def _json(value: Any) -> Any:
@@ -433,10 +560,10 @@ def _text(variable: xr.Variable) -> xr.Variable:
 
 def _plain(tree: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
     """Make the tree that is written."""
-    groups = {}
+    groups, stored = {}, {true: name for name, true in _names(layout).items()}
     for path, node in zip(layout, tree.subtree, strict=True):
         ds = node.to_dataset(inherit=False).drop_encoding()
-        groups[path] = _rebuild(ds, {name: _text(variable) for name, variable in ds.variables.items()})
+        groups[path] = _rebuild(ds, {name: _text(variable) for name, variable in ds.variables.items()}, stored)
     stamps = (FORMAT, __version__, json.dumps(layout))
     groups["/"].attrs |= dict(zip(_STAMPS, stamps, strict=True))
     return xr.DataTree.from_dict(groups)
@@ -444,7 +571,7 @@ def _plain(tree: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
 
 def _restore(raw: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
     """Undo ``_plain`` and what the format did to the tree."""
-    groups = {}
+    groups, names = {}, _names(layout)
     for path, entry in layout.items():
         node = raw[path]
         assert isinstance(node, xr.DataTree)
@@ -456,16 +583,41 @@ def _restore(raw: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
                 variable = variable.astype(kept["dtype"])
             variable.attrs = _json(variable.attrs) | kept["attrs"]
             variables[name] = variable
-        groups[path] = _rebuild(ds, variables)
+        groups[path] = _rebuild(ds, variables, names)
         attrs = {name: value for name, value in _json(ds.attrs).items() if name not in _STAMPS}
         groups[path].attrs = attrs | entry["attrs"]
-    return xr.DataTree.from_dict(groups)
+    restored = xr.DataTree.from_dict(groups)
+    for node in list(restored.subtree) if names else ():  # not by their paths: a name may look like another path
+        node.children = {names.get(name, name): child for name, child in node.children.items()}
+    return restored
 
 
-def _rebuild(ds: xr.Dataset, variables: Mapping[Any, xr.Variable]) -> xr.Dataset:
-    data = {name: variable for name, variable in variables.items() if name in ds.data_vars}
-    coords = {name: variable for name, variable in variables.items() if name in ds.coords}
+def _rebuild(ds: xr.Dataset, variables: Mapping[Any, xr.Variable], named: Mapping[Any, str]) -> xr.Dataset:
+    """Put variables together, under other names where these are given."""
+    data: dict[Any, xr.Variable] = {}
+    coords: dict[Any, xr.Variable] = {}
+    for name, variable in variables.items():
+        renamed = variable.copy(deep=False)
+        renamed.dims = tuple(named.get(dim, dim) for dim in variable.dims)
+        (data if name in ds.data_vars else coords)[named.get(name, name)] = renamed
     return xr.Dataset(data, coords=coords, attrs=ds.attrs)
+
+
+def _check_written(path: Path, tree: xr.DataTree) -> None:
+    """Raise if what was written is not read back as the tree that it was."""
+    try:
+        found = load(path, in_memory=False)
+        for ours, theirs in zip(tree.subtree, found.subtree, strict=True):
+            there = theirs.to_dataset(inherit=False).variables
+            attrs = {name: value for name, value in _json(ours.attrs).items() if name not in _STAMPS}
+            for name, variable in ours.to_dataset(inherit=False).variables.items():
+                if not there[name].equals(_text(variable)):
+                    raise ValueError(f"{name!r} of the group {ours.name!r} is not what it was")
+            if json.dumps(attrs, sort_keys=True) != json.dumps(_json(theirs.attrs), sort_keys=True):
+                raise ValueError(f"the attributes of the group {ours.name!r} are not what they were")
+    except Exception as error:
+        # Of what `load` raises without its advice, to remove it.
+        raise OSError(errno.EIO, f"what was written cannot be read back: {error.__cause__ or error}") from error
 
 
 def check_target(path: Path, overwrite: bool) -> None:
@@ -544,8 +696,10 @@ def _write_netcdf(plain: xr.DataTree, path: Path) -> None:
     for node in plain.subtree:
         ds = node.to_dataset(inherit=False)
         ds.attrs = _netcdf_attrs(ds.attrs)
-        for variable in ds.variables.values():
+        for name, variable in ds.variables.items():
             variable.attrs = _netcdf_attrs(variable.attrs)
+            if variable.dtype.kind == "U" and not all(map(_held, variable.values.flat)):
+                raise ValueError(f"{name!r} has text that NetCDF cannot hold. Save to a path that ends in .zarr.")
         groups[node.path] = ds
         arrays = [name for name, v in ds.variables.items() if v.ndim and v.size and v.dtype.kind != "U"]
         checked[node.path] = {name: {"fletcher32": True} for name in arrays}  # a changed byte is found when it is read
@@ -554,7 +708,7 @@ def _write_netcdf(plain: xr.DataTree, path: Path) -> None:
 
 def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Keep what NetCDF can hold. The layout holds the rest."""
-    kept = {name: value for name, value in _json(attrs).items() if _fits_netcdf(value)}
+    kept = {name: value for name, value in _json(attrs).items() if _ordinary(name) and _fits_netcdf(value)}
     for name, value in kept.items():
         if isinstance(value, str) and len(value.encode()) > _HDF5_ATTRIBUTE_BYTES:
             raise ValueError(f"The attribute {name!r} is too long for NetCDF. Save to a path that ends in .zarr.")
@@ -565,5 +719,7 @@ def _fits_netcdf(value: Any) -> bool:
     """Tell what NetCDF can hold, if not always give back: numbers, text, and lists of one of them."""
     if isinstance(value, list):
         kinds = {type(item) for item in value}
-        return bool(kinds) and (kinds <= {str} or kinds <= {int, float})
-    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+        return bool(kinds) and (kinds <= {int, float} or (kinds <= {str} and all(map(_held, value))))
+    if isinstance(value, str):
+        return _held(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from pytensor.graph.basic import Variable
 from pytensor.graph.replace import graph_replace
 from pytensor.tensor.variable import TensorVariable
 
-from bayesdiff.checks import real_array
+from bayesdiff.checks import real_array, writable
 from bayesdiff.schedule import Schedule
 
 # Dimensions of our results. A model that has one of its own would be mixed up with them.
@@ -200,8 +201,8 @@ def layout(prior: pm.Model) -> Layout:
     TypeError
         If it is no ``pm.Model``, or has discrete free variables.
     ValueError
-        If it has no free variable, is nested in another model, uses a name of ours, or has an angle on a circle, which
-        has no coordinate on a line.
+        If it has no free variable, is nested in another model, uses a name of ours or one that no result can have, or
+        has an angle on a circle, which has no coordinate on a line.
     """
     if not isinstance(prior, pm.Model):
         # A CompiledPrior, for one.
@@ -223,20 +224,24 @@ def layout(prior: pm.Model) -> Layout:
             f"{angles} of the prior are angles on a circle, and Gaussian noise needs a line; cut the circle open, as "
             "in pm.VonMises(..., default_transform=pm.distributions.transforms.Interval(-np.pi, np.pi))"
         )
-    for name in (*prior.coords, *prior.dim_lengths):
+    dims = dict.fromkeys((*prior.coords, *prior.dim_lengths, *chain.from_iterable(prior.named_vars_to_dims.values())))
+    for name in dims:
         if name in RESERVED_DIMS:
             raise ValueError(f"the prior has a dimension {name!r}, which results use themselves; give it another name")
+    _check_texts(prior, dims)
     ours = {LEVEL} if schedule_of(prior) is not None else set()
     for name in set(prior.named_vars) - ours:
         if name in RESERVED_NAMES or name.startswith("step::"):
             raise ValueError(f"the prior has a variable {name!r}, which results use themselves; give it another name")
     for variable in (*prior.free_RVs, *prior.deterministics):
         own = {f"{variable.name}{kind}_dim_{axis}" for kind in ("", "_unconstrained") for axis in range(variable.ndim)}
-        for name in sorted(own & set(prior.named_vars)):
-            raise ValueError(
-                f"the prior has a variable {name!r}, which is what results call an axis of {variable.name!r}; give it "
-                "another name"
-            )
+        theirs = set(dims) - set(prior.named_vars_to_dims.get(variable.name, ()))
+        for what, names in (("variable", prior.named_vars), ("dimension", theirs)):
+            for name in sorted(own & set(names)):
+                raise ValueError(
+                    f"the prior has a {what} {name!r}, which is what results call an axis of {variable.name!r}; give "
+                    "it another name"
+                )
     shapes = prior.eval_rv_shapes()
     by_name = {rv.name: prior.rvs_to_values[rv].name for rv in prior.free_RVs}
     names = tuple(sorted(by_name))
@@ -246,6 +251,29 @@ def layout(prior: pm.Model) -> Layout:
             f"the free variables {list(names)} of the prior hold no number: {list(result.shapes)}; give one a size"
         )
     return result
+
+
+def _check_texts(prior: pm.Model, dims: Iterable[Any]) -> None:
+    """Raise for names, and labels, that a result cannot have."""
+    named = [("variable", name) for name in prior.named_vars] + [("dimension", dim) for dim in dims]
+    for what, name in named:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a {what} of the prior is {name!r}; write a text")
+        if not name:
+            raise ValueError(f"a {what} of the prior has an empty name, ''; give it one of a letter at least")
+        if "/" in name:
+            raise ValueError(f"the prior has a {what} {name!r}, and a slash is what parts groups; write it without")
+        if not writable(name):
+            raise ValueError(
+                f"the prior has a {what} {name!r}, with half of a surrogate pair, which is no letter; write it without"
+            )
+    for dim, labels in prior.coords.items():
+        for label in () if labels is None else labels:
+            if isinstance(label, str) and ("\0" in label or not writable(label)):
+                raise ValueError(
+                    f"the dimension {dim!r} of the prior has the label {label!r}, with a NUL or half of a surrogate "
+                    "pair, which not every file keeps; write it without"
+                )
 
 
 def _is_circular(transform: Any) -> bool:

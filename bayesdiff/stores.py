@@ -29,7 +29,8 @@ from bayesdiff.results import FORMAT, check_target, levels_folder, load
 
 LOCK = "lock"
 # What a disk answers that is full, has a limit, or fails.
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+DISK = (*FULL, errno.EIO, errno.EROFS)
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ def opened(
     except OSError as error:
         if error.errno not in DISK:
             raise
+        advice = "make room" if error.errno in FULL else "choose a disk that works"
         raise OSError(
-            error.errno, f"{store} cannot be written ({error.strerror}), make room: of its {units} {kept_so_far()}"
+            error.errno, f"{store} cannot be written ({error.strerror}), {advice}: of its {units} {kept_so_far()}"
         ) from error
     finally:
         _tidied(folder, only_if_empty=True)
@@ -175,6 +177,13 @@ def _compared(store: Path, folder: Path, call: Mapping[str, Any], seed: int, giv
     else:
         ours["seed"] = seed
     return Place(store, folder, ours, finished)
+
+
+def concluded(place: Place) -> xr.DataTree:
+    """Read a result that was put in its place, and only then remove what was kept until it was there."""
+    found = load(place.store, in_memory=None)
+    _tidied(place.folder)
+    return found
 
 
 def keep(file: Path, call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:

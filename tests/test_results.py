@@ -1,17 +1,22 @@
 """What is saved is read back identical, or not at all."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import arviz_base
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 from arviz_base.validate import validate_sample_dims
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
 
 from bayesdiff import results
 from bayesdiff.results import dataset, load, save, tree
@@ -365,3 +370,129 @@ def test_load_notices_a_changed_byte_in_a_netcdf_array(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match="is damaged"):
         load(path)
+
+
+# Names.
+
+LISTED = [
+    *(r"$\mu$", "a\\b", ".", "..", "zarr.json", "Zarr.JSON", "", "c", "n" * 256, "é" * 200, "a\0b", "\0", " x", "x "),
+    *("x.", ".x", "a\nb", "\t", "CON", "nul.txt", "com¹", "__x", "_nc4_non_coord_x", "e\u0301", "é", "a,b=c", "v0"),
+    *("V1", "a b", "A", "a", "ß", "SS", "ﬁ", "x\u2028y", "\u200f", "x:y", "<b>", "%2F", "~", "posterior", "Posterior"),
+    *("phony_dim_0", "😀", "x?", "*", '"', "bayesdiff_layout", "nan", "1"),
+]
+NASTY = st.one_of(
+    st.sampled_from(LISTED),
+    st.text(r"\.:$ _vVcCaA01é" + "\0\u0301", max_size=4),
+    st.text(st.characters(exclude_characters="/", exclude_categories=("Cs",)), max_size=6),
+)
+SAME_ALWAYS = {"derandomize": True, "deadline": None, "database": None, "phases": [Phase.generate]}
+
+
+def named(variables, dims, groups, there):
+    """A tree with these names: of variables, dimensions (of labels, of none and of labels beside them), groups."""
+    parts = [xr.Dataset({name: float(i) for i, name in enumerate(variables)}, attrs={name: name for name in variables})]
+    for i, dim in enumerate(dims):
+        labels = {dim: ["a", "b"]} if i % 2 else {}
+        x, beside = f"{dim}x", f"{dim}*"
+        parts.append(xr.Dataset({x: (dim, [i, 2])}, coords={**labels, beside: (dim, [0.5, np.nan])}))
+    root = xr.DataTree(children={f"p{i}": xr.DataTree(part) for i, part in enumerate(parts)})
+    root.attrs = {"text": "".join(variables), "list": [*dims], "numbers": [np.nan, np.inf, 1.0], "nan": -np.inf}
+    root["p0"].children = {name: xr.DataTree(parts[-1]) for name in groups if name not in (*variables, *there)}
+    return root
+
+
+def same(found, saved):
+    assert found.identical(saved)
+    for ours, theirs in zip(saved.subtree, found.subtree, strict=True):
+        assert [*map(str, ours.children)] == [*map(str, theirs.children)]
+        one, two = ours.to_dataset(inherit=False), theirs.to_dataset(inherit=False)
+        assert list(one.variables) == list(two.variables)
+        assert list(one.coords) == list(two.coords)
+        assert [v.dims for v in one.variables.values()] == [v.dims for v in two.variables.values()]
+        assert all(index.name == dim for dim, index in two.indexes.items())
+
+
+@settings(max_examples=8, **SAME_ALWAYS)
+@given(*[st.lists(NASTY, min_size=1, max_size=4, unique=True)] * 3)
+def test_any_name_comes_back(variables, dims, groups):
+    saved = named(variables, dims, groups, there=("", ".", ".."))
+    with tempfile.TemporaryDirectory() as folder:
+        for suffix in (".zarr", ".nc"):
+            path = save(saved, f"{folder}/run{suffix}")
+            same(load(path), saved)
+            same(load(path, in_memory=False), saved)
+
+
+def test_all_listed_names_come_back_together(tmp_path):
+    saved = named(LISTED, LISTED, LISTED, there=("", ".", ".."))
+    for suffix in (".zarr", ".nc"):
+        same(load(save(saved, tmp_path / f"run{suffix}")), saved)
+
+
+def test_ordinary_names_are_stored_as_they_are(tmp_path):
+    ordinary = ["mu", "x_dim_0", "theta[0]", "$x$", "école", "μ", "a.b-c", "_x", "step_size", "C", "x1"]
+    path = save(tree({"posterior": xr.Dataset(dict.fromkeys(ordinary, 1.0))}), tmp_path / "run.zarr")
+    assert {file.name for file in (path / "posterior").iterdir()} == {*ordinary, "zarr.json"}
+    layout = json.loads(zarr.open_group(path).attrs["bayesdiff_layout"])
+    assert list(layout["/posterior"]["variables"]) == ordinary
+    assert set(layout["/"]) == {"attrs", "variables"}
+
+
+def test_no_stored_name_is_one_of_the_trees_own(tmp_path):
+    ours = {"a\\b": 1.0, "v0": 2.0, "V1": 3.0, "A": 4.0, "a": 5.0}
+    path = save(tree({"posterior": xr.Dataset(ours)}), tmp_path / "run.zarr")
+    files = {file.name for file in (path / "posterior").iterdir()}
+    assert files == {"zarr.json", "v2", "v0", "V1", "A", "v3"}
+    assert {name: value.item() for name, value in load(path)["posterior"].data_vars.items()} == ours
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+@pytest.mark.parametrize(
+    ("odd", "error", "says"),
+    [
+        (
+            {"g": xr.Dataset({"\ud800": 1.0})},
+            ValueError,
+            r"'\\ud800' of a variable or dimension has half of a surrogate",
+        ),
+        ({"g": xr.Dataset({"x": ("a\udfff", [1.0])})}, ValueError, r"'a\\udfff' of a variable or dimension has half"),
+        ({"g": xr.Dataset({3: 1.0})}, TypeError, "name of a variable or dimension is 3, which is no text"),
+        ({"g": xr.Dataset({"x": (("a", None), [[1.0]])})}, TypeError, "is None, which is no text"),
+        ({"\ud800": xr.Dataset()}, ValueError, r"'\\ud800' of a group has half of a surrogate"),
+        ({"..": xr.Dataset()}, ValueError, r"A group is called '\.\.', which is no path to it; give it another name"),
+    ],
+)
+def test_names_that_cannot_be_kept_are_refused(tmp_path, suffix, odd, error, says):
+    with pytest.raises(error, match=says):
+        save(tree(odd), tmp_path / f"run{suffix}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_netcdf_refuses_labels_that_it_cannot_hold(tmp_path):
+    odd = tree({"g": dataset({"x": [1.0]}, dims={"x": ["d"]}, coords={"d": ["a\0b"]})})
+    with pytest.raises(ValueError, match=r"'d' has text that NetCDF cannot hold\. Save to .*\.zarr"):
+        save(odd, tmp_path / "run.nc")
+    assert load(save(odd, tmp_path / "run.zarr")).identical(odd)
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_what_cannot_be_read_back_replaces_nothing(tmp_path, suffix, monkeypatch):
+    path = save(run(0), tmp_path / f"run{suffix}")
+    kind = "zarr" if suffix == ".zarr" else "netcdf"
+    write = getattr(results, f"_write_{kind}")
+
+    def other_numbers(plain, new):
+        other = plain.copy(deep=True)
+        other["map/posterior"]["zeta"][0, 0, 0] += 1e-9
+        write(other, new)
+
+    def less(plain, new):
+        write(plain.filter(lambda node: node.name != "constant_data"), new)
+
+    for wrong, says in ((other_numbers, "'zeta' of the group 'posterior' is not what it was"), (less, "constant_data")):
+        monkeypatch.setattr(results, f"_write_{kind}", wrong)
+        with pytest.raises(OSError, match=f"what was written cannot be read back: .*{says}"):
+            save(run(0), path, overwrite=True)
+        monkeypatch.undo()
+        assert load(path).identical(run(0))
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]

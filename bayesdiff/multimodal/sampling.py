@@ -9,7 +9,6 @@ again       fit q to these draws, and temper from the new q, until two rounds an
 from __future__ import annotations
 
 import os
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -52,7 +51,7 @@ from bayesdiff.multimodal.tempering import (
 )
 from bayesdiff.results import dataset, levels_folder, save, tree
 from bayesdiff.step import batch_of
-from bayesdiff.stores import digest, fingerprint, keep, kept, opened
+from bayesdiff.stores import concluded, digest, fingerprint, keep, kept, opened
 
 RUNGS = 8
 MOST_RUNGS = 32
@@ -208,7 +207,7 @@ def sample(
         run = replace(run, seed=place.call["seed"], store=place.store, call=place.call)
         result = _sampled(run, given, begun, random_seed, progressbar)
         save(result, place.store)
-        shutil.rmtree(place.folder, ignore_errors=True)
+        concluded(place)
         return result
 
 
