@@ -26,7 +26,7 @@ from bayesdiff.checks import flag, path_like
 from bayesdiff.foreign import Elsewhere, check_arrays, check_depth, held_in, memory, read_layout, told
 
 FORMAT = 1
-_VERSION = re.compile(r"[\w.+-]{1,40}")
+_VERSION = re.compile(r"\d[\w.+-]{0,40}")
 _STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
 LARGE = 2**29  # bytes of a result that is read when it is used
 _HDF5_ATTRIBUTE_BYTES = 60_000  # HDF5 refuses attributes of 64 KiB and more
@@ -261,10 +261,11 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise _no_run(path, f"its attribute 'bayesdiff_format' is {reprlib.repr(found)}")
     if found > FORMAT:
-        version = str(stamps.get("bayesdiff_version", ""))
+        version = stamps.get("bayesdiff_version")
+        newer = version if isinstance(version, str) and _VERSION.fullmatch(version) else "(a newer one)"
         raise ValueError(
             f"{path} has format {reprlib.repr(found)}, this version of bayesdiff ({__version__}) reads formats up to "
-            f"{FORMAT}. Upgrade to bayesdiff {version if _VERSION.fullmatch(version) else '(a newer one)'} or later."
+            f"{FORMAT}. Upgrade to bayesdiff {newer} or later."
         )
     try:
         layout = read_layout(stamps.get("bayesdiff_layout"))

@@ -159,9 +159,10 @@ def write_report(
     check_place(path, overwrite)
     if path.suffix == ".qmd":
         where = saved if saved is not None and saved.exists() else path.with_name(f"{path.stem}-run.zarr")
+        text = _source_of(parts, os.path.relpath(where, path.parent), title, who)
         if where != saved:
             save(_joined(parts), where, overwrite=overwrite)
-        write_whole(path, _source_of(parts, os.path.relpath(where, path.parent), title, who))
+        write_whole(path, text)
         return path
     with tempfile.TemporaryDirectory(prefix="bayesdiff-run-") as folder:
         # Beside its source, so that the page shows no path of this machine; under a name of ours, which is no module's.
@@ -188,8 +189,8 @@ def _load(path: Path) -> xr.DataTree:
         if call.exists():
             function = json.loads(call.read_text(encoding="utf-8"))["function"]
             raise ValueError(
-                f"The call of {told(function)} that is to write {path} has not ended. Nothing of it can be reported yet: "
-                "the same call again goes on where it was stopped."
+                f"The call of {told(function)} that is to write {path} has not ended. Nothing of it can be reported "
+                "yet: the same call again goes on where it was stopped."
             )
     return load(path)
 
