@@ -77,6 +77,11 @@ def read_layout(text: Any) -> dict[str, Any]:
         raise ValueError(f"its layout cannot be read ({error})") from None
     if not isinstance(layout, dict) or "/" not in layout:
         raise ValueError(f"its layout is {reprlib.repr(layout)}")
+    names = layout["/"].get("names", {}) if isinstance(layout["/"], dict) else {}  # what is stored under another name
+    if not isinstance(names, dict) or not all(isinstance(name, str) for name in names.values()):
+        raise ValueError(f"its layout has the names {reprlib.repr(names)}")
+    if len({*names.values()}) < len(names):
+        raise ValueError(f"its layout has a name twice among {reprlib.repr(names)}")
     for path, entry in layout.items():
         if path != "/" and not all(part not in ("", ".", "..") for part in path.removeprefix("/").split("/")):
             raise ValueError(f"its layout has the group {path!r}")

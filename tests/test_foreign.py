@@ -419,6 +419,9 @@ def variable(layout, **changes):
         (lambda layout: variable(layout, dtype="<M8[ns]"), "'x' in '/posterior' is of dtype float64, not <M8[ns]"),
         (lambda layout: variable(layout, attrs={"a": json.loads("[" * 60 + "]" * 60)}), "nested more than 50 deep"),
         (lambda layout: variable(layout, attrs=[1]), "its layout says of the variable 'x'"),
+        (lambda layout: layout["/"].update(names=["x"]), "its layout has the names ['x']"),
+        (lambda layout: layout["/"].update(names={"x": 1}), "its layout has the names {'x': 1}"),
+        (lambda layout: layout["/"].update(names={"x": "y", "name": "y"}), "its layout has a name twice among"),
     ],
 )
 def test_a_layout_that_says_something_else(zarr_copy, netcdf_copy, change, why):
