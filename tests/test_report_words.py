@@ -658,7 +658,7 @@ def as_text(*names):
         ("map", {"attrs": {"sampling_time": "a while"}}, "its attribute 'sampling_time' is no number: 'a while'"),
         ("map", {"attrs": {"versions": ["9"]}}, "its attribute 'versions' is no list of names and values: ['9']"),
         ("map", {"attrs": {"versions": "9"}}, "its attribute 'versions' is no list of names and values: '9'"),
-        ("chain", {"attrs": {"draws": "many", "finished": 0}}, "its attribute 'draws' is no number: 'many'"),
+        ("chain", {"attrs": {"finished": [0]}}, "its attribute 'finished' is no number: [0]"),
         ("chain", {"attrs": {"inverter": {"a": 1}}}, "its attribute 'inverter' is no text: {'a': 1}"),
         ("chain", {"attrs": {"form": ["clean"]}}, "its attribute 'form' is no text: ['clean']"),
         ("chain", {"attrs": {"finished": "no"}}, "its attribute 'finished' is no number: 'no'"),

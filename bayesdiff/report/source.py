@@ -79,7 +79,7 @@ NEEDED: dict[str, dict[str, list[str]]] = {
 ATTRS = {
     **dict.fromkeys(("inversion", "created_at", "warning", "inverter", "form"), str),
     **dict.fromkeys(("model", "model_equations", "model_graph"), str),
-    **dict.fromkeys(("finished", "draws", "chains", "sampling_time"), Real),
+    **dict.fromkeys(("finished", "sampling_time"), Real),
     "versions": Mapping,
 }
 # What a chain carries that is no draw.
