@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import re
+import reprlib
 import tempfile
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -25,8 +26,10 @@ import xarray as xr
 
 from bayesdiff import __version__
 from bayesdiff.checks import flag, path_like, writable
+from bayesdiff.foreign import Elsewhere, check_arrays, check_depth, held_in, memory, read_layout, told
 
 FORMAT = 1
+_VERSION = re.compile(r"\d[\w.+-]{0,40}")
 _STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
 LARGE = 2**29  # bytes of a result that is read when it is used
 _HDF5_ATTRIBUTE_BYTES = 60_000  # HDF5 refuses attributes of 64 KiB and more
@@ -236,7 +239,8 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
     FileNotFoundError
         If there is nothing at ``path``.
     ValueError
-        If it is not a result of ours, was saved by a newer version, or is damaged (something missing or unreadable).
+        If it is not a result of ours (whose name ends in ``.zarr`` or ``.nc``), was saved by a newer version, or is
+        damaged: something is missing or unreadable, is a link to something else, or is not what its layout says.
     ImportError
         If it is a NetCDF file and h5netcdf is not installed.
 
@@ -251,36 +255,62 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
         raise TypeError(f"in_memory is {in_memory!r}; write True, False or None")
     if not path.exists():
         raise FileNotFoundError(f"There is no run at {path}.")
+    if not (path.suffix == ".zarr" and path.is_dir()) and not (path.suffix == ".nc" and path.is_file()):
+        raise ValueError(
+            f"{path} is not a run saved by bayesdiff: that is a folder whose name ends in .zarr, or a file whose name "
+            "ends in .nc."
+        )
     if path.is_file():
         _need_h5netcdf()
     try:
+        held = held_in(path)
         stamps = _root_attrs(path)
+    except Elsewhere as error:
+        raise _no_run(path, error) from error
     except Exception as error:
-        raise ValueError(f"{path} is not a run saved by bayesdiff: {error}") from error
+        raise ValueError(f"{path} is not a run saved by bayesdiff: {told(error)}") from error
     found = stamps.get("bayesdiff_format")
     if found is None:
         raise ValueError(f"{path} is not a run saved by bayesdiff: it has no attribute 'bayesdiff_format'.")
+    if not isinstance(found, int) or isinstance(found, bool) or found < 1:
+        raise _no_run(path, f"its attribute 'bayesdiff_format' is {reprlib.repr(found)}")
     if found > FORMAT:
+        version = stamps.get("bayesdiff_version")
+        newer = version if isinstance(version, str) and _VERSION.fullmatch(version) else "(a newer one)"
         raise ValueError(
-            f"{path} has format {found}, this version of bayesdiff ({__version__}) reads formats up to {FORMAT}. "
-            f"Upgrade to bayesdiff {stamps.get('bayesdiff_version', '(a newer one)')} or later."
+            f"{path} has format {reprlib.repr(found)}, this version of bayesdiff ({__version__}) reads formats up to "
+            f"{FORMAT}. Upgrade to bayesdiff {newer} or later."
         )
     try:
-        layout = json.loads(stamps["bayesdiff_layout"])
+        layout = read_layout(stamps.get("bayesdiff_layout"))
+        size = check_arrays(path, held, layout)
+    except Exception as error:  # zarr and HDF5 raise whatever they like
+        raise _no_run(path, error) from error
+    later = path.is_dir() and (in_memory is False or (in_memory is None and size >= LARGE))
+    if not later and size > memory():
+        raise ValueError(
+            f"{path} has {size / 1e9:,.0f} GB of arrays, more than the memory of this machine."
+            + (" Read it with in_memory=False." if path.is_dir() else "")
+        )
+    try:
         if path.is_dir():
-            _check_chunks(path, layout)
-            raw = xr.open_datatree(path, engine="zarr", consolidated=False, chunks=None)
-            size = sum(node.to_dataset(inherit=False).nbytes for node in raw.subtree)
-            if in_memory is False or (in_memory is None and size >= LARGE):
-                return _restore(raw, layout)
+            whole = path.absolute()  # `a::b.zarr` alone would be read as an address
+            raw = xr.open_datatree(whole, engine="zarr", zarr_format=3, consolidated=False, chunks=None)
         else:
             raw = xr.open_datatree(path, engine="h5netcdf")
+        if later:
+            return _restore(raw, layout)
         with raw:
             return _restore(raw.load(), layout)
     except Exception as error:  # the codecs and HDF5 raise whatever they like on bytes that were changed
-        raise ValueError(
-            f"{path} is damaged: {error}. Remove it and run it again, or take a copy that is whole."
-        ) from error
+        raise _no_run(path, error) from error
+
+
+def _no_run(path: Path, problem: object) -> ValueError:
+    return ValueError(
+        f"{path} is no run of bayesdiff, or it is damaged: {told(problem).rstrip('.')}. Remove it and run it again, or "
+        "take a copy that is whole."
+    )
 
 
 # A result too large for memory is written block by block: begun with the first block that is there, filled, finished.
@@ -399,6 +429,7 @@ def unfinished(path: Path) -> xr.DataTree | None:
     if not (folder / "call.json").exists():
         return None
     try:
+        held_in(folder)
         call = json.loads((folder / "call.json").read_text(encoding="utf-8"))
         if call["function"] != "reverse":  # others' parts say nothing alone
             return None
@@ -443,6 +474,8 @@ def _layout(tree: xr.DataTree) -> dict[str, Any]:
 
     By the names that they are stored under. Where these are not their own, the root has "names", from stored to own.
     """
+    for node in tree.subtree:
+        _check_depths(node.to_dataset(inherit=False))
     stored = _stored(tree)
     try:
         layout: dict[str, Any] = {
@@ -574,22 +607,33 @@ def _restore(raw: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
     groups, names = {}, _names(layout)
     for path, entry in layout.items():
         node = raw[path]
-        assert isinstance(node, xr.DataTree)
+        if not isinstance(node, xr.DataTree):
+            raise ValueError(f"{path!r} is no group")
         ds = node.to_dataset(inherit=False).drop_encoding()
         variables = {}
         for name, kept in entry["variables"].items():
             variable = ds.variables[name]
             if variable.dtype.str != kept["dtype"]:
+                kinds = variable.dtype.kind, np.dtype(kept["dtype"]).kind
+                if kinds[0] != kinds[1] and kinds not in (("O", "U"), ("T", "U")):
+                    raise ValueError(f"{name!r} in {path!r} is of dtype {variable.dtype}, not {kept['dtype']}")
                 variable = variable.astype(kept["dtype"])
             variable.attrs = _json(variable.attrs) | kept["attrs"]
             variables[name] = variable
         groups[path] = _rebuild(ds, variables, names)
         attrs = {name: value for name, value in _json(ds.attrs).items() if name not in _STAMPS}
         groups[path].attrs = attrs | entry["attrs"]
+        _check_depths(groups[path])
     restored = xr.DataTree.from_dict(groups)
     for node in list(restored.subtree) if names else ():  # not by their paths: a name may look like another path
         node.children = {names.get(name, name): child for name, child in node.children.items()}
     return restored
+
+
+def _check_depths(ds: xr.Dataset) -> None:
+    check_depth(ds.attrs)
+    for variable in ds.variables.values():
+        check_depth(variable.attrs)
 
 
 def _rebuild(ds: xr.Dataset, variables: Mapping[Any, xr.Variable], named: Mapping[Any, str]) -> xr.Dataset:
@@ -653,7 +697,7 @@ def _root_attrs(path: Path) -> dict[str, Any]:
     if path.is_dir():
         import zarr
 
-        return dict(zarr.open_group(path, mode="r", zarr_format=3).attrs)
+        return dict(zarr.open_group(path, mode="r", zarr_format=3, use_consolidated=False).attrs)
     import h5netcdf
 
     with h5netcdf.File(path, "r") as file:
@@ -677,18 +721,6 @@ def _write_zarr(plain: xr.DataTree, path: Path, along: str = "", rows: int = 0) 
                 )
     # Zarr leaves out chunks that hold nothing but the fill value. Then no one can tell them from lost ones.
     plain.to_zarr(path, consolidated=False, encoding=encoding, write_empty_chunks=True)
-
-
-def _check_chunks(path: Path, layout: Mapping[str, Any]) -> None:
-    import zarr
-
-    root = zarr.open_group(path, mode="r")
-    for group, entry in layout.items():
-        for name in entry["variables"]:
-            array = root[f"{group}/{name}"]
-            assert isinstance(array, zarr.Array)
-            if array.nchunks_initialized != array.nchunks:
-                raise ValueError(f"{array.nchunks - array.nchunks_initialized} chunks of {array.name} are missing")
 
 
 def _write_netcdf(plain: xr.DataTree, path: Path) -> None:

@@ -157,7 +157,7 @@ def _compared(store: Path, folder: Path, call: Mapping[str, Any], seed: int, giv
             before = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(before, dict) or "seed" not in before:
                 raise ValueError("it is no call")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{file} is damaged ({error}); remove {file.parent} to begin anew") from error
     if before is not None:
         ours["seed"] = seed if given else before["seed"]

@@ -566,6 +566,7 @@ def test_files_that_cannot_be_read(trained, tmp_path):
     for file, words in (
         (tmp_path / "cut.npz", "is no network, or is damaged"),
         (pickled, "is no network, or is damaged"),
+        (write("kind.npz", about | {"net": ["PictureNet"]}), "holds a"),
         (write("changed.npz", **{"w/in.w": parts["w/in.w"] + 1}), "do not have the checksum"),
         (write("newer.npz", {**about, "format": 99}), r"written by a newer bayesdiff \(format 99\); update"),
         (write("other.npz", {**about, "net": "GraphNet"}), "holds a GraphNet, which this version"),

@@ -404,6 +404,102 @@ def test_quarto_is_used_where_it_is_and_gets_the_same_source(tmp_path, monkeypat
     assert not (tmp_path / "never.html").exists()
 
 
+# ------------------------------------------------------------------------------------------------- runs of other people
+
+RUNS = "open('ran', 'a').write(__file__)\n"
+
+
+@pytest.mark.parametrize(
+    "name", ["bayesdiff", "xarray", "zarr", "IPython", "numpy.py", "x.pyc", "sitecustomize", "run"]
+)
+def test_a_run_whose_name_is_that_of_a_module_is_refused(chain, tmp_path, monkeypatch, capsys, name):
+    """Such a folder would be imported, had it a place on the path of the kernel."""
+    monkeypatch.chdir(tmp_path)
+    bd.save(chain, "run.zarr").rename("it")
+    Path("evil").mkdir()
+    Path("it").rename(Path("evil", name))
+    Path("evil", name, "__init__.py").write_text(RUNS)
+    with pytest.raises(ValueError, match=r"is not a run saved by bayesdiff: that is a folder whose"):
+        write_report(Path("evil", name), "a.html")
+    assert main(["report", f"evil/{name}"]) != 0
+    assert "that is a folder whose name ends in .zarr" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.name in ("ran", "a.html")) == []
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_the_kernel_sees_no_name_of_a_run(chain, tmp_path, monkeypatch, suffix):
+    """Whatever a run is called: its folder holds a source and ``run.zarr`` or ``run.nc``, and is on no path."""
+    seen = {}
+
+    def looks(path, out, **options):
+        there = sorted(file.name for file in path.parent.iterdir())
+        seen.update(options, there=there, code=path.read_text(encoding="utf-8"))
+        assert bd.load(path.with_name(f"run{suffix}")).identical(chain)
+
+    monkeypatch.setattr("bayesdiff.report.source.render", looks)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    bd.save(chain, tmp_path / f"xarray{suffix}")
+    (tmp_path / f"ipython_config{suffix}").symlink_to(tmp_path / f"xarray{suffix}")
+    for name in (tmp_path / f"xarray{suffix}", f"~/ipython_config{suffix}"):
+        write_report(name, tmp_path / "page.html")
+        assert seen["there"] == ["page.qmd", f"run{suffix}"]
+        assert seen["folder_on_path"] is False
+        assert f"bd.load('run{suffix}')" in seen["code"]
+        assert "ipython_config" not in seen["code"]
+
+
+PATH = """---
+title: Where modules come from
+---
+
+```{python}
+import os, random, sys
+import IPython, bayesdiff, ipykernel, matplotlib, numpy, xarray, zarr
+from bayesdiff.report import show
+```
+
+Of the folder: `{python} sum(part in ("", ".") or os.path.realpath(part) == os.getcwd() for part in sys.path)`.
+"""
+
+
+def test_a_kernel_of_ours_imports_nothing_from_its_folder(tmp_path):
+    """Nor does Python, IPython or Jupyter read its settings there."""
+    names = ["IPython", "bayesdiff", "ipykernel", "matplotlib", "numpy", "random", "xarray", "zarr"]
+    names += ["sitecustomize", "usercustomize", "traitlets", "zmq", ".ipython/profile_default/startup"]
+    for name in names:
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "__init__.py").write_text(RUNS)
+    for name in ("ipython_config", "ipython_kernel_config", "jupyter_config", "mine"):
+        (tmp_path / f"{name}.py").write_text(f"TWO = 2\n{RUNS}")
+    (tmp_path / "a.qmd").write_text(PATH)
+    text = render(tmp_path / "a.qmd", tmp_path / "a.html", folder_on_path=False).read_text(encoding="utf-8")
+    assert "Of the folder: 0." in text
+    assert not list(tmp_path.rglob("ran"))
+
+
+def test_a_document_of_ones_own_imports_from_its_folder(tmp_path):
+    (tmp_path / "mine.py").write_text("TWO = 2")
+    (tmp_path / "a.qmd").write_text("---\ntitle: A\n---\n\n`{python} __import__('mine').TWO` of them\n")
+    assert "2 of them" in render(tmp_path / "a.qmd", tmp_path / "a.html").read_text(encoding="utf-8")
+
+
+def test_quarto_is_told_the_same(tmp_path, monkeypatch):
+    stub = tmp_path / "quarto"
+    stub.write_text(
+        "#!/bin/sh\n"
+        f'echo "safe=$PYTHONSAFEPATH" >> {tmp_path}/told\n'
+        'while [ "$1" != --output-dir ]; do shift; done\n'
+        'echo "<html lang=en><title>By Quarto</title><body></body></html>" > "$2/page.html"\n'
+    )
+    stub.chmod(stub.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.delenv("PYTHONSAFEPATH", raising=False)
+    (tmp_path / "a.qmd").write_text("---\ntitle: A\n---\n")
+    write_report(bd.find_map(gaussian.prior(), 3.0, sigma=10, **QUIET), tmp_path / "ours.html")
+    render(tmp_path / "a.qmd", tmp_path / "theirs.html")
+    assert (tmp_path / "told").read_text() == "safe=1\nsafe=\n"
+
+
 # ---------------------------------------------------------------------------------------------------------- bad input
 
 

@@ -622,3 +622,68 @@ def test_a_run_that_lacks_what_a_report_reads_is_damaged(article, tmp_path, kind
     with pytest.raises(ValueError, match=f"no {'group ' if name is None else ''}'{name or group}'.*damaged"):
         write_report(run, tmp_path / "a.qmd")
     assert list(tmp_path.iterdir()) == []
+
+
+# What a run may hold whose author is hostile: what is read of it is checked, and what is wrong is one sentence.
+
+
+def changed(whole, attrs=None, drop=(), **groups):
+    """A run with other attributes, and with groups of which each is changed by a function."""
+    kept = {name: child.to_dataset() for name, child in whole.children.items()}
+    run = xr.DataTree.from_dict({name: groups.get(name, lambda ds: ds)(ds) for name, ds in kept.items()})
+    run.attrs = {name: value for name, value in (whole.attrs | (attrs or {})).items() if name not in drop}
+    return run
+
+
+def as_text(*names):
+    return lambda ds: ds.assign({name: ds[name].astype(str) for name in names or ds.data_vars})
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "why"),
+    [
+        ("map", {"constant_data": as_text("sigma")}, "'sigma' in its group 'constant_data' holds no numbers, but <U"),
+        ("map", {"posterior": as_text()}, "in its group 'posterior' holds no numbers"),
+        ("map", {"sample_stats": as_text("converged")}, "'converged' in its group 'sample_stats' holds no numbers"),
+        ("posterior", {"diagnostics": as_text()}, "in its group 'diagnostics' holds no numbers"),
+        ("chain", {"schedule": as_text("sigma")}, "'sigma' in its group 'schedule' holds no numbers"),
+        ("sample", {"modes": as_text("weight")}, "'weight' in its group 'modes' holds no numbers"),
+        ("sample", {"tempering": as_text("arrivals")}, "'arrivals' in its group 'tempering' holds no numbers"),
+        ("map", {"attrs": {"inversion": ["map"]}}, "its attribute 'inversion' is no text: ['map']"),
+        ("map", {"attrs": {"inversion": {"map": 1}}}, "its attribute 'inversion' is no text: {'map': 1}"),
+        ("map", {"attrs": {"inversion": 1}}, "its attribute 'inversion' is no text: 1"),
+        ("map", {"attrs": {"model_graph": ["graph TD"]}}, "its attribute 'model_graph' is no text"),
+        ("map", {"attrs": {"warning": ["x" * 10_000]}}, "its attribute 'warning' is no text: ['xxxxxxxxxxxx...xxx"),
+        ("map", {"attrs": {"created_at": 20_260_101}}, "its attribute 'created_at' is no text: 20260101"),
+        ("map", {"attrs": {"sampling_time": "a while"}}, "its attribute 'sampling_time' is no number: 'a while'"),
+        ("map", {"attrs": {"versions": ["9"]}}, "its attribute 'versions' is no list of names and values: ['9']"),
+        ("map", {"attrs": {"versions": "9"}}, "its attribute 'versions' is no list of names and values: '9'"),
+        ("chain", {"attrs": {"finished": [0]}}, "its attribute 'finished' is no number: [0]"),
+        ("chain", {"attrs": {"inverter": {"a": 1}}}, "its attribute 'inverter' is no text: {'a': 1}"),
+        ("chain", {"attrs": {"form": ["clean"]}}, "its attribute 'form' is no text: ['clean']"),
+        ("chain", {"attrs": {"finished": "no"}}, "its attribute 'finished' is no number: 'no'"),
+        ("map", {"posterior": lambda ds: ds.rename(chain="chains")}, ""),
+        ("map", {"constant_data": lambda ds: ds.assign(sigma=("none", np.zeros(0)))}, ""),
+        ("posterior", {"diagnostics": lambda ds: ds.isel(diagnostic=[0])}, ""),
+        ("chain", {"schedule": lambda ds: ds.isel(level=[])}, ""),
+        ("chain", {"level_stats": lambda ds: ds.drop_vars("lineages_p_value")}, ""),
+        ("sample", {"modes": lambda ds: ds.rename(mode="modes")}, ""),
+    ],
+)
+def test_a_run_of_somebody_elses_is_refused_in_a_sentence(article, tmp_path, kind, change, why):
+    whole = {**article, "chain": made(NORMAL), "sample": drawn()}[kind]
+    with pytest.raises(ValueError, match=r"^run is no run of bayesdiff, or it is damaged: ") as caught:
+        write_report(changed(whole, **change), tmp_path / "a.qmd")
+    said = str(caught.value)
+    assert why in said
+    assert said.endswith(". Run it again.")
+    assert said.isprintable()
+    assert len(said) < 500
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["map", "posterior", "chain", "sample"])
+def test_a_run_of_somebody_elses_that_is_whole_is_reported(article, tmp_path, kind):
+    whole = {**article, "chain": made(NORMAL), "sample": drawn()}[kind]
+    written(changed(whole, {"sampling_time": np.float64(1), "draws": 9}), tmp_path)
+    written(changed(whole, {"versions": {}}, drop=("model_graph", "warning", "sampling_time")), tmp_path)

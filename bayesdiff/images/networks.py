@@ -563,7 +563,7 @@ def load_network(path: str | os.PathLike[str]) -> Network:
             f"{path} is damaged: its weights do not have the checksum {about.get('sha256')}; fetch it again"
         )
     kinds = {"PictureNet": PictureNet, "VectorNet": VectorNet}
-    if kind not in kinds:
+    if not isinstance(kind, str) or kind not in kinds:
         raise ValueError(f"{path} holds a {kind}, which this version of bayesdiff does not know; update bayesdiff")
     try:
         net = kinds[kind](**{name: tuple(value) if isinstance(value, list) else value for name, value in parts.items()})

@@ -45,7 +45,12 @@ PICTURES = (("image/svg+xml", "svg"), ("image/png", "png"), ("image/jpeg", "jpg"
 
 
 def render(
-    source: str | os.PathLike[str], out: str | os.PathLike[str], *, math: bool = True, overwrite: bool = False
+    source: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    math: bool = True,
+    overwrite: bool = False,
+    folder_on_path: bool = True,
 ) -> Path:
     """Run the cells of a Quarto document and write it as one self-contained page.
 
@@ -59,6 +64,8 @@ def render(
         Whether ``$`` in the labels of figures begins mathematics.
     overwrite : bool
         Replace a file that is not a page of ours, too.
+    folder_on_path : bool
+        Whether its cells may import modules from its folder, as in a notebook.
 
     Returns
     -------
@@ -99,7 +106,7 @@ def render(
     read_document(source)  # it must be legible and have a title, whoever renders it
     with tempfile.TemporaryDirectory(prefix="bayesdiff-report-") as folder:
         work = Path(folder)
-        environment = _environment(work, math)
+        environment = _environment(work, math, folder_on_path)
         write = _built_in if quarto is None else partial(_by_quarto, quarto)
         page = write(source, work, environment).read_text(encoding="utf-8")
         found = problems_of(page)
@@ -126,7 +133,7 @@ def _need_extra() -> None:
         )
 
 
-def _environment(work: Path, math: bool) -> dict[str, str]:
+def _environment(work: Path, math: bool, folder_on_path: bool) -> dict[str, str]:
     """The variables that a run of the cells depends on: one style, no settings of the user, no date in the figures."""
     style = work / "matplotlibrc"
     style.write_text(STYLE.format(math=math), encoding="utf-8")
@@ -137,6 +144,7 @@ def _environment(work: Path, math: bool) -> dict[str, str]:
         "QUARTO_PYTHON": sys.executable,
         "IPYTHONDIR": str(work / "ipython"),
         "PYTHONHASHSEED": "0",
+        **({} if folder_on_path else {"PYTHONSAFEPATH": "1"}),  # Python and IPython obey it
     }
 
 

@@ -9,8 +9,10 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 import tempfile
 from collections.abc import Iterator, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import xarray as xr
 
 from bayesdiff.checks import flag, path_like
 from bayesdiff.comparison import compare
+from bayesdiff.foreign import told
 from bayesdiff.pictures import is_picture
 from bayesdiff.report.document import ReportError
 from bayesdiff.report.files import check_place, write_whole
@@ -72,6 +75,13 @@ NEEDED: dict[str, dict[str, list[str]]] = {
         "tempering": ["beta", "rejection", "pareto_k", "acceptance", "arrivals", "evaluations"],
     },
 }  # fmt: skip
+# Of what type an attribute is that a report reads, where it is there: somebody else may have written it.
+ATTRS = {
+    **dict.fromkeys(("inversion", "created_at", "warning", "inverter", "form"), str),
+    **dict.fromkeys(("model", "model_equations", "model_graph"), str),
+    **dict.fromkeys(("finished", "sampling_time"), Real),
+    "versions": Mapping,
+}
 # What a chain carries that is no draw.
 NO_DRAWS = {
     "bayesdiff.inverters.mode": "modes",
@@ -143,28 +153,30 @@ def write_report(
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title is {title!r}; write a text, or None")
     flag(overwrite, "overwrite")
-    saved = Path(run) if isinstance(run, str | os.PathLike) else None
-    given = _load(saved) if saved is not None else run
-    parts = _parts(given, "run" if saved is None else str(saved))
+    saved = path_like(run, "run", "run.zarr") if isinstance(run, str | os.PathLike) else None
+    given, who = (_load(saved), str(saved)) if saved is not None else (run, "run")
+    parts = _parts(given, who)
     check_place(path, overwrite)
     if path.suffix == ".qmd":
         where = saved if saved is not None and saved.exists() else path.with_name(f"{path.stem}-run.zarr")
+        text = _source_of(parts, os.path.relpath(where, path.parent), title, who)
         if where != saved:
             save(_joined(parts), where, overwrite=overwrite)
-        write_whole(path, _source(parts, os.path.relpath(where, path.parent), title))
+        write_whole(path, text)
         return path
     with tempfile.TemporaryDirectory(prefix="bayesdiff-run-") as folder:
-        # Beside its source under its own name: the page shows no path of this machine.
-        name = saved.name if saved is not None else "run.zarr"
+        # Beside its source, so that the page shows no path of this machine; under a name of ours, which is no module's.
+        name = f"run{saved.suffix if saved is not None and saved.exists() else '.zarr'}"
         beside = Path(folder, name)
         if saved is not None and saved.exists():
             beside.symlink_to(saved.resolve())
         else:
             save(_joined(parts), beside)
         source = Path(folder, f"{path.stem}.qmd")
-        source.write_text(_source(parts, name, title), encoding="utf-8")
+        source.write_text(_source_of(parts, name, title, who), encoding="utf-8")
         # Labels of the user are no mathematics: a single $ would be, and could not be drawn.
-        return render(source, path, overwrite=overwrite, math=not any("$" in label for label in _labels(parts)))
+        math = not any("$" in label for label in _labels(parts))
+        return render(source, path, overwrite=overwrite, math=math, folder_on_path=False)
 
 
 def _load(path: Path) -> xr.DataTree:
@@ -177,8 +189,8 @@ def _load(path: Path) -> xr.DataTree:
         if call.exists():
             function = json.loads(call.read_text(encoding="utf-8"))["function"]
             raise ValueError(
-                f"The call of {function} that is to write {path} has not ended. Nothing of it can be reported yet: the "
-                "same call again goes on where it was stopped."
+                f"The call of {told(function)} that is to write {path} has not ended. Nothing of it can be reported "
+                "yet: the same call again goes on where it was stopped."
             )
     return load(path)
 
@@ -221,7 +233,11 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
 
 
 def _check_groups(part: xr.DataTree, who: str) -> None:
-    """Raise where a run lacks what its report reads."""
+    """Raise where a run lacks what its report reads, or has something else in its place."""
+    for attr, form in ATTRS.items():
+        if attr in part.attrs and not isinstance(part.attrs[attr], form):
+            what = {str: "text", Real: "number", Mapping: "list of names and values"}[form]
+            raise _no_run(who, f"its attribute {attr!r} is no {what}: {reprlib.repr(part.attrs[attr])}")
     kind = str(part.attrs.get("inversion"))
     needed = NEEDED.get(kind, {})
     if kind == "reverse" and "posterior" not in part.children and part.attrs.get("finished", 1):
@@ -232,6 +248,10 @@ def _check_groups(part: xr.DataTree, who: str) -> None:
         for name in names:
             if name not in part[group]:
                 raise ValueError(f"{who} has no {name!r} in its group {group!r}, so it is damaged. Run it again.")
+        ds = part[group].to_dataset()
+        for name in names or map(str, ds.data_vars):
+            if ds[name].dtype.kind not in "biuf":
+                raise _no_run(who, f"{name!r} in its group {group!r} holds no numbers, but {ds[name].dtype}")
 
 
 def _check_alike(parts: Mapping[str, xr.DataTree]) -> None:
@@ -280,6 +300,17 @@ def _joined(parts: Mapping[str, xr.DataTree]) -> xr.DataTree:
 
 
 # -------------------------------------------------------------------------------------------------------------- source
+
+
+def _no_run(who: str, problem: object) -> ValueError:
+    return ValueError(f"{who} is no run of bayesdiff, or it is damaged: {told(problem).rstrip('.')}. Run it again.")
+
+
+def _source_of(parts: Mapping[str, xr.DataTree], where: str, title: str | None, who: str) -> str:
+    try:
+        return _source(parts, where, title)
+    except Exception as error:  # a number of another shape, a label that is none: whatever somebody else may have saved
+        raise _no_run(who, error) from error
 
 
 def _source(parts: Mapping[str, xr.DataTree], where: str, title: str | None) -> str:
