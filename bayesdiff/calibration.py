@@ -47,8 +47,6 @@ ENOUGH_REPLICATES = 100
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
 # A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
 ROUNDS = 100
-# Whether there are any is asked with so many.
-TRIED = 500
 # Draws of an inverter that gives a point are equal up to this, in units of its sd.
 SAME_POINT = 1e-6
 # What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
@@ -274,11 +272,7 @@ def calibrate_chain(
 def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
     """The compiled prior, if x can be drawn from it and its names leave room for those of the result."""
     prior = compile_prior(prior)
-    why = prior.why_not_drawable()
-    # Some of them may be rejected: those of an ordered variable that are not in order.
-    if not why and not len(prior.forward_draws(TRIED, 0)):
-        why = "a distribution has no random draws, or invalid parameters"
-    if why:
+    if why := prior.why_not_drawable():
         raise ValueError(
             f"p0 cannot be drawn: {why}; calibration begins with true x ~ p0, so write the model without it, or with "
             "what can be drawn"
@@ -375,7 +369,8 @@ def _truth(prior: CompiledPrior, size: int, rng: np.random.Generator) -> np.ndar
     """So many x (size, n) of p0. What falls outside of its support is drawn again: p0 is what the density says."""
     parts: list[np.ndarray] = []
     for _ in range(ROUNDS):
-        parts.append(prior.forward_draws(size, rng))
+        drawn = prior.draws(size, rng)
+        parts += [] if drawn is None else [drawn]
         if sum(map(len, parts)) >= size:
             return np.concatenate(parts)[:size]
     raise ValueError(

@@ -44,6 +44,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.rewriting.basic import in2out
 from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.graph.utils import MissingInputError
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.scalar import Cast
 from pytensor.tensor.elemwise import Elemwise
@@ -70,6 +71,15 @@ _ONE_AT_A_TIME = RLock()
 
 # Drawing compiles in milliseconds this way, in up to 30 s with PyTensor's default (numba).
 _PYTHON = Mode(linker="py", optimizer="fast_compile")
+
+# Where more than this share of forward draws is lost, those that are left are no draws of p0. So many are looked at,
+# always the same ones: fewer where a state has many numbers, or where each is drawn alone (.1 to 4 ms).
+MOST_LOST = 1e-4
+LOOKED_AT = 2**14
+NUMBERS_LOOKED_AT = 2**17
+FEWEST_LOOKED_AT = 2**8
+SLOW_LOOKED_AT = 2**9
+TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -286,13 +296,63 @@ class CompiledPrior:
         function, shared = self._functions.unconstrain
         return np.asarray(function(arrays, self._values(shared)))
 
+    def given_back(self, values: Mapping[str, ArrayLike]) -> tuple[np.ndarray, np.ndarray]:
+        """Compute unconstrained states of constrained values, and whether `constrain` gives these values back.
+
+        Parameters
+        ----------
+        values : mapping of str to array_like (batch, *shape)
+            Every free variable, as `unconstrain` takes them.
+
+        Returns
+        -------
+        x : ndarray (batch, n)
+            As `unconstrain` gives them.
+        same : ndarray of bool (batch, variables)
+            By free variable, names sorted: whether its x is finite and leads back to the value. If not, the value lies
+            outside of the support or on its edge, or breaks a rule of the transform, as x sums to 0, and then its
+            unconstrained numbers are those of another value.
+
+        Raises
+        ------
+        ValueError
+            As `unconstrain` does.
+        """
+        x = self.unconstrain(values)
+        parts = self.layout.split(x)
+        same = ~_by_variable(lambda part: ~np.isfinite(part), parts)
+        changed = [self.model.rvs_to_transforms[self.model[name]] is not None for name in self.layout.names]
+        if any(changed):
+            function, shared = self._functions.back
+            back = dict(zip(self.layout.names, map(np.asarray, function(x, self._values(shared))), strict=True))
+            for i, (name, part) in enumerate(parts.items()):
+                value = np.asarray(values[name], self.model[name].dtype)
+                most = np.abs(value).max(axis=tuple(range(1, value.ndim)), initial=0.0, keepdims=True)
+                # Rounding has the scale of the value, or that of the bounds. A transform that leaves fewer numbers
+                # obeys a rule, as that the sum is 0, which has no scale of its own.
+                slack = most * (1e-6 if value.dtype == np.float64 else 1e-4) + 1e-9 * (part.size == value.size)
+                with np.errstate(invalid="ignore"):  # infinity less infinity
+                    far = {name: ~(np.abs(back[name] - value) <= slack)}
+                same[i] &= ~_by_variable(np.asarray, far)[0]
+        return x, same.T
+
     def why_not_drawable(self) -> str:
-        """Say why p0 cannot be drawn directly: because of data or a Potential; empty if it can."""
+        """Say why p0 cannot be drawn directly; empty if it can.
+
+        Because of data or a Potential, or because forward draws, as the model writes them, are no draws of its density:
+        there are none, or of many draws, the same ones always, more than one in 10,000 is lost.
+        """
         if self.model.observed_RVs:
             return f"it has observed data, {[rv.name for rv in self.model.observed_RVs]}"
         if self.model.potentials:
             return f"it has a Potential, {[potential.name for potential in self.model.potentials]}"
-        return ""
+        # Of the data as they are now. Kept for the last ones alone: a long series of data would fill the memory.
+        key = tuple(value.tobytes() for value in self.data)
+        with self._functions.lock:
+            if key not in self._functions.lost:
+                self._functions.lost.clear()
+                self._functions.lost[key] = self._lost()
+            return self._functions.lost[key]
 
     def draws(self, draws: int, random_seed: np.random.Generator | int | None = None) -> np.ndarray | None:
         """Draw from p0 itself, where that can be done.
@@ -313,15 +373,22 @@ class CompiledPrior:
         -------
         ndarray (draws, n) or None
             Independent unconstrained states. Fewer than `draws` where a transform narrows a distribution (an ordered
-            Normal), since draws outside are rejected, and where a draw is rounded to the edge of its support. None
-            where p0 is known only through its density: with observed data, a Potential, a distribution that has no
-            random draws or one whose parameters may be invalid.
+            Normal), since draws outside are rejected: p0 is the density, which has no place there. None where p0 is
+            known only through its density: with observed data, a Potential, a distribution that has no random draws
+            or one whose parameters may be invalid; and where more than 1e-4 of the draws that are not outside are none
+            of the density, so that the others have another law: rounded to the edge of the support (of a Gamma or Beta
+            of small shape), changed by the transform (a Normal with a ZeroSumTransform), or where the density is 0.
+            `why_not_drawable` says which.
         """
         positive_int(draws, "draws")
         rng = generator(random_seed)
         if self.why_not_drawable():
             return None
-        x = self.forward_draws(draws, rng)
+        values = self._forward(draws, rng)
+        if values is None:
+            return None
+        x, same = self.given_back(values)
+        x = x[same.all(axis=1)]
         return x if len(x) else None
 
     def forward_draws(self, draws: int, random_seed: np.random.Generator | int | None = None) -> np.ndarray:
@@ -337,7 +404,8 @@ class CompiledPrior:
         Returns
         -------
         ndarray (any, n)
-            Unconstrained states; as few as with `draws`, and none where a distribution has no random draws.
+            Unconstrained states that are finite; none where a distribution has no random draws. They need not be draws
+            of the density, not even without data: those are what `draws` gives.
 
         Raises
         ------
@@ -345,15 +413,76 @@ class CompiledPrior:
             If `draws` is no int >= 1, or `random_seed` is no seed.
         """
         positive_int(draws, "draws")
-        rng = generator(random_seed)
+        values = self._forward(draws, generator(random_seed))
+        if values is None:
+            return np.empty((0, self.n))
+        x = self.unconstrain(values)
+        return x[np.isfinite(x).all(axis=1)]
+
+    def _forward(self, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray] | None:
+        """Constrained values of the free variables, drawn as the model writes them; None where that cannot be done."""
         try:
             # PyTensor's functions and their generators are for one thread at a time.
             with self._functions.lock, _quiet_blas():
                 values = self._functions.forward(draws, rng, self.level)
-        except (NotImplementedError, ValueError):  # pm.Flat, or a negative scale, which NumPy refuses to draw from
-            return np.empty((0, self.n))
-        x = self.unconstrain(dict(zip(self.layout.names, values, strict=True)))
-        return x[np.isfinite(x).all(axis=1)]
+        # pm.Flat; a negative scale, or an infinite range, which NumPy refuses to draw from
+        except (NotImplementedError, ValueError, OverflowError):
+            return None
+        return dict(zip(self.layout.names, values, strict=True))
+
+    def _lost(self) -> str:
+        """Say why forward draws are no draws of the density, if they are not."""
+        count = int(np.clip(NUMBERS_LOOKED_AT // self.n, FEWEST_LOOKED_AT, LOOKED_AT))
+        values = self._forward(count if self._functions.draws_at_once else min(count, SLOW_LOOKED_AT), generator(0))
+        if values is None:
+            return "a distribution has no random draws, or invalid parameters"
+        x, same = self.given_back(values)
+        asked = ~self._outside(values, x)
+        if not asked.any():
+            return f"none of {len(x):,} draws lies where the transforms of its variables allow"
+        lost = ~same & asked[:, None]
+        no_density = asked & same.all(axis=1) & ~np.isfinite(self.logp(x))
+        count = int(lost.any(axis=1).sum() + no_density.sum())
+        if count <= MOST_LOST * asked.sum():
+            return ""
+        of = f"of {asked.sum():,} draws {count:,}"
+        if not lost.any():
+            return (
+                f"{of} lie where its density is 0, infinite or no number: on an edge, or `random` and `logp` of a "
+                "distribution differ"
+            )
+        worst = int(lost.sum(axis=0).argmax())
+        name = self.layout.names[worst]
+        finite = np.isfinite(list(self.layout.split(x).values())[worst]).reshape(len(x), -1).all(axis=1)
+        if finite[lost[:, worst]].mean() > 0.5:
+            return (
+                f"{of} come back changed from the transform of {name!r}, and have another law than its density (a "
+                "distribution whose draws obey the transform has none such, as pm.ZeroSumNormal)"
+            )
+        return (
+            f"{of} are lost at the edge of {name!r}: they are rounded to it or overflow, so that their unconstrained "
+            "values are infinite, and the others have another law (less extreme shapes or scales lose none)"
+        )
+
+    def _outside(self, values: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+        """Whether draws lie outside of what a transform allows (draws,), rather than on the edge of it.
+
+        x is NaN outside; and on some edges, as an infinity less another. There a small move inwards makes it a number.
+        """
+
+        def nan(x: np.ndarray) -> np.ndarray:
+            return _by_variable(np.isnan, self.layout.split(x)).T
+
+        outside = nan(x) & ~_by_variable(lambda part: ~np.isfinite(part), values).T
+        if outside.any():
+            function, shared = self._functions.back
+            inside = function(np.zeros((1, self.n)), self._values(shared))
+            moved = {
+                name: value + 4 * np.sign(np.asarray(at) - value) * np.maximum(np.spacing(np.abs(value)), TINY)
+                for (name, value), at in zip(values.items(), inside, strict=True)
+            }
+            outside &= nan(self.unconstrain(moved))
+        return outside.any(axis=1)
 
     @property
     def draws_at_once(self) -> bool:
@@ -396,6 +525,7 @@ class _Functions:
     constrained: Translated
     lock: Any = field(default_factory=RLock)
     kernels: dict[tuple[Any, ...], Callable[..., Any]] = field(default_factory=dict)
+    lost: dict[tuple[bytes, ...], str] = field(default_factory=dict)  # why forward draws are no draws of p0, by data
 
     def kernel(self, function: Callable[..., Any], static: tuple[Hashable, ...]) -> Callable[..., Any]:
         made = self.kernels.get((function, static))
@@ -414,6 +544,12 @@ class _Functions:
     def constrain(self) -> tuple[Callable[[np.ndarray, Data], list[jax.Array]], tuple[SharedVariable, ...]]:
         function, shared = self.constrained
         return jax.jit(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None))), shared
+
+    @cached_property
+    def back(self) -> tuple[Callable[[np.ndarray, Data], list[jax.Array]], tuple[SharedVariable, ...]]:
+        # The free variables alone: Deterministics may be large, and are not computed.
+        (function, shared), count = self.constrained, len(self.layout.names)
+        return jax.jit(jax.vmap(lambda x, data: function(x, *data)[:count], in_axes=(0, None))), shared
 
     @cached_property
     def unconstrain(self) -> tuple[Callable[[list[np.ndarray], Data], jax.Array], tuple[SharedVariable, ...]]:
@@ -448,7 +584,8 @@ class _Functions:
             function, rngs = self._many
             _reseed(rngs, np.random.default_rng(0))
             values = function(3, *[0] * (schedule_of(self.model) is not None))
-        except (NotImplementedError, ValueError, TypeError):  # TypeError, ValueError: a user's `random` without a size
+        # TypeError, ValueError: a user's `random` without a size. MissingInputError: pm.LKJCorr.
+        except (NotImplementedError, ValueError, TypeError, OverflowError, MissingInputError):
             return False
         shapes = self.model.eval_rv_shapes()
         return [value.shape for value in values] == [(3, *shapes[name]) for name in self.layout.names]
@@ -472,6 +609,11 @@ class _Functions:
             outputs, inputs = clone_replace(outputs, replace={self.model[LEVEL]: level}), [*inputs, level]
         outputs = replace_rng_nodes(outputs)  # the model keeps its own
         return compile_graph(inputs, outputs, random_seed=False, mode=_PYTHON), find_rng_nodes(outputs)
+
+
+def _by_variable(what: Callable[[np.ndarray], np.ndarray], parts: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Of what variables something is true at any entry (variables, batch)."""
+    return np.stack([what(part).reshape(len(part), -1).any(axis=1) for part in parts.values()])
 
 
 def _reseed(rngs: Sequence[SharedVariable], rng: np.random.Generator) -> None:

@@ -201,15 +201,18 @@ def shared_points(
         If log p0 is not finite at any of them.
     """
     near = np.concatenate([np.zeros((1, prior.n)), rng.normal(size=(NEAR_STARTS - 1, prior.n))])
-    if prior.n <= FEW_DIMENSIONS and not prior.why_not_drawable():
+    as_written = not (prior.model.observed_RVs or prior.model.potentials)
+    if prior.n <= FEW_DIMENSIONS and as_written:
         near = near[:1]
     count = groups * GROUP_SIZE
     drawn = prior.draws(count + bank, rng) if given is None else given[rng.integers(len(given), size=count + bank)]
     if drawn is None or len(drawn) < count + min(bank, 1):
+        # Where some are lost, the others are no bank, but good places to begin at.
+        places = prior.forward_draws(count // 2, rng) if drawn is None and as_written else np.empty((0, prior.n))
         # Scales from a half to eight, so that some start is near whatever the prior's own scale is.
-        scales = np.geomspace(0.5, 8.0, count - 1)[:, None]
+        scales = np.geomspace(0.5, 8.0, count - 1 - len(places))[:, None]
         start = prior.initial_point()
-        drawn = np.concatenate([start[None], start + scales * rng.normal(size=(count - 1, prior.n))])
+        drawn = np.concatenate([places, start[None], start + scales * rng.normal(size=(len(scales), prior.n))])
         rng.shuffle(drawn)
     logp = prior.logp(drawn)
     usable = np.isfinite(logp)

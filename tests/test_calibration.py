@@ -435,7 +435,7 @@ def test_ties_are_broken_at_random(prior):
 
         n = 1
 
-        def forward_draws(self, size, rng):
+        def draws(self, size, rng):
             return rng.integers(0, 3, size=(size, 1)).astype(float)
 
         def logp(self, x):

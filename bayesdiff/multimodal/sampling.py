@@ -339,13 +339,8 @@ def _given(prior: CompiledPrior, initvals: Mapping[str, ArrayLike] | None) -> np
         if len(values) not in (1, count):
             raise ValueError(f"initvals[{name!r}] has {len(values)} starts and others have {count}; give each as many")
         batch[name] = np.repeat(values, count // len(values), axis=0)
-    starts = prior.unconstrain(batch)
-    inside = np.isfinite(starts).all(axis=1)
-    if inside.all():  # a simplex that does not sum to 1 has unconstrained values too, which are another's
-        back = prior.constrain(starts)
-        for name, values in batch.items():
-            same = np.isclose(back[name], values, rtol=1e-6, atol=1e-9)
-            inside &= same.reshape(count, -1).all(axis=1)
+    starts, same = prior.given_back(batch)
+    inside = same.all(axis=1)
     if not inside.all():
         raise ValueError(
             f"initvals number {int(np.flatnonzero(~inside)[0])} lies outside the support of the free variables, or on "
