@@ -51,6 +51,8 @@ from bayesdiff.trust import disagree
 
 # Draws of p0 that its mean, covariance and shape are taken from.
 PILOT = 2**14
+# Of these so many must be left where a transform narrows p0, or its law is read from what a step draws.
+FEWEST = 2**9
 # How far from normal o_K may be, in nats: at 1e-3 the two laws differ by about .02 in total variation.
 NEARLY_NORMAL = 1e-3
 # Trajectories of a lineage that are inverted together.
@@ -566,6 +568,8 @@ def _last_law(plan: _Plan) -> tuple[np.ndarray, np.ndarray, str]:
     alpha, sigma = float(schedule.alpha[-1]), float(schedule.sigma[-1])
     rng = plan.rng(schedule.levels, 1)
     x = plan.clean.draws(PILOT, rng)
+    if x is not None and len(x) < FEWEST:
+        x = None
     if x is None and plan.next_level:
         # p_K itself is known, and is the easiest of all to draw from.
         x, alpha, sigma = _pilot(prior.at_level(schedule.levels), rng), 1.0, 0.0

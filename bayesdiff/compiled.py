@@ -441,6 +441,8 @@ class CompiledPrior:
         if not asked.any():
             return f"none of {len(x):,} draws lies where the transforms of its variables allow"
         lost = ~same & asked[:, None]
+        if atom := self._atom(x[same.all(axis=1)]):
+            return atom
         no_density = asked & same.all(axis=1) & ~np.isfinite(self.logp(x))
         count = int(lost.any(axis=1).sum() + no_density.sum())
         if count <= MOST_LOST * asked.sum():
@@ -463,6 +465,19 @@ class CompiledPrior:
             f"{of} are lost at the edge of {name!r}: they are rounded to it or overflow, so that their unconstrained "
             "values are infinite, and the others have another law (less extreme shapes or scales lose none)"
         )
+
+    def _atom(self, x: np.ndarray) -> str:
+        """Say which number is the same in many draws (draws, n), if one is: a density has no such atoms."""
+        many = max(8, len(x) // 1000)
+        ordered = np.sort(x, axis=0)
+        for label, column in zip(self.layout.labels, ordered.T, strict=True):
+            again = column[many:][column[many:] == column[: len(column) - many]] if len(column) > many else column[:0]
+            if len(again):
+                return (
+                    f"of {len(x):,} draws {(column == again[0]).sum():,} have the same value of {label}, which its "
+                    "density gives no mass to (as a censored variable, which can be drawn as pm.Truncated)"
+                )
+        return ""
 
     def _outside(self, values: Mapping[str, np.ndarray], x: np.ndarray) -> np.ndarray:
         """Whether draws lie outside of what a transform allows (draws,), rather than on the edge of it.

@@ -72,6 +72,7 @@ BANK_NUMBERS = 2**21
 SLOW_BANK = 2**13
 LEAST_BANK = 2**10
 BANK_PER_DRAW = 64
+LEAST_OF_BANK = 16
 # A lane that jumps this often needs few local moves; they are then made in every LOCAL_EVERY-th sweep.
 JUMPS_SUFFICE = 0.5
 LOCAL_EVERY = 8
@@ -221,8 +222,10 @@ def shared_points(
             f"the prior's log density is not finite at any of {len(drawn)} starts, the first {drawn[0].tolist()} "
             f"(unconstrained {prior.layout.labels[:6]}); give its variables an initval inside their support"
         )
-    # Always the same size, whatever was rejected: another one would be compiled anew.
-    good = np.resize(np.flatnonzero(usable[count:]), bank if usable[count:].any() else 0) + count
+    good = np.flatnonzero(usable[count:])
+    # Always the same size, whatever was rejected: another one would be compiled anew. Or none where few are left: all
+    # chains would meet these again and again.
+    good = np.resize(good, bank if LEAST_OF_BANK * len(good) >= bank > 0 else 0).astype(int) + count
     far, far_prior = drawn[:count], np.where(usable, logp, -np.inf)[:count]
     if prior.n <= CLIMB_PRIOR:
         tops, heights = _prior_modes(prior, far[usable[:count]])
