@@ -82,7 +82,7 @@ def calibrate(
     Parameters
     ----------
     prior : pm.Model or CompiledPrior
-        p0. It must have draws, so no observed data and no Potential.
+        p0. It must have draws, as `CompiledPrior.draws` gives them: no observed data, no Potential, none that are lost.
     alpha, sigma : float
         Signal (not 0) and noise (> 0) of the step, in units of the unconstrained x.
     invert : inverter
@@ -207,7 +207,7 @@ def calibrate_chain(
     Parameters
     ----------
     prior : pm.Model or CompiledPrior
-        p0. It must have draws, so no observed data and no Potential.
+        p0. It must have draws, as `CompiledPrior.draws` gives them: no observed data, no Potential, none that are lost.
     schedule : Schedule
         The noise levels.
     invert : inverter

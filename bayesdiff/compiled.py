@@ -422,8 +422,8 @@ class CompiledPrior:
     def _forward(self, draws: int, rng: np.random.Generator) -> dict[str, np.ndarray] | None:
         """Constrained values of the free variables, drawn as the model writes them; None where that cannot be done."""
         try:
-            # PyTensor's functions and their generators are for one thread at a time.
-            with self._functions.lock, _quiet_blas():
+            # PyTensor's functions and their generators are for one thread at a time. What overflows is looked at later.
+            with self._functions.lock, _quiet_blas(), np.errstate(all="ignore"):
                 values = self._functions.forward(draws, rng, self.level)
         # pm.Flat; a negative scale, or an infinite range, which NumPy refuses to draw from
         except (NotImplementedError, ValueError, OverflowError):
@@ -441,12 +441,10 @@ class CompiledPrior:
         if not asked.any():
             return f"none of {len(x):,} draws lies where the transforms of its variables allow"
         lost = ~same & asked[:, None]
-        if atom := self._atom(x[same.all(axis=1)]):
-            return atom
         no_density = asked & same.all(axis=1) & ~np.isfinite(self.logp(x))
         count = int(lost.any(axis=1).sum() + no_density.sum())
         if count <= MOST_LOST * asked.sum():
-            return ""
+            return self._atom(x[same.all(axis=1)])
         of = f"of {asked.sum():,} draws {count:,}"
         if not lost.any():
             return (

@@ -6,7 +6,8 @@ o | x ~ N(alpha x, sigma^2 I),   x ~ p0,   wanted: p(x | o) and log p(o)
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import factorial, logsumexp
+from scipy.stats import norm
 
 
 def gaussian_step(o, alpha, sigma, mean=0.0, variance=1.0):
@@ -160,6 +161,23 @@ def gaussian_chain(variance, alpha, sigma, last, spread, next_level=False):
             bridge = sigma[k - 1] ** 2 * s2 / sigma[k] ** 2
             variances[k - 1] = (c * m + b) ** 2 * variances[k] + (c * spread) ** 2 * v + bridge
     return variances
+
+
+def normals_of_sum_zero(mean, sd):
+    """Mean (n,) and sd (n,) of independent normals, given that their sum is 0."""
+    variance = np.asarray(sd, float) ** 2
+    share = variance / variance.sum()
+    return mean - share * np.sum(mean), np.sqrt(variance * (1 - share))
+
+
+def ordered_normals(n):
+    """Means (n,) and sds (n,) of n standard normals put in order (David and Nagaraja 2003, equation 2.1.6)."""
+    x = np.linspace(-12, 12, 24001)
+    k = np.arange(1, n + 1)[:, None]
+    log = (k - 1) * norm.logcdf(x) + (n - k) * norm.logsf(x) + norm.logpdf(x)
+    density = factorial(n) / factorial(k - 1) / factorial(n - k) * np.exp(log) * (x[1] - x[0])
+    mean = (density * x).sum(axis=1)
+    return mean, np.sqrt((density * x**2).sum(axis=1) - mean**2)
 
 
 @dataclass(frozen=True)
