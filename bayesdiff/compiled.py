@@ -32,6 +32,7 @@ import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from pymc.distributions.distribution import _support_point
 from pymc.distributions.shape_utils import _change_dist_size, change_dist_size
+from pymc.distributions.simulator import SimulatorRV
 from pymc.initial_point import make_initial_point_fn
 from pymc.logprob.abstract import _icdf, _logcdf, _logprob
 from pymc.logprob.utils import local_check_parameter_to_ninf_switch
@@ -51,6 +52,7 @@ from pytensor.tensor.elemwise import Elemwise
 from pytensor.tensor.math import Max
 
 from bayesdiff.checks import generator, mapping, positive_int, real_array
+from bayesdiff.derivatives import by_differences, mend
 from bayesdiff.schedule import Schedule
 from bayesdiff.step import LEVEL, Layout, batch_of, layout, schedule_of, unconstrained
 
@@ -749,16 +751,27 @@ def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
     terms = sorted([*model.basic_RVs, *model.potentials], key=lambda variable: variable.name)
     logp = model.logp(vars=terms, jacobian=jacobian)
     readable = [model[name] for name in where.names] + list(model.deterministics)
+    read_from = model.replace_rvs_by_values(readable)
+    if find_rng_nodes([logp, *read_from]):
+        _refuse_random(model, terms, dict(zip((v.name for v in readable), read_from, strict=True)))
     log_density, shared = of_flat_state([logp])
-    constrain, constrain_shared = of_flat_state(model.replace_rvs_by_values(readable))
+    constrain, constrain_shared = of_flat_state(read_from)
 
     def density(x: jax.Array, data: Data) -> jax.Array:
         return jnp.asarray(log_density(x, *data)[0], float).reshape(())
 
-    with _named_failure():  # tracing finds what translation alone does not, before any computation
-        state = jax.ShapeDtypeStruct((where.n,), float)
-        jax.eval_shape(density, state, _current(shared, model))
+    state, batch = (jax.ShapeDtypeStruct(shape, float) for shape in ((where.n,), (2, where.n)))
+    data = _current(shared, model)
+    # Tracing finds what translation alone does not, before any computation. With the Hessian all else is traced too.
+    with _named_failure():
+        twice = _traces(_hessian_times(density), batch, batch, data)
+        if not twice:
+            jax.eval_shape(density, state, data)
         shapes = [value.shape for value in jax.eval_shape(constrain, state, *_current(constrain_shared, model))]
+    if not twice:
+        with _named_failure("has no gradient in JAX"):
+            jax.eval_shape(jax.vmap(jax.grad(density), in_axes=(0, None)), batch, data)
+        density = by_differences(density)
     used = set(graph_inputs([logp, *readable]))
     return CompiledPrior(
         model=model,
@@ -771,6 +784,34 @@ def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
         _lengths={dim: int(length.get_value()) for length, dim in lengths.items() if length in used},
         _jacobian=jacobian,
     )
+
+
+def _refuse_random(model: pm.Model, terms: Sequence[Variable], readable: Mapping[str, Variable]) -> None:
+    """Say what of a prior draws random numbers: data that are drawn anew at every call, a simulation, or what it is."""
+    graphs = dict(zip([v.name for v in terms], model.logp(vars=list(terms), sum=False), strict=True)) | readable
+    random = [name for name, graph in graphs.items() if find_rng_nodes([graph])]
+    if any(isinstance(model[name].owner.op, SimulatorRV) for name in random):
+        advice = "write a likelihood, or pm.sample_smc(model=bd.step_model(prior, o, alpha, sigma))"
+    else:
+        advice = "write all of the data in place of pm.Minibatch, and a variable of the model in place of a draw"
+    raise NotImplementedError(
+        f"{random} of the prior draw random numbers whenever they are computed, so the prior has no density that is a "
+        f"function of x; {advice}"
+    )
+
+
+def _hessian_times(density: Density) -> Callable[[jax.Array, jax.Array, Data], jax.Array]:
+    """(x, t, data) -> (d^2 log p0 / dx^2) t, for a batch of x and t."""
+    return jax.vmap(lambda x, t, data: jax.jvp(lambda x: jax.grad(density)(x, data), (x,), (t,))[1], (0, 0, None))
+
+
+def _traces(function: Callable[..., jax.Array], *arguments: object) -> bool:
+    """Whether JAX can make a program of `function`; what it raises where a derivative is missing has any type."""
+    try:
+        jax.eval_shape(function, *arguments)
+    except Exception:
+        return False
+    return True
 
 
 # What PyMC knows of a kind of variable, by dispatch on its op.
@@ -819,6 +860,7 @@ def _to_jax(inputs: Sequence[Variable], outputs: Sequence[Variable], lengths: Co
     get_mode("JAX").optimizer.rewrite(graph)
     _promote(graph)
     _steady(graph)
+    mend(graph)
     # PyTensor writes the source of every function to a file, by default to one that stays for ever.
     with (
         _named_failure(),
@@ -891,7 +933,7 @@ def _current(shared: Sequence[SharedVariable], model: pm.Model, level: int | Non
 
 
 @contextmanager
-def _named_failure() -> Iterator[None]:
+def _named_failure(what: str = "cannot be translated to JAX") -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             # Assertions of shapes, which PyTensor has already checked.
@@ -900,7 +942,7 @@ def _named_failure() -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise NotImplementedError(
-            f"the prior cannot be translated to JAX: {reason}. PyMC's own samplers do not need that: "
+            f"the prior {what}: {reason}. PyMC's own samplers do not need that: "
             "pm.sample(model=bd.step_model(prior, o, alpha, sigma)) works"
         ) from error
 

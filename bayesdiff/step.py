@@ -403,7 +403,8 @@ def step_model(
 
     model = clone(prior)
     free = {name: model.named_vars[name] for name in where.names}
-    states = [pt.as_tensor(unconstrained(model, name, free)) for name in where.names]
+    # Those of pymc.dims are no tensors, and their values are.
+    states = [pt.as_tensor(unconstrained(model, name, free), allow_xtensor_conversion=True) for name in where.names]
     with model:
         if len(states) == 1:
             [name], [shape], [x] = where.names, where.shapes, states
