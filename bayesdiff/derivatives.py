@@ -5,7 +5,7 @@ Functions of a graph get derivatives of their own, of any order:
     erfcx'(x) = 2 x erfcx(x) - 2 / sqrt(pi),        erfcx''(x) = 2 erfcx(x) + 2 x erfcx'(x)
     P(k, x), Q(k, x), I_x(a, b)     the incomplete gamma and beta functions: those of their integrals, by quadrature
 
-A formula that is not chosen gets none, where JAX has 0 times infinity. And a density of which JAX has the gradient alone
+A formula that is not chosen gets none, where JAX has 0 times infinity. A density of which JAX has the gradient alone
 gets its second derivative by differences of gradients.
 
 References
@@ -30,7 +30,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.traversal import explicit_graph_inputs, toposort
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.scalar.basic import switch
-from pytensor.scalar.math import BetaInc, Erfcx, GammaInc, GammaIncC
+from pytensor.scalar.math import BetaInc, Erfcx, GammaInc, GammaIncC, Log1mexp
 from pytensor.tensor.elemwise import Elemwise
 from scipy.interpolate import PPoly
 
@@ -55,10 +55,14 @@ def mend(graph: FunctionGraph) -> None:
 
 
 def _is_choice(node: Apply) -> bool:
-    """Whether it takes one of two formulas: not one or a constant, as where a density ends."""
-    if not (type(node.op) is Elemwise and node.op.scalar_op == switch):
+    """Whether it takes one of two formulas, or of a formula and a constant as the data say.
+
+    Not where a density ends: there it is 0 on one side, and its gradient is nobody's.
+    """
+    if not (type(node.op) is Elemwise and node.op.scalar_op == switch and node.outputs[0].type.dtype == "float64"):
         return False
-    return node.outputs[0].type.dtype == "float64" and all(set(explicit_graph_inputs([b])) for b in node.inputs[1:])
+    chosen, *formulas = (bool(set(explicit_graph_inputs([v]))) for v in node.inputs)
+    return all(formulas) or (any(formulas) and not chosen)
 
 
 def _guarded(branch: Variable, chosen: Variable) -> Variable:
@@ -121,7 +125,7 @@ def _jax_spline(op: _Spline, **kwargs: object) -> Function:
     return spline
 
 
-# --- erfcx
+# --- erfcx, and log(1 - exp(x))
 
 
 @jax.custom_jvp
@@ -145,6 +149,18 @@ def _erfcx_slope_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> t
     [x], [t] = primals, tangents
     slope = _erfcx_slope(x)
     return slope, (2 * _erfcx(x) + 2 * x * slope) * t
+
+
+@jax.custom_jvp
+def _log1mexp(x: jax.Array) -> jax.Array:
+    return jnp.where(x < -0.6931471805599453, jnp.log1p(-jnp.exp(x)), jnp.log(-jnp.expm1(x)))
+
+
+@_log1mexp.defjvp
+def _log1mexp_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[jax.Array, jax.Array]:
+    # Of both formulas at once: the first is log 0 where x is below the rounding of 1.
+    [x], [t] = primals, tangents
+    return _log1mexp(x), t * jnp.exp(x) / jnp.expm1(x)
 
 
 # --- the incomplete gamma and beta functions
@@ -237,6 +253,7 @@ MENDED: dict[type, Function] = {
     GammaInc: _derivable(special.gammainc, _gamma_below, {1: _gamma_density}),
     GammaIncC: _derivable(special.gammaincc, lambda k, x: -_gamma_below(k, x), {1: lambda k, x: -_gamma_density(k, x)}),
     BetaInc: _derivable(special.betainc, _beta_below, {2: _beta_density}),
+    Log1mexp: _log1mexp,
     **({Erfcx: _erfcx} if hasattr(special, "erfcx") else {}),  # jax >= 0.11
 }
 

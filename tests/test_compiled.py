@@ -3,10 +3,12 @@
 import copy
 import dataclasses
 import gc
+import importlib
 import warnings
 import weakref
 
 import cloudpickle
+import jax
 import numpy as np
 import pymc as pm
 import pytensor
@@ -14,7 +16,8 @@ import pytensor.tensor as pt
 import pytest
 from pytensor.graph.basic import Apply, Constant
 from pytensor.graph.op import Op
-from scipy import special, stats
+from pytensor.link.jax.dispatch import jax_funcify
+from scipy import optimize, special, stats
 from test_step import PRIORS, PYTHON, compile_logp, named_point
 
 import bayesdiff as bd
@@ -621,6 +624,116 @@ def test_an_operation_without_translation_is_named_and_pymc_works():
     mean = (grid * density).sum() / density.sum()
     draws = trace["posterior"]["x"].values.ravel()
     assert abs(draws.mean() - mean) < 4.5 * draws.std() / np.sqrt(len(draws) / 4)
+
+
+class Called(Cube):
+    """A cube that JAX calls as a black box: it can be differentiated as often as `derivatives` says."""
+
+    __props__ = ("derivatives",)
+
+    def __init__(self, derivatives):
+        self.derivatives = derivatives
+
+
+@jax_funcify.register(Called)
+def _(op, **kwargs):
+    def box(function):
+        return lambda x: jax.pure_callback(
+            function, jax.ShapeDtypeStruct(x.shape, x.dtype), x, vmap_method="expand_dims"
+        )
+
+    cube = jax.custom_jvp(box(lambda x: np.asarray(x) ** 3))
+    cube.defjvp(lambda x, t: (cube(*x), box(lambda x: 3 * np.asarray(x) ** 2)(*x) * t[0]))
+    return cube if op.derivatives else box(lambda x: np.asarray(x) ** 3)
+
+
+def called(derivatives):
+    with pm.Model() as model:
+        x = pm.Normal("x", shape=2)
+        pm.Normal("y", Called(derivatives)(x[0]), 1.0, observed=3.0)
+    return model
+
+
+def test_a_density_with_a_gradient_alone_is_climbed_by_differences():
+    prior = bd.compile_prior(called(1))
+    x = np.array([[0.7, 5.0], [1e-3, 0.0], [30.0, -1e4]])
+    gradient, hessian = jax.jit(
+        jax.vmap(lambda x: (jax.grad(prior.density)(x, prior.data), jax.hessian(prior.density)(x, prior.data)))
+    )(x)
+    first = x[:, 0]
+    np.testing.assert_allclose(gradient[:, 0], -first - 3 * first**2 * (first**3 - 3), rtol=1e-12)
+    np.testing.assert_allclose(hessian[:, 0, 0], -1 - 15 * first**4 + 18 * first, rtol=1e-7)
+    np.testing.assert_allclose(hessian[:, 1, 1], -1, rtol=1e-6)
+    np.testing.assert_allclose(hessian[:, 0, 1], 0, atol=1e-3)
+    mode = bd.find_map(prior, o=[[1.2, 2.0]], sigma=0.5, random_seed=1)["posterior"]["x"].values.ravel()
+    want = optimize.minimize_scalar(
+        lambda x: x**2 / 2 + (x**3 - 3) ** 2 / 2 + 2 * (x - 1.2) ** 2, bounds=(1, 2), options={"xatol": 1e-12}
+    ).x
+    np.testing.assert_allclose(mode, [want, 1.6], rtol=1e-6)
+
+
+def test_a_density_without_a_gradient_is_refused():
+    with pytest.raises(
+        NotImplementedError, match=r"^the prior has no gradient in JAX: .*Pure callbacks do not support"
+    ):
+        bd.compile_prior(called(0))
+
+
+def test_ordinary_densities_are_differentiated_by_jax():
+    for name in ("hierarchical", "mixture", "cholesky"):
+        assert "by_differences" not in bd.compile_prior(made(name)).density.__qualname__
+
+
+def minibatch():
+    with pm.Model() as model:
+        y = pm.Minibatch(np.arange(100.0), batch_size=10)
+        pm.Normal("y", pm.Normal("m"), 1, observed=y, total_size=100)
+    return model
+
+
+def simulator():
+    with pm.Model() as model:
+        m = pm.Normal("m")
+        pm.Simulator("y", lambda rng, m, size: rng.normal(m, 1, size=size), m, sum_stat="mean", observed=np.ones(20))
+    return model
+
+
+def random_potential():
+    with pm.Model() as model:
+        pm.Potential("y", pm.Normal("m") * pt.random.normal())
+    return model
+
+
+@pytest.mark.parametrize(
+    ("make", "advice"),
+    [
+        (minibatch, "write all of the data in place of pm.Minibatch"),
+        (random_potential, "and a variable of the model in place of a draw"),
+        (simulator, r"write a likelihood, or pm.sample_smc\(model=bd.step_model\(prior, o, alpha, sigma\)\)$"),
+    ],
+)
+def test_a_density_that_draws_is_refused(make, advice):
+    with pytest.raises(
+        NotImplementedError, match=r"^\['y'\] of the prior draw random numbers .* x; .*" + advice
+    ) as caught:
+        bd.compile_prior(make())
+    assert "pm.sample(" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")  # it says that it is experimental
+def test_a_prior_of_named_dimensions_has_a_step_too():
+    dims = importlib.import_module("pymc.dims")
+    with pm.Model(coords={"g": ["a", "b"]}) as model:
+        scale = dims.HalfNormal("scale")
+        dims.Normal("x", mu=1.0, sigma=scale, dims="g")
+    x, o = np.array([0.3, 0.1, -0.5]), np.array([0.1, 0.2, 0.3])
+    prior = bd.compile_prior(model)
+    scale = np.exp(x[0])
+    want = stats.halfnorm.logpdf(scale) + x[0] + stats.norm.logpdf(x[1:], 1, scale).sum()
+    assert prior.logp(x[None])[0] == pytest.approx(want, rel=1e-7)
+    step = bd.step_model(model, {"scale": o[0], "x": o[1:]}, 2.0, 0.5)
+    got = compile_logp(step)(x)
+    assert got == pytest.approx(want + stats.norm.logpdf(o, 2 * x, 0.5).sum(), rel=1e-7)
 
 
 def test_bad_priors_are_refused():
