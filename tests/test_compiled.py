@@ -673,9 +673,7 @@ def test_a_density_with_a_gradient_alone_is_climbed_by_differences():
 
 
 def test_a_density_without_a_gradient_is_refused():
-    with pytest.raises(
-        NotImplementedError, match=r"^the prior has no gradient in JAX: .*Pure callbacks do not support"
-    ):
+    with pytest.raises(NotImplementedError, match=r"^the prior has no gradient in JAX: Pure callbacks"):
         bd.compile_prior(called(0))
 
 
@@ -704,6 +702,8 @@ def random_potential():
     return model
 
 
+@pytest.mark.filterwarnings("ignore:.*rng:DeprecationWarning")  # PyMC's simulator_logp
+@pytest.mark.filterwarnings("ignore:RandomVariables .* were found in the derived graph")
 @pytest.mark.parametrize(
     ("make", "advice"),
     [
@@ -732,7 +732,7 @@ def test_a_prior_of_named_dimensions_has_a_step_too():
     want = stats.halfnorm.logpdf(scale) + x[0] + stats.norm.logpdf(x[1:], 1, scale).sum()
     assert prior.logp(x[None])[0] == pytest.approx(want, rel=1e-7)
     step = bd.step_model(model, {"scale": o[0], "x": o[1:]}, 2.0, 0.5)
-    got = compile_logp(step)(x)
+    got = float(step.compile_logp(mode=PYTHON)(named_point(model, x)))
     assert got == pytest.approx(want + stats.norm.logpdf(o, 2 * x, 0.5).sum(), rel=1e-7)
 
 
