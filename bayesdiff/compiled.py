@@ -771,22 +771,22 @@ def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
     if not twice:
         with _named_failure("has no gradient in JAX"):
             jax.eval_shape(jax.vmap(jax.grad(density), in_axes=(0, None)), batch, data)
-        density = by_differences(density)
+    differentiable = density if twice else by_differences(density)
     used = set(graph_inputs([logp, *readable]))
     return CompiledPrior(
         model=model,
         layout=where,
-        density=density,
+        density=differentiable,
         level=None,
         _shared=shared,
-        _functions=_Functions(model, where, density, (constrain, constrain_shared)),
+        _functions=_Functions(model, where, differentiable, (constrain, constrain_shared)),
         _readable=dict(zip((variable.name for variable in readable), shapes, strict=True)),
         _lengths={dim: int(length.get_value()) for length, dim in lengths.items() if length in used},
         _jacobian=jacobian,
     )
 
 
-def _refuse_random(model: pm.Model, terms: Sequence[Variable], readable: Mapping[str, Variable]) -> None:
+def _refuse_random(model: pm.Model, terms: Sequence[Variable], readable: dict[str | None, Variable]) -> None:
     """Say what of a prior draws random numbers: data that are drawn anew at every call, a simulation, or what it is."""
     graphs = dict(zip([v.name for v in terms], model.logp(vars=list(terms), sum=False), strict=True)) | readable
     random = [name for name, graph in graphs.items() if find_rng_nodes([graph])]
