@@ -33,6 +33,7 @@ from bayesdiff.inverters import (
     Drawn,
     Found,
     Length,
+    Shared,
     Steps,
     climb_block,
     draw_block,
@@ -47,7 +48,7 @@ from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.results import begin, damaged, dataset, fill, finish, holes, load, save, tree
 from bayesdiff.step import read_noise
 from bayesdiff.stores import Place, concluded, digest, fingerprint, keep, kept, opened
-from bayesdiff.trust import too_few, trusted, worst_of
+from bayesdiff.trust import MOST_LEFT_OUT, too_few, trusted, worst_of
 
 OBSERVATION = "observation"
 
@@ -69,8 +70,10 @@ def find_map(
     x = argmax N(o; alpha x, sigma^2 I) p0(x)
 
     Several climbs start for each observation: at o / alpha, around it at the scale of the step, and at likely draws of
-    p0 (or around the initial point, where p0 cannot be drawn). The best is the answer, all are reported. That it is the
-    global mode cannot be guaranteed: ``starts_agreed`` says how many climbs ended there.
+    p0 (or around the initial point, where p0 cannot be drawn). In up to 16 dimensions the modes of p0 itself are
+    searched first, until a set of climbs finds no other, and the likeliest of them are starts too. The best is the
+    answer, all are reported. That it is the global mode cannot be guaranteed: ``starts_agreed`` says how many climbs
+    ended there.
 
     Parameters
     ----------
@@ -117,7 +120,8 @@ def find_map(
     Warns
     -----
     UserWarning
-        Once, if observations are not finite (their rows are NaN), or climbs did not converge.
+        Once, if observations are not finite (their rows are NaN), climbs did not converge, or p0 has more modes than
+        could be searched and one climb alone reached a MAP.
 
     References
     ----------
@@ -146,7 +150,7 @@ def find_map(
 
     def plan(seed: int) -> _Plan:
         rng = np.random.default_rng(seed)
-        shared, key = points_to_climb_from(maximised, rng)
+        shared, key = points_to_climb_from(maximised, len(steps.o), rng)
         rows = cut(len(steps.o), climb_block(prior))
         return _Plan(
             work=find_modes_from,
@@ -156,7 +160,12 @@ def find_map(
             groups=partial(_map_groups, label, bool(jacobian)),
             notes=_map_notes,
             common=label.prior(rng),
-            texts=lambda notes: [_bad_text(notes["good"]), _dead_text(notes), _climb_text(notes)],
+            texts=lambda notes: [
+                _bad_text(notes["good"]),
+                _dead_text(notes),
+                _climb_text(notes),
+                _missed_text(notes, shared),
+            ],
         )
 
     seed, about = seed_of(random_seed), {"jacobian": int(jacobian)}
@@ -234,11 +243,14 @@ def sample_posterior(
     UserWarning
         Once for all observations, if some are not finite or their draws are not to be trusted: how many, the worst,
         what to do. Trusted are an R-hat of at most 1.05 and 100 effective draws. Fewer draws in all are not judged.
+        Likewise if more than 1% of the mass, by Laplace's approximation, lies in modes that no chain was given.
 
     Notes
     -----
-    A mode that no start reached is not seen by any diagnostic. R-hat is that of split chains (Gelman et al. 2013), not
-    rank-normalised; ``arviz.summary`` gives the rank-normalised one.
+    Modes of p0 are searched in up to 16 dimensions, until as many climbs as found them all find no other; in more,
+    climbs start only near o / alpha and at draws of p0. A mode that no climb reached is not seen by any diagnostic.
+    R-hat is that of split chains (Gelman et al. 2013), not rank-normalised; ``arviz.summary`` gives the rank-normalised
+    one.
 
     References
     ----------
@@ -270,7 +282,7 @@ def sample_posterior(
 
     def plan(seed: int) -> _Plan:
         rng = np.random.default_rng(seed)
-        shared, key = points_to_sample_from(prior, batch, rng, length, given_bank)
+        shared, key = points_to_sample_from(prior, steps, rng, length, given_bank)
         # All at once where nothing asks for blocks: the numbers are the same, and more cores find work.
         whole = store is None and executor is None
         rows = cut(batch, batch if whole else draw_block(prior, length, batch))
@@ -282,7 +294,7 @@ def sample_posterior(
             groups=partial(_posterior_groups, label),
             notes=_posterior_notes,
             common=label.prior(rng),
-            texts=lambda notes: [_bad_text(notes["good"]), _dead_text(notes), _doubt_text(notes)],
+            texts=lambda notes: [_bad_text(notes["good"]), _dead_text(notes), _doubt_text(notes), _left_text(notes)],
         )
 
     seed, about = seed_of(random_seed), length._asdict()
@@ -517,6 +529,7 @@ def _map_notes(steps: Steps, found: Found) -> Notes:
         "alive": alive,
         "converged": found.converged[:, 0],
         "modes": _mode_count(steps, found),
+        "agreed": found.agreed[:, 0],
     }
 
 
@@ -539,7 +552,7 @@ def _posterior_groups(label: Labels, given: Steps, drawn: Drawn, all_modes: bool
 
 def _posterior_notes(given: Steps, drawn: Drawn) -> Notes:
     alive = np.asarray(drawn.alive)
-    notes = {"good": given.good, "alive": alive}
+    notes = {"good": given.good, "alive": alive, "left": np.asarray(drawn.left)}
     if too_few(*drawn.diverging.shape[1:]):
         return notes  # for any judgement, as asked for: a report withholds them
     steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & alive)
@@ -581,6 +594,18 @@ def _climb_text(notes: Notes) -> str:
     )
 
 
+def _missed_text(notes: Notes, shared: Shared) -> str:
+    """Say where a MAP may not be the highest: one climb found it, and the search for modes of p0 was cut short."""
+    alone = np.flatnonzero(notes["good"] & notes["alive"] & (notes["agreed"] <= 1))
+    if not shared.late.any() or not len(alone):
+        return ""
+    return (
+        "p0 has more modes than the search for them came to the end of: a mode higher than the MAP may be missing, "
+        f"above all for the {len(alone)} of {len(notes['good'])} observations whose MAP one climb alone reached: index "
+        f"{_some(alone)}. Compare with sample_posterior, or with another random_seed."
+    )
+
+
 def _doubt_text(notes: Notes) -> str:
     """Sum up in one sentence which observations' draws are not to be trusted."""
     if "r_hat" not in notes:
@@ -595,4 +620,18 @@ def _doubt_text(notes: Notes) -> str:
         f"observation {worst}: R-hat {r_hat[worst]:.2f}, {ess[worst]:.0f} effective draws, "
         f"{diverging[worst]:.0%} diverging. Ask for more (draws=, tune=), or look at its modes with find_map. Modes "
         "far apart in many dimensions need bd.sample, which tempers between them: pass its draws of p0 as bank=."
+    )
+
+
+def _left_text(notes: Notes) -> str:
+    """Say how much of the mass lies in modes that were known and left out."""
+    left = np.where(notes["good"] & notes["alive"], notes["left"], 0.0)
+    many = np.flatnonzero(left > MOST_LEFT_OUT)
+    if not len(many):
+        return ""
+    return (
+        f"p(x | o) of {len(many)} of {len(left)} observations has more modes than the chains were given, or than the "
+        f"search for modes came to the end of: about {left[many].max():.0%} of the mass may be missing at the worst, "
+        f"observation {int(np.argmax(left))}: index {_some(many)}. Draws of p0 reach all modes: pass those of "
+        "bd.sample as bank=."
     )

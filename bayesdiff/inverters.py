@@ -29,10 +29,7 @@ from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, pr
 from bayesdiff.newton import (
     DENSE,
     MAX_STEPS,
-    SAME_MODE,
-    Climb,
     Modes,
-    climb,
     eigenvalues,
     find_modes,
     floored,
@@ -40,6 +37,7 @@ from bayesdiff.newton import (
     times,
 )
 from bayesdiff.step import read_noise, step_model
+from bayesdiff.tops import MOST_DIMENSIONS, Points, Tops, find_tops, joined, mere_points, padded
 
 Stats = dict[str, np.ndarray]
 
@@ -48,12 +46,29 @@ Stats = dict[str, np.ndarray]
 # p0 first costs more than it finds, and in a few, points around o / alpha add nothing.
 NEAR_STARTS = 3
 FEW_DIMENSIONS = 3
-CLIMB_PRIOR = 16
 GROUPS = 3
 GROUP_SIZE = 8
-# Draws need every mode of weight, a MAP only the best, so draws search longer. Of what is found the best few are kept.
+# Where p0 cannot be drawn the search of its modes may take one part in so many of the time of all that follows, and for
+# draws so many climbs that find nothing at least, up to so many.
+SEARCH_SHARE = 2
+LEAST_PATIENCE = 2**9
+MOST_PATIENCE = 2**11
+# Draws of p0 among which modes of it are looked for, where they are cheap.
+TRIES = 2**12
+# Draws need every mode of weight, a MAP only the best, so draws search longer: from the modes of p0 that are heaviest
+# in the step, and from so many groups at least. Of what is found so many are kept at least, the heaviest, and more
+# where more than LEFT_OUT of the mass would be left; at most as many as make KEPT_NUMBERS of precisions for an
+# observation.
 SAMPLE_GROUPS = 9
+LEAST_GROUPS = 4
 MODES = 6
+LEFT_OUT = 1e-3
+KEPT_NUMBERS = 2**13
+MOST_KEPT = 128
+# So many observations of a batch tell how many modes are kept.
+PILOT = 2**12
+# Where so many of LEAST_BANK draws of p0 are effective draws of p(x | o), jumps to them reach every mode.
+BANK_SUFFICES = 16
 # Observations that climb together, and the entries of their Hessians: chunks that fit a core's cache are fastest.
 CLIMB_CHUNK = 2048
 CLIMB_NUMBERS = 2**18
@@ -175,45 +190,55 @@ def _key(rng: np.random.Generator) -> int:
 class Shared(NamedTuple):
     """Points that a whole batch shares, made once a call.
 
-    ``near`` (near, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (groups, GROUP_SIZE, n): modes
-    of p0, and draws of it, or points around the initial point where there are none, with ``far_prior`` (groups,
-    GROUP_SIZE), their log p0; ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump, possibly
-    none; ``initial`` (n,): PyMC's initial point.
+    ``near`` (near, n): offsets around o / alpha, in units of sigma / alpha; ``far`` (groups, depth, ...): modes of p0
+    (of a MAP), ends of climbs, and draws of p0, or points around the initial point where there are none; ``tops``
+    (m, ...): modes of p0, if draws are wanted, ``late`` (all that were found,) as in `Tops`, and ``most``: from how
+    many of them an observation starts; ``bank`` (bank, n) and ``bank_prior`` (bank,): draws of p0 for the prior jump,
+    possibly none; ``initial`` (n,): PyMC's initial point.
     """
 
     near: np.ndarray
-    far: np.ndarray
-    far_prior: np.ndarray
+    far: Points
+    tops: Points
+    late: np.ndarray
+    most: int
     bank: np.ndarray
     bank_prior: np.ndarray
     initial: np.ndarray
 
 
 def shared_points(
-    prior: CompiledPrior, rng: np.random.Generator, groups: int, bank: int = 0, given: np.ndarray | None = None
+    prior: CompiledPrior, rng: np.random.Generator, patience: int, bank: int = 0, given: np.ndarray | None = None
 ) -> Shared:
-    """Draw the points that a whole batch shares: `groups` groups to start from, and a bank of up to `bank` draws of p0.
+    """Draw the points that a whole batch shares: those to start from, and with a `bank` up to so many draws of p0.
 
-    `given` (any, n): draws of p0 to take them from.
+    Without a bank they are those of a MAP, in groups of which each observation takes the highest. `patience`: climbs of
+    p0 that must find nothing, where it cannot be drawn. `given` (any, n): draws of p0 to take them from.
 
     Raises
     ------
     ValueError
         If log p0 is not finite at any of them.
     """
-    near = np.concatenate([np.zeros((1, prior.n)), rng.normal(size=(NEAR_STARTS - 1, prior.n))])
+    n = prior.n
+    near = np.concatenate([np.zeros((1, n)), rng.normal(size=(NEAR_STARTS - 1, n))])
     as_written = not (prior.model.observed_RVs or prior.model.potentials)
-    if prior.n <= FEW_DIMENSIONS and as_written:
+    if n <= FEW_DIMENSIONS and as_written:
         near = near[:1]
+    drawing, groups = bank > 0, SAMPLE_GROUPS if bank else GROUPS
     count = groups * GROUP_SIZE
-    drawn = prior.draws(count + bank, rng) if given is None else given[rng.integers(len(given), size=count + bank)]
-    if drawn is None or len(drawn) < count + min(bank, 1):
+    # Beside the starts, enough draws to see narrow modes among them: of the bank, if there is one.
+    tries = TRIES if n <= MOST_DIMENSIONS and (given is not None or prior.draws_at_once) else count
+    wanted = max(count + bank, tries)
+    drawn = prior.draws(wanted, rng) if given is None else given[rng.integers(len(given), size=wanted)]
+    of_prior = drawn is not None and len(drawn) >= count + min(bank, 1)
+    if drawn is None or not of_prior:
         # Where some are lost, the others are no bank, but good places to begin at.
-        places = prior.forward_draws(count // 2, rng) if drawn is None and as_written else np.empty((0, prior.n))
+        places = prior.forward_draws(count // 2, rng) if drawn is None and as_written else np.empty((0, n))
         # Scales from a half to eight, so that some start is near whatever the prior's own scale is.
         scales = np.geomspace(0.5, 8.0, count - 1 - len(places))[:, None]
         start = prior.initial_point()
-        drawn = np.concatenate([places, start[None], start + scales * rng.normal(size=(len(scales), prior.n))])
+        drawn = np.concatenate([places, start[None], start + scales * rng.normal(size=(len(scales), n))])
         rng.shuffle(drawn)
     logp = prior.logp(drawn)
     usable = np.isfinite(logp)
@@ -222,56 +247,91 @@ def shared_points(
             f"the prior's log density is not finite at any of {len(drawn)} starts, the first {drawn[0].tolist()} "
             f"(unconstrained {prior.layout.labels[:6]}); give its variables an initval inside their support"
         )
-    good = np.flatnonzero(usable[count:])
+    good = np.flatnonzero(usable[count : count + bank])
     # Always the same size, whatever was rejected: another one would be compiled anew. Or none where few are left: all
     # chains would meet these again and again.
     good = np.resize(good, bank if LEAST_OF_BANK * len(good) >= bank > 0 else 0).astype(int) + count
-    far, far_prior = drawn[:count], np.where(usable, logp, -np.inf)[:count]
-    if prior.n <= CLIMB_PRIOR:
-        tops, heights = _prior_modes(prior, far[usable[:count]])
-        tops, heights = tops[: count // 2], heights[: count // 2]
-        far, far_prior = np.concatenate([tops, far])[:count], np.concatenate([heights, far_prior])[:count]
-
-    def dealt(values: np.ndarray) -> np.ndarray:
-        """To the groups in turn: the highest modes stand in different ones."""
-        return np.swapaxes(values.reshape(GROUP_SIZE, groups, *values.shape[1:]), 0, 1)
-
+    nothing = mere_points(np.empty((0, n)), np.empty(0))
+    found = Tops(nothing, np.empty(0, bool), nothing)
+    if n <= MOST_DIMENSIONS:
+        some = np.flatnonzero(usable[:tries])
+        found = find_tops(prior, drawn[some], logp[some], of_prior, min(patience, MOST_PATIENCE), rng)
+    tops, modes = found.points, len(found.late)
+    far = joined(padded(found.ridge, min(count // 2, len(found.ridge.x))), mere_points(drawn[:count], logp[:count]))
+    depth, many = GROUP_SIZE, power_of_two(modes) if modes else 0  # few sizes, few compilations
+    most = many if drawing else 0
+    if drawing:
+        groups = max(LEAST_GROUPS, groups - many)
+    else:
+        far = joined(tops, far)
+        while groups * depth < modes + count // 2:
+            depth *= 2
+    far = padded(far._replace(prior=np.where(np.isfinite(far.prior), far.prior, -np.inf)), groups * depth)
+    # Dealt to the groups in turn: the highest modes stand in different ones.
+    dealt = Points(*(np.swapaxes(values.reshape(depth, groups, *values.shape[1:]), 0, 1) for values in far))
     return Shared(
         near=near,
-        far=dealt(far),
-        far_prior=dealt(far_prior),
+        far=dealt,
+        tops=padded(tops, most),
+        late=np.concatenate([found.late, np.zeros(many - modes, bool)]),
+        most=most,
         bank=drawn[good],
         bank_prior=logp[good],
         initial=prior.initial_point(),
     )
 
 
-def _climb_prior(density: Density, data: Data, starts: jax.Array) -> Climb:
-    return jax.vmap(lambda start: climb(lambda x: density(x, data), start, jnp.ones(())))(starts)
+def _starts(o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array, shared: Shared, most: int) -> jax.Array:
+    """Where the climbs of one observation start (starts, n).
 
-
-def _prior_modes(prior: CompiledPrior, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The distinct modes of p0 above `starts`, highest first (modes, n), and their log p0 (modes,)."""
-    padded = np.resize(starts, (power_of_two(len(starts)), prior.n))  # few sizes, few compilations
-    ends = jax.tree.map(np.asarray, prior.kernel(_climb_prior)(prior.data, padded))
-    kept: list[int] = []
-    for i in np.argsort(-ends.logp):
-        gaps = ends.x[i] - ends.x[kept]
-        apart = np.einsum("ki,ij,kj->k", gaps, ends.precision[i], gaps)
-        if ends.converged[i] and (apart > SAME_MODE).all():
-            kept.append(int(i))
-    return ends.x[kept], ends.logp[kept]
-
-
-def _starts(o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array, shared: Shared) -> jax.Array:
-    """Where the climbs of one observation start (starts, n): as given, near o / alpha, at the best of each group."""
+    As given, near o / alpha, at the highest of each group, and at the `most` heaviest modes of p0.
+    """
     near = (o + sigma * shared.near) / alpha
-    # One after the other: an argmax is a slow reduction where a comparison is one instruction.
-    far, best = jnp.asarray(shared.far[:, 0]), jnp.full(shared.far_prior.shape[:1], -jnp.inf)
-    for draw, prior in zip(jnp.moveaxis(shared.far, 1, 0), shared.far_prior.T, strict=True):
-        posterior = prior - 0.5 * (((o - alpha * draw) / sigma) ** 2).sum(-1)
-        far, best = jnp.where((posterior > best)[:, None], draw, far), jnp.maximum(posterior, best)
-    return jnp.concatenate([given, near, far])
+
+    def higher(best: tuple[jax.Array, jax.Array], points: Points) -> tuple[tuple[jax.Array, jax.Array], None]:
+        centre, height, _ = points.stepped(o, alpha, sigma)
+        more = height > best[1]
+        return (jnp.where(more[:, None], centre, best[0]), jnp.where(more, height, best[1])), None
+
+    by_depth = Points(*(jnp.moveaxis(jnp.asarray(values), 1, 0) for values in shared.far))
+    best = (by_depth.x[0], jnp.full(by_depth.x.shape[1], -jnp.inf))
+    if len(by_depth.x) <= GROUP_SIZE:
+        # One after the other: an argmax is a slow reduction where a comparison is one instruction.
+        for i in range(len(by_depth.x)):
+            best, _ = higher(best, Points(*(values[i] for values in by_depth)))
+    else:
+        best, _ = jax.lax.scan(higher, best, by_depth)
+    starts = [given, near, best[0]]
+    if most:
+        centre, mass = _masses(shared, o, alpha, sigma)
+        weight, which = jax.lax.top_k(mass, most)
+        starts.append(jnp.where(jnp.isfinite(weight)[:, None], centre[which], jnp.nan))
+    return jnp.concatenate(starts)
+
+
+def _masses(shared: Shared, o: jax.Array, alpha: jax.Array, sigma: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """What a step makes of the modes of p0: where they are then (m, n), and the log mass of each (m,)."""
+    tops = Points(*map(jnp.asarray, shared.tops))
+    centre, _, mass = tops.stepped(o, alpha, sigma)
+    return centre, jnp.where(jnp.isfinite(tops.prior) & jnp.isfinite(mass), mass, -jnp.inf)
+
+
+def _left_out(shared: Shared, most: int, o: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
+    """The share of the mass in modes of p0 from which no climb of this observation starts, or that were not looked for.
+
+    None where jumps to draws of p0 reach all of them.
+    """
+    if not most:
+        return jnp.zeros(())
+    _, mass = _masses(shared, o, alpha, sigma)
+    share = jax.nn.softmax(mass)
+    # What the second half of a search found, the whole of it has not found once more.
+    unknown = jnp.where(jnp.asarray(shared.late), share, 0.0).sum()
+    left = jnp.maximum(1 - jax.lax.top_k(share, most)[0].sum(), unknown)
+    if len(shared.bank):
+        weight = jax.nn.softmax(-0.5 * (((o - alpha * shared.bank[:LEAST_BANK]) / sigma) ** 2).sum(axis=-1))
+        left = jnp.where((weight**2).sum() * BANK_SUFFICES < 1, 0.0, left)
+    return jnp.nan_to_num(left)
 
 
 def _log_posterior(
@@ -293,10 +353,11 @@ def _modes(
     sigma: jax.Array,
     given: jax.Array,
     steps: int | jax.Array = MAX_STEPS,
+    most: int = 0,
 ) -> Modes:
-    """The modes of one observation, each climb of at most `steps`."""
+    """The modes of one observation, each climb of at most `steps`, some from the `most` heaviest modes of p0."""
     logp = _log_posterior(density, data, o, alpha, sigma)
-    return find_modes(logp, _starts(o, alpha, sigma, given, shared), (alpha / sigma) ** 2, steps)
+    return find_modes(logp, _starts(o, alpha, sigma, given, shared, most), (alpha / sigma) ** 2, steps)
 
 
 def _outside(
@@ -313,7 +374,7 @@ def _outside(
     Not the likeliest at once: where climbs end nowhere, likely places are the wrong ones.
     """
     logp = _log_posterior(density, data, o, alpha, sigma)
-    starts = _starts(o, alpha, sigma, given, shared)
+    starts = _starts(o, alpha, sigma, given, shared, 0)
     values = jax.vmap(logp)(starts)
     likeliest = starts[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
     return jnp.where(jnp.isfinite(logp(jnp.asarray(shared.initial))), shared.initial, likeliest)
@@ -369,12 +430,12 @@ def _find(
 
 def find_modes_of(prior: CompiledPrior, steps: Steps, rng: np.random.Generator, *, with_root: bool = False) -> Found:
     """Compute the modes of a batch of steps, best first: arrays (batch, starts, ...)."""
-    return find_modes_from(prior, *points_to_climb_from(prior, rng), with_root, steps)
+    return find_modes_from(prior, *points_to_climb_from(prior, len(steps.o), rng), with_root, steps)
 
 
-def points_to_climb_from(prior: CompiledPrior, rng: np.random.Generator) -> tuple[Shared, int]:
+def points_to_climb_from(prior: CompiledPrior, batch: int, rng: np.random.Generator) -> tuple[Shared, int]:
     """What all climbs of a call share, and their seed."""
-    return shared_points(prior, rng, GROUPS), _key(rng)
+    return shared_points(prior, rng, batch * (NEAR_STARTS + GROUPS) // SEARCH_SHARE), _key(rng)
 
 
 def climb_chunk(prior: CompiledPrior) -> int:
@@ -568,7 +629,7 @@ class Drawn(NamedTuple):
     ``x`` (batch, chains, draws, n), ``lp`` (batch, chains, draws) with constants, ``acceptance`` of HMC and
     ``diverging`` likewise; ``step_size`` (batch,), ``leaps`` (batch,), ``jumps`` (batch, chains): share of sweeps in
     which a lane jumped; ``evaluations`` (batch,) of log p0; ``r_hat`` and ``ess`` (batch, n); ``alive`` (batch,):
-    whether a start was found.
+    whether a start was found; ``left`` (batch,): the share of the mass in modes that are known and left out.
     """
 
     x: Any
@@ -582,6 +643,7 @@ class Drawn(NamedTuple):
     r_hat: Any
     ess: Any
     alive: Any
+    left: Any
 
 
 class _Tuning(NamedTuple):
@@ -613,6 +675,7 @@ def _sample(
     draws: int,
     tune: int,
     chains: int,
+    most: int,
     data: Data,
     shared: Shared,
     keys: jax.Array,
@@ -622,7 +685,7 @@ def _sample(
     given: jax.Array,
 ) -> Drawn:
     def chunk(step: tuple[jax.Array, ...]) -> Drawn:
-        return _sample_chunk(density, draws, tune, chains, data, shared, *step)
+        return _sample_chunk(density, draws, tune, chains, most, data, shared, *step)
 
     return jax.lax.map(chunk, (keys, o, alpha, sigma, given))
 
@@ -632,6 +695,7 @@ def _sample_chunk(
     draws: int,
     tune: int,
     chains: int,
+    most: int,
     data: Data,
     shared: Shared,
     key: jax.Array,
@@ -655,16 +719,12 @@ def _sample_chunk(
     target = Target(prior, by_chain(o), by_chain(alpha), by_chain(sigma))
     begin, offset, run = jax.random.split(key, 3)
 
-    modes = jax.vmap(lambda *step: _modes(density, data, shared, *step).best(MODES))(o, alpha, sigma, given)
+    modes = jax.vmap(lambda *step: _modes(density, data, shared, *step, MAX_STEPS, most))(o, alpha, sigma, given)
     outside = jax.vmap(lambda *step: _outside(density, data, shared, *step))(o, alpha, sigma, given)
     alive = jnp.isfinite(modes.logp[:, 0])
-    if dense:
-        # In the neck of a funnel the density grows almost without end, and its mass is nothing: chains that begin there
-        # stay. Climbs give up there, each at a place of its own, or where the curvature is lost in rounding. (At a kink
-        # none converges either, but they meet.)
-        size = jax.vmap(jax.vmap(lambda h: jnp.abs(eigenvalues(h))))(jnp.nan_to_num(modes.precision))
-        is_mode = (modes.converged & (size.min(-1) > RESOLVED * size.max(-1))) | (modes.agreed > 1)
-        modes = modes._replace(logp=jnp.where(is_mode, modes.logp, -jnp.inf))
+    modes, left = _heaviest(modes, max(MODES, most)) if dense else (modes.best(MODES), jnp.zeros(observations))
+    if most:
+        left = jnp.maximum(left, jax.vmap(lambda *step: _left_out(shared, most, *step))(o, alpha, sigma))
     gaussians, metric = _at_modes(modes, (sigma / alpha)[:, None], dense)
     lanes = _begin(begin, modes, outside, gaussians, prior, chains)
 
@@ -808,11 +868,38 @@ def _sample_chunk(
         r_hat=r_hat,
         ess=ess,
         alive=alive,
+        left=left,
     )
 
 
+def _heaviest(modes: Modes, count: int) -> tuple[Modes, jax.Array]:
+    """The modes of each observation that hold most of the mass, and the share of it in the others (observations,)."""
+    values = jax.vmap(jax.vmap(eigenvalues))(jnp.nan_to_num(modes.precision))
+    # In the neck of a funnel the density grows almost without end, and its mass is nothing: chains that begin there
+    # stay. Climbs give up there, each at a place of its own, or where the curvature is lost in rounding. (At a kink
+    # none converges either, but they meet.)
+    size = jnp.abs(values)
+    is_mode = (modes.converged & (size.min(-1) > RESOLVED * size.max(-1))) | (modes.agreed > 1)
+    logp = jnp.where(is_mode, modes.logp, -jnp.inf)
+    half_log_det = 0.5 * jax.vmap(jax.vmap(lambda v: jnp.log(floored(v)).sum()))(values)
+    mass, order = jax.lax.top_k(jnp.where(jnp.isfinite(logp), logp - half_log_det, -jnp.inf), modes.x.shape[1])
+
+    def some(values: jax.Array) -> jax.Array:
+        return jax.vmap(lambda value, which: value[which])(values, order[:, :count])
+
+    left = jax.nn.softmax(mass, axis=1)[:, count:].sum(axis=1)
+    kept = modes._replace(
+        x=some(modes.x),
+        logp=some(logp),
+        precision=some(modes.precision),
+        agreed=some(modes.agreed),
+        converged=some(modes.converged),
+    )
+    return kept, jnp.nan_to_num(left)
+
+
 def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, Metric]:
-    """The Gaussians at the modes of each observation, as a proposal, and the best one's scale as HMC's first metric."""
+    """The Gaussians at the modes of each observation, as a proposal; the heaviest one's scale is HMC's first metric."""
     n = modes.x.shape[-1]
     if not dense:
         nothing = jnp.zeros((modes.x.shape[0], 0))
@@ -837,7 +924,7 @@ def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, M
         log_height=log_weight + half_log_det - n * jnp.log(wider),
         log_weight=log_weight,
     )
-    best = jnp.argmax(jnp.where(found, modes.logp, -jnp.inf), axis=1)
+    best = jnp.argmax(log_weight, axis=1)
     return gaussians, Metric(jnp.take_along_axis(root, best[:, None, None, None], axis=1)[:, 0])
 
 
@@ -854,7 +941,7 @@ def _begin(
     usable_modes = jnp.isfinite(modes.logp)
     found = usable_modes.sum(axis=1)
     chain = jnp.arange(chains)[None, :]
-    order = jnp.argsort(~usable_modes, axis=1, stable=True)  # those found, highest first, before the others
+    order = jnp.argsort(~usable_modes, axis=1, stable=True)  # those found, heaviest first, before the others
     which = jnp.take_along_axis(order, jnp.minimum(chain % jnp.maximum(found, 1)[:, None], most - 1), axis=1)
     at = jnp.take_along_axis(modes.x, which[:, :, None], axis=1).reshape(-1, n)
     none = jnp.repeat(found == 0, chains)
@@ -925,7 +1012,7 @@ def sample_steps(
 ) -> Drawn:
     """Draw from p(x | o) for a batch of steps: arrays (batch, chains, draws, ...). `given` as `read_bank` gives it."""
     length = Length(draws, tune, chains)
-    shared, seed = points_to_sample_from(prior, len(steps.o), rng, length, given)
+    shared, seed = points_to_sample_from(prior, steps, rng, length, given)
     return sample_from(prior, shared, seed, length, len(steps.o), (0, steps), progress=progress)
 
 
@@ -938,17 +1025,42 @@ class Length(NamedTuple):
 
 
 def points_to_sample_from(
-    prior: CompiledPrior, batch: int, rng: np.random.Generator, length: Length, given: np.ndarray | None = None
+    prior: CompiledPrior, steps: Steps, rng: np.random.Generator, length: Length, given: np.ndarray | None = None
 ) -> tuple[Shared, int]:
     """What all chains of a call share, and their seed."""
     draws, tune, chains = length
+    batch = len(steps.o)
     # A fresh draw of p0 for each prior jump of each lane, as far as memory goes: what lanes share, an average over a
     # batch cannot average out. Where few draws are kept, a bank of many times their number is as good.
     kept = batch * chains * draws
     proposals = min(kept * BANK_PER_DRAW, batch * chains * (draws + tune) * PRIOR_JUMPS)
     most = BANK_NUMBERS // prior.n if prior.draws_at_once or given is not None else SLOW_BANK
     bank = power_of_two(max(LEAST_BANK, min(proposals, most)))
-    return shared_points(prior, rng, SAMPLE_GROUPS, bank=bank, given=given), _key(rng)
+    # A climb is some ten gradients and Hessians, a sweep some ten gradients.
+    patience = batch * chains * (draws + tune) // (SEARCH_SHARE * (prior.n + 1))
+    shared = shared_points(prior, rng, max(patience, LEAST_PATIENCE), bank=bank, given=given)
+    return shared._replace(most=_how_many(prior, shared, steps)), _key(rng)
+
+
+def _how_many(prior: CompiledPrior, shared: Shared, steps: Steps) -> int:
+    """From how many modes of p0 each observation starts: all of a few, and of many those that hold the mass."""
+    if shared.most <= GROUP_SIZE:
+        return shared.most
+    rows = np.flatnonzero(steps.good)
+    rows = rows[np.linspace(0, len(rows) - 1, min(len(rows), PILOT)).astype(int)]
+    most = GROUP_SIZE
+    cap = min(MOST_KEPT, shared.most, max(GROUP_SIZE, KEPT_NUMBERS // prior.n**2))
+    rows = np.resize(rows, power_of_two(len(rows)))  # few sizes, few compilations
+    held = np.asarray(prior.kernel(_held)(shared, steps.o[rows], steps.alpha[rows], steps.sigma[rows]))
+    while most < cap and (held[:, most - 1] < 1 - LEFT_OUT).any():
+        most *= 2
+    return most
+
+
+def _held(density: Density, shared: Shared, o: jax.Array, alpha: jax.Array, sigma: jax.Array) -> jax.Array:
+    """The share of the mass in the heaviest mode of p0, in the two heaviest, and so on (observations, m)."""
+    mass = jax.vmap(lambda *step: _masses(shared, *step)[1])(o, alpha, sigma)
+    return jnp.cumsum(-jnp.sort(-jax.nn.softmax(mass, axis=1), axis=1), axis=1)
 
 
 def draw_chunk(prior: CompiledPrior, length: Length) -> int:
@@ -978,7 +1090,7 @@ def sample_from(
     The first row is a multiple of `draw_block`; the draws are then those of the whole batch computed at once.
     """
     first, steps = part
-    data, kernel = prior.data, prior.kernel(_sample, *length)
+    data, kernel = prior.data, prior.kernel(_sample, *length, int(shared.most))
     return in_chunks(
         lambda keys, *arrays: kernel(data, shared, keys, *arrays),
         steps.arrays,

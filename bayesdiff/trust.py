@@ -23,6 +23,8 @@ ENOUGH_IN_A_CHAIN = 8
 DIVERGING = 0.25
 # Trajectories are not lost at random: more than this share may leave a part of x out.
 MOST_LOST = 0.01
+# More of the mass than this in modes that no chain was given is said.
+MOST_LEFT_OUT = 0.01
 # Below this p-value two samples that should have one law are said to differ (shared out over all that are compared).
 DISAGREE = 1e-3
 

@@ -26,7 +26,7 @@ ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PAC
 # A room is a module of the package, or a folder of them. Each may import the rooms named here, and the root's version.
 STEP = {"checks", "schedule", "step", "priors"}
 KERNELS = {"newton", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
-INVERT = STEP | KERNELS | {"compiled", "inverters", "results", "labels"}
+INVERT = STEP | KERNELS | {"compiled", "tops", "inverters", "results", "labels"}
 CHAIN = INVERT | {"inversion", "trust", "stores", "blocks", "chain"}
 MAY_IMPORT = {
     "checks": set(),
@@ -38,7 +38,8 @@ MAY_IMPORT = {
     "moves": {"newton"},
     "batches": set(),
     "blocks": set(),
-    "inverters": STEP | KERNELS | {"compiled"},
+    "tops": {"newton", "compiled"},
+    "inverters": STEP | KERNELS | {"compiled", "tops"},
     "foreign": set(),
     "results": {"checks", "foreign"},
     "trust": set(),
