@@ -719,7 +719,10 @@ def _sample_chunk(
     target = Target(prior, by_chain(o), by_chain(alpha), by_chain(sigma))
     begin, offset, run = jax.random.split(key, 3)
 
-    modes = jax.vmap(lambda *step: _modes(density, data, shared, *step, MAX_STEPS, most))(o, alpha, sigma, given)
+    def found(o: jax.Array, alpha: jax.Array, sigma: jax.Array, given: jax.Array) -> Modes:
+        return _modes(density, data, shared, o, alpha, sigma, given, most=most)
+
+    modes = jax.vmap(found)(o, alpha, sigma, given)
     outside = jax.vmap(lambda *step: _outside(density, data, shared, *step))(o, alpha, sigma, given)
     alive = jnp.isfinite(modes.logp[:, 0])
     modes, left = _heaviest(modes, max(MODES, most)) if dense else (modes.best(MODES), jnp.zeros(observations))
