@@ -25,6 +25,7 @@ from numpy.typing import ArrayLike
 from bayesdiff.batches import chunk_rows, in_chunks, power_of_two
 from bayesdiff.checks import Seed, generator, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, Data, Density, compile_prior
+from bayesdiff.kinks import settle
 from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
 from bayesdiff.newton import (
     DENSE,
@@ -33,12 +34,15 @@ from bayesdiff.newton import (
     Climb,
     Modes,
     climb,
-    eigenvalues,
+    distinct,
     find_modes,
-    floored,
-    matrix_function,
+    inverse_root,
+    is_maximum,
+    is_neck,
+    magnitude,
     times,
 )
+from bayesdiff.newton import root as covariance_root
 from bayesdiff.step import read_noise, step_model
 
 Stats = dict[str, np.ndarray]
@@ -64,8 +68,6 @@ FEW_STEPS = 4
 # Numbers that the draws of one chunk may take: 64 MB.
 DRAW_NUMBERS = 2**23
 DRAW_LANES = 1024
-# Curvatures of a mode below this share of its largest are rounding.
-RESOLVED = 1e-12
 PRIOR_JUMPS = 2
 # Numbers in the bank of prior draws (16 MB), and draws in it where each is made alone, at a tenth of a millisecond.
 BANK_NUMBERS = 2**21
@@ -322,14 +324,16 @@ def _outside(
 class Found(NamedTuple):
     """`Modes` of a batch (without precisions), and the Laplace approximation at each one's best.
 
-    ``sd`` (batch, n): NaN where the Hessian is not positive definite. ``root`` (batch, n, n) with root root' = |H|^-1
-    at the best mode, or (batch, 0, 0) if not asked for.
+    ``sd`` (batch, n): NaN where the Hessian is not positive definite, or the mode is a kink, which has no curvature.
+    ``root`` (batch, n, n) with root root' = |H|^-1 at the best mode, or (batch, 0, 0) if not asked for.
     """
 
     x: Any
     logp: Any
     agreed: Any
     converged: Any
+    kink: Any
+    on_edge: Any
     unfinished: Any
     evaluations: Any
     sd: Any
@@ -352,19 +356,53 @@ def _find(
         precision = found.precision[0]
         if not precision.size:  # too many dimensions to form it at every step; once, at the best mode
             precision = -jax.hessian(_log_posterior(density, data, o, alpha, sigma))(found.x[0])
-        maximum = eigenvalues(precision).min() > 0
-        covariance = matrix_function(precision, lambda values: 1 / floored(values))
-        root = (
-            matrix_function(precision, lambda values: 1 / jnp.sqrt(floored(values))) if with_root else jnp.zeros((0, 0))
-        )
-        sd = jnp.where(maximum, jnp.sqrt(jnp.diagonal(covariance)), jnp.nan)
-        return Found(found.x, found.logp, found.agreed, found.converged, found.unfinished, found.evaluations, sd, root)
+        return _at_best(found, precision, with_root)
 
     def chunk(steps: tuple[jax.Array, ...]) -> Found:
         # Above DENSE one lane alone fills the memory with its Hessian.
         return jax.vmap(one)(*steps) if o.shape[-1] <= DENSE else jax.lax.map(lambda step: one(*step), steps)
 
     return jax.lax.map(chunk, (o, alpha, sigma, given))
+
+
+def _at_best(found: Modes, precision: jax.Array, with_root: bool) -> Found:
+    """The modes of one observation, and the Laplace approximation at the best, whose precision is given."""
+    root = inverse_root(precision)[0]
+    curved = is_maximum(precision) & ~(found.kink | found.on_edge)[0]
+    sd = jnp.where(curved, jnp.sqrt((root**2).sum(axis=1)), jnp.nan)
+    x, logp, _, *rest = found
+    return Found(x, logp, *rest, sd, root if with_root else jnp.zeros((0, 0)))
+
+
+def _settle(
+    density: Density,
+    with_root: bool,
+    data: Data,
+    o: jax.Array,
+    alpha: jax.Array,
+    sigma: jax.Array,
+    x: jax.Array,
+    agreed: jax.Array,
+    converged: jax.Array,
+) -> Found:
+    """Go on from where climbs ended at no smooth maximum: it may be a kink, and several may have met there."""
+
+    def one(
+        o: jax.Array, alpha: jax.Array, sigma: jax.Array, x: jax.Array, agreed: jax.Array, converged: jax.Array
+    ) -> Found:
+        logp = _log_posterior(density, data, o, alpha, sigma)
+        # Their precisions and heights once more: they are not kept, and few observations come here.
+        ends = jax.vmap(lambda x: climb(logp, x, (alpha / sigma) ** 2, 1))(x)
+        ends = jax.vmap(lambda end: settle(logp, end, (alpha / sigma) ** 2))(ends._replace(converged=converged))
+        between = jax.vmap(lambda a: jax.vmap(lambda b: logp((a + b) / 2))(ends.x))(ends.x)
+        lower = jnp.minimum(ends.logp[:, None], ends.logp)
+        slack = 1e-6 * (1 + jnp.abs(lower))
+        # Between two ends of one kink, or of one smooth top, p is nowhere lower.
+        same = (jnp.abs(ends.logp[:, None] - ends.logp) < slack) & (between > lower - slack)
+        found = distinct(ends, same | jnp.eye(len(x), dtype=bool), agreed)
+        return _at_best(found, found.precision[0], with_root)
+
+    return jax.lax.map(lambda step: jax.vmap(one)(*step), (o, alpha, sigma, x, agreed, converged))
 
 
 def find_modes_of(prior: CompiledPrior, steps: Steps, rng: np.random.Generator, *, with_root: bool = False) -> Found:
@@ -417,6 +455,18 @@ def find_modes_from(
     if len(rest) and len(steps.o) > chunk:
         for values, again in zip(found, search(rest, MAX_STEPS, None), strict=True):
             values[rest] = again
+    if prior.n <= DENSE:
+        rest = np.flatnonzero(((found.agreed > 0) & ~found.converged).any(axis=1))
+        if len(rest):
+            settled = in_chunks(
+                lambda keys, *arrays: prior.kernel(_settle, with_root)(data, *arrays),
+                [array[rest] for array in (steps.o, steps.alpha, steps.sigma, found.x, found.agreed, found.converged)],
+                chunk=chunk,
+                random_seed=seed,
+            )
+            settled = settled._replace(evaluations=settled.evaluations + found.evaluations[rest])
+            for values, again in zip(found, settled, strict=True):
+                values[rest] = again
     return found
 
 
@@ -530,7 +580,8 @@ def laplace(
     x : ndarray (batch, n)
         One draw each; NaN for an observation that is not finite.
     stats : dict of ndarray (batch,)
-        Those of `mode`.  Where H is not positive definite (``sd`` is NaN) the draw used its absolute eigenvalues.
+        Those of `mode`.  Where H is not positive definite (``sd`` is NaN) the draw used its absolute eigenvalues, or
+        at a kink a Gaussian about as wide as p(x | o).
 
     Raises
     ------
@@ -660,10 +711,12 @@ def _sample_chunk(
     alive = jnp.isfinite(modes.logp[:, 0])
     if dense:
         # In the neck of a funnel the density grows almost without end, and its mass is nothing: chains that begin there
-        # stay. Climbs give up there, each at a place of its own, or where the curvature is lost in rounding. (At a kink
-        # none converges either, but they meet.)
-        size = jax.vmap(jax.vmap(lambda h: jnp.abs(eigenvalues(h))))(jnp.nan_to_num(modes.precision))
-        is_mode = (modes.converged & (size.min(-1) > RESOLVED * size.max(-1))) | (modes.agreed > 1)
+        # stay. (At a kink none converges either, but they meet.)
+        def neck(x: jax.Array, precision: jax.Array, *step: jax.Array) -> jax.Array:
+            return is_neck(_log_posterior(density, data, *step), x, precision)
+
+        in_neck = jax.vmap(jax.vmap(neck, (0, 0, None, None, None)))(modes.x, modes.precision, o, alpha, sigma)
+        is_mode = (modes.converged & ~in_neck) | (~modes.converged & (modes.agreed > 1))
         modes = modes._replace(logp=jnp.where(is_mode, modes.logp, -jnp.inf))
     gaussians, metric = _at_modes(modes, (sigma / alpha)[:, None], dense)
     lanes = _begin(begin, modes, outside, gaussians, prior, chains)
@@ -821,9 +874,9 @@ def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, M
         )
     found = jnp.isfinite(modes.logp)
     precision = jnp.where(found[:, :, None, None], modes.precision, jnp.eye(n))
-    spread = jax.vmap(jax.vmap(lambda h: matrix_function(h, floored)))(precision)
-    root = jax.vmap(jax.vmap(lambda h: matrix_function(h, lambda values: 1 / jnp.sqrt(floored(values)))))(precision)
-    half_log_det = 0.5 * jax.vmap(jax.vmap(lambda h: jnp.log(floored(eigenvalues(h))).sum()))(precision)
+    spread = jax.vmap(jax.vmap(magnitude))(precision)
+    root, log_det = jax.vmap(jax.vmap(inverse_root))(precision)
+    half_log_det = -log_det
     mass = jax.nn.softmax(jnp.where(found, modes.logp - half_log_det, -jnp.inf), axis=1)
     # A tenth is shared out evenly: the mass of a mode that is no Gaussian may be far from what its curvature says.
     even = found / jnp.maximum(found.sum(axis=1, keepdims=True), 1)
@@ -885,7 +938,7 @@ def _learned(metric: Metric, tuning: _Tuning) -> Metric:
     if tuning.square.ndim == 3:
         before = (metric.root[:, :, None] * metric.root[:, None]).sum(axis=-1)  # root root'
         covariance = (pooled + (n + 5) * before) / (draws + n + 5)
-        root = jax.vmap(lambda c: matrix_function(c, lambda values: jnp.sqrt(floored(values))))(covariance)
+        root = jax.vmap(covariance_root)(covariance)
     else:
         root = jnp.sqrt((pooled + 5 * metric.root**2) / (draws + 5))
     shape = (observations,) + (1,) * (root.ndim - 1)
