@@ -24,6 +24,8 @@ SEARCHES = 8
 ENDLESS = 1.0
 # Steps of Newton's from where a search ended: if there is a smooth maximum after all, it is next door.
 LAST_STEPS = 8
+# A curvature in which p, as wide as it is, would fall by half as many nats is none.
+SHARP = 100.0
 # The share of a step's promise that must be kept, and of the slope that may be left after it.
 KEPT, LEFT = 1e-4, 0.5
 # The most halvings or doublings of a step.
@@ -132,7 +134,9 @@ def settle(logp: Logp, end: Climb, curvature: jax.Array) -> Climb:
     lost = jnp.isfinite(end.logp) & ~end.converged
     found = top(logp, end.x, end.precision, lost)
     again = climb(logp, jnp.where(lost, found.x, end.x), curvature, LAST_STEPS)
-    smooth = lost & again.converged
+    # At the tip of a cone curvatures grow without end: there p is far wider than they say.
+    sharp = (found.root * (again.precision[:, :, None] * found.root).sum(axis=1) > SHARP).any()
+    smooth = lost & again.converged & ~(found.is_top & sharp)
     still = lost & found.is_top & ~smooth
     inverse = jnp.linalg.inv(found.root)
     return Climb(
