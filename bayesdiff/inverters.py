@@ -370,8 +370,9 @@ def _at_best(found: Modes, precision: jax.Array, with_root: bool) -> Found:
     root = inverse_root(precision)[0]
     curved = is_maximum(precision) & ~(found.kink | found.on_edge)[0]
     sd = jnp.where(curved, jnp.sqrt((root**2).sum(axis=1)), jnp.nan)
-    x, logp, _, *rest = found
-    return Found(x, logp, *rest, sd, root if with_root else jnp.zeros((0, 0)))
+    known = found._asdict()
+    del known["precision"]
+    return Found(**known, sd=sd, root=root if with_root else jnp.zeros((0, 0)))
 
 
 def _settle(

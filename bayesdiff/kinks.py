@@ -40,6 +40,9 @@ WAY = 35.0
 CUTS = 14
 
 
+Point = tuple[jax.Array, jax.Array, jax.Array]
+
+
 class Top(NamedTuple):
     """Where a search for a maximum without curvature ended.
 
@@ -62,8 +65,8 @@ class _Search(NamedTuple):
     ``at`` and ``best``: place, log p and gradient of where it is, and of the step `low`.
     """
 
-    at: tuple[jax.Array, jax.Array, jax.Array]
-    best: tuple[jax.Array, jax.Array, jax.Array]
+    at: Point
+    best: Point
     inverse: jax.Array
     first: jax.Array
     t: jax.Array
@@ -215,8 +218,8 @@ def _search(log: Logp, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
     return last.at[0], last.at[1], last.inverse, last.evaluations
 
 
-def _chosen(this: jax.Array, one: tuple[jax.Array, ...], other: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-    return tuple(jnp.where(this, a, b) for a, b in zip(one, other, strict=True))
+def _chosen(this: jax.Array, one: Point, other: Point) -> Point:
+    return jax.tree.map(lambda a, b: jnp.where(this, a, b), one, other)
 
 
 def _moved(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array) -> _Moved:

@@ -317,8 +317,7 @@ class Modes(NamedTuple):
 
     def best(self, count: int) -> Modes:
         """The first `count` of them."""
-        *each, unfinished, evaluations = self
-        return Modes(*(values[:count] for values in each), unfinished, evaluations)
+        return Modes(*(values if values.ndim == 0 else values[:count] for values in self))
 
 
 def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int | jax.Array = MAX_STEPS) -> Modes:

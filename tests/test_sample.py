@@ -376,7 +376,8 @@ def scouted(by=((20, 20, 20, 20), (20, 20, 20, 20))):
     from bayesdiff.multimodal.scout import Found
 
     eye = np.tile(np.eye(2), (len(by), 1, 1))
-    return Found(np.arange(2.0 * len(by)).reshape(-1, 2), np.zeros(len(by)), eye, eye, np.array(by))
+    no = np.zeros(len(by), bool)
+    return Found(np.arange(2.0 * len(by)).reshape(-1, 2), np.zeros(len(by)), eye, eye, np.array(by), no, no)
 
 
 def shifted(gains):
