@@ -106,10 +106,11 @@ def find_map(
     xarray.DataTree
         ``posterior`` (chain=1, draw=1): the mode, constrained, and Deterministics there. ``unconstrained_posterior``:
         the same in unconstrained coordinates. ``sample_stats``: ``lp`` = log p0(x) + log N(o; alpha x, sigma^2 I) with
-        the Jacobian, ``converged``, ``starts_agreed``, ``starts``, ``evaluations``. ``modes``: every mode found, best
+        the Jacobian, ``converged`` (at a maximum: smooth, or up to 64 numbers a kink, as that of a Laplace density,
+        which no small move improves), ``starts_agreed``, ``starts``, ``evaluations``. ``modes``: every mode found, best
         first (dimension ``mode``). ``laplace``: the Laplace sd in unconstrained coordinates (NaN where the Hessian is
-        not that of a maximum). ``observed_data``, ``constant_data``, and ``prior`` and ``unconstrained_prior`` where p0
-        can be drawn.
+        not that of a maximum, and at a kink, which has none). ``observed_data``, ``constant_data``, and ``prior`` and
+        ``unconstrained_prior`` where p0 can be drawn.
 
     Raises
     ------
@@ -120,8 +121,8 @@ def find_map(
     Warns
     -----
     UserWarning
-        Once, if observations are not finite (their rows are NaN), climbs did not converge, or p0 has more modes than
-        could be searched and one climb alone reached a MAP.
+        Once, if observations are not finite (their rows are NaN), climbs did not converge, or ended on an edge beside
+        which p(x | o) is 0; if p0 has more modes than could be searched and one climb alone reached a MAP.
 
     References
     ----------
@@ -164,6 +165,7 @@ def find_map(
                 _bad_text(notes["good"]),
                 _dead_text(notes),
                 _climb_text(notes),
+                _edge_text(notes),
                 _missed_text(notes, shared),
             ],
         )
@@ -528,6 +530,7 @@ def _map_notes(steps: Steps, found: Found) -> Notes:
         "good": steps.good,
         "alive": alive,
         "converged": found.converged[:, 0],
+        "on_edge": found.on_edge[:, 0],
         "modes": _mode_count(steps, found),
         "agreed": found.agreed[:, 0],
     }
@@ -585,7 +588,7 @@ def _dead_text(notes: Notes) -> str:
 
 
 def _climb_text(notes: Notes) -> str:
-    lost = np.flatnonzero(notes["good"] & notes["alive"] & ~notes["converged"])
+    lost = np.flatnonzero(notes["good"] & notes["alive"] & ~notes["converged"] & ~notes["on_edge"])
     if not len(lost):
         return ""
     return (
@@ -603,6 +606,16 @@ def _missed_text(notes: Notes, shared: Shared) -> str:
         "p0 has more modes than the search for them came to the end of: a mode higher than the MAP may be missing, "
         f"above all for the {len(alone)} of {len(notes['good'])} observations whose MAP one climb alone reached: index "
         f"{_some(alone)}. Compare with sample_posterior, or with another random_seed."
+    )
+
+
+def _edge_text(notes: Notes) -> str:
+    edge = np.flatnonzero(notes["good"] & notes["on_edge"])
+    if not len(edge):
+        return ""
+    return (
+        f"The MAP of {len(edge)} of {len(notes['good'])} observations lies on an edge: index {_some(edge)}. p(x | o) "
+        "is 0 next to it, and no small move improves it, but it is no maximum (`converged` is False)."
     )
 
 

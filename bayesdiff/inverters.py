@@ -25,17 +25,22 @@ from numpy.typing import ArrayLike
 from bayesdiff.batches import chunk_rows, in_chunks, power_of_two
 from bayesdiff.checks import Seed, generator, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, Data, Density, compile_prior
+from bayesdiff.kinks import settle
 from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
 from bayesdiff.newton import (
     DENSE,
     MAX_STEPS,
     Modes,
-    eigenvalues,
+    climb,
+    distinct,
     find_modes,
-    floored,
-    matrix_function,
+    inverse_root,
+    is_maximum,
+    is_neck,
+    magnitude,
     times,
 )
+from bayesdiff.newton import root as covariance_root
 from bayesdiff.step import read_noise, step_model
 from bayesdiff.tops import MOST_DIMENSIONS, Points, Tops, find_tops, joined, mere_points, padded
 
@@ -79,8 +84,6 @@ FEW_STEPS = 4
 # Numbers that the draws of one chunk may take: 64 MB.
 DRAW_NUMBERS = 2**23
 DRAW_LANES = 1024
-# Curvatures of a mode below this share of its largest are rounding.
-RESOLVED = 1e-12
 PRIOR_JUMPS = 2
 # Numbers in the bank of prior draws (16 MB), and draws in it where each is made alone, at a tenth of a millisecond.
 BANK_NUMBERS = 2**21
@@ -383,14 +386,16 @@ def _outside(
 class Found(NamedTuple):
     """`Modes` of a batch (without precisions), and the Laplace approximation at each one's best.
 
-    ``sd`` (batch, n): NaN where the Hessian is not positive definite. ``root`` (batch, n, n) with root root' = |H|^-1
-    at the best mode, or (batch, 0, 0) if not asked for.
+    ``sd`` (batch, n): NaN where the Hessian is not positive definite, or the mode is a kink, which has no curvature.
+    ``root`` (batch, n, n) with root root' = |H|^-1 at the best mode, or (batch, 0, 0) if not asked for.
     """
 
     x: Any
     logp: Any
     agreed: Any
     converged: Any
+    kink: Any
+    on_edge: Any
     unfinished: Any
     evaluations: Any
     sd: Any
@@ -413,19 +418,54 @@ def _find(
         precision = found.precision[0]
         if not precision.size:  # too many dimensions to form it at every step; once, at the best mode
             precision = -jax.hessian(_log_posterior(density, data, o, alpha, sigma))(found.x[0])
-        maximum = eigenvalues(precision).min() > 0
-        covariance = matrix_function(precision, lambda values: 1 / floored(values))
-        root = (
-            matrix_function(precision, lambda values: 1 / jnp.sqrt(floored(values))) if with_root else jnp.zeros((0, 0))
-        )
-        sd = jnp.where(maximum, jnp.sqrt(jnp.diagonal(covariance)), jnp.nan)
-        return Found(found.x, found.logp, found.agreed, found.converged, found.unfinished, found.evaluations, sd, root)
+        return _at_best(found, precision, with_root)
 
     def chunk(steps: tuple[jax.Array, ...]) -> Found:
         # Above DENSE one lane alone fills the memory with its Hessian.
         return jax.vmap(one)(*steps) if o.shape[-1] <= DENSE else jax.lax.map(lambda step: one(*step), steps)
 
     return jax.lax.map(chunk, (o, alpha, sigma, given))
+
+
+def _at_best(found: Modes, precision: jax.Array, with_root: bool) -> Found:
+    """The modes of one observation, and the Laplace approximation at the best, whose precision is given."""
+    root = inverse_root(precision)[0]
+    curved = is_maximum(precision) & ~(found.kink | found.on_edge)[0]
+    sd = jnp.where(curved, jnp.sqrt((root**2).sum(axis=1)), jnp.nan)
+    known = found._asdict()
+    del known["precision"]
+    return Found(**known, sd=sd, root=root if with_root else jnp.zeros((0, 0)))
+
+
+def _settle(
+    density: Density,
+    with_root: bool,
+    data: Data,
+    o: jax.Array,
+    alpha: jax.Array,
+    sigma: jax.Array,
+    x: jax.Array,
+    agreed: jax.Array,
+    converged: jax.Array,
+) -> Found:
+    """Go on from where climbs ended at no smooth maximum: it may be a kink, and several may have met there."""
+
+    def one(
+        o: jax.Array, alpha: jax.Array, sigma: jax.Array, x: jax.Array, agreed: jax.Array, converged: jax.Array
+    ) -> Found:
+        logp = _log_posterior(density, data, o, alpha, sigma)
+        # Their precisions and heights once more: they are not kept, and few observations come here.
+        ends = jax.vmap(lambda x: climb(logp, x, (alpha / sigma) ** 2, 1))(x)
+        ends = jax.vmap(lambda end: settle(logp, end, (alpha / sigma) ** 2))(ends._replace(converged=converged))
+        between = jax.vmap(lambda a: jax.vmap(lambda b: logp((a + b) / 2))(ends.x))(ends.x)
+        lower = jnp.minimum(ends.logp[:, None], ends.logp)
+        slack = 1e-6 * (1 + jnp.abs(lower))
+        # Between two ends of one kink, or of one smooth top, p is nowhere lower.
+        same = (jnp.abs(ends.logp[:, None] - ends.logp) < slack) & (between > lower - slack)
+        found = distinct(ends, same | jnp.eye(len(x), dtype=bool), agreed)
+        return _at_best(found, found.precision[0], with_root)
+
+    return jax.lax.map(lambda step: jax.vmap(one)(*step), (o, alpha, sigma, x, agreed, converged))
 
 
 def find_modes_of(prior: CompiledPrior, steps: Steps, rng: np.random.Generator, *, with_root: bool = False) -> Found:
@@ -478,6 +518,18 @@ def find_modes_from(
     if len(rest) and len(steps.o) > chunk:
         for values, again in zip(found, search(rest, MAX_STEPS, None), strict=True):
             values[rest] = again
+    if prior.n <= DENSE:
+        rest = np.flatnonzero(((found.agreed > 0) & ~found.converged).any(axis=1))
+        if len(rest):
+            settled = in_chunks(
+                lambda keys, *arrays: prior.kernel(_settle, with_root)(data, *arrays),
+                [array[rest] for array in (steps.o, steps.alpha, steps.sigma, found.x, found.agreed, found.converged)],
+                chunk=chunk,
+                random_seed=seed,
+            )
+            settled = settled._replace(evaluations=settled.evaluations + found.evaluations[rest])
+            for values, again in zip(found, settled, strict=True):
+                values[rest] = again
     return found
 
 
@@ -591,7 +643,8 @@ def laplace(
     x : ndarray (batch, n)
         One draw each; NaN for an observation that is not finite.
     stats : dict of ndarray (batch,)
-        Those of `mode`.  Where H is not positive definite (``sd`` is NaN) the draw used its absolute eigenvalues.
+        Those of `mode`.  Where H is not positive definite (``sd`` is NaN) the draw used its absolute eigenvalues, or
+        at a kink a Gaussian about as wide as p(x | o).
 
     Raises
     ------
@@ -725,7 +778,17 @@ def _sample_chunk(
     modes = jax.vmap(found)(o, alpha, sigma, given)
     outside = jax.vmap(lambda *step: _outside(density, data, shared, *step))(o, alpha, sigma, given)
     alive = jnp.isfinite(modes.logp[:, 0])
-    modes, left = _heaviest(modes, max(MODES, most)) if dense else (modes.best(MODES), jnp.zeros(observations))
+    if dense:
+        # In the neck of a funnel the density grows almost without end, and its mass is nothing: chains that begin there
+        # stay. (At a kink none converges either, but they meet.)
+        def neck(x: jax.Array, precision: jax.Array, *step: jax.Array) -> jax.Array:
+            return is_neck(_log_posterior(density, data, *step), x, precision)
+
+        in_neck = jax.vmap(jax.vmap(neck, (0, 0, None, None, None)))(modes.x, modes.precision, o, alpha, sigma)
+        is_mode = (modes.converged & ~in_neck) | (~modes.converged & (modes.agreed > 1))
+        modes, left = _heaviest(modes._replace(logp=jnp.where(is_mode, modes.logp, -jnp.inf)), max(MODES, most))
+    else:
+        modes, left = modes.best(MODES), jnp.zeros(observations)
     if most:
         left = jnp.maximum(left, jax.vmap(lambda *step: _left_out(shared, most, *step))(o, alpha, sigma))
     gaussians, metric = _at_modes(modes, (sigma / alpha)[:, None], dense)
@@ -877,27 +940,15 @@ def _sample_chunk(
 
 def _heaviest(modes: Modes, count: int) -> tuple[Modes, jax.Array]:
     """The modes of each observation that hold most of the mass, and the share of it in the others (observations,)."""
-    values = jax.vmap(jax.vmap(eigenvalues))(jnp.nan_to_num(modes.precision))
-    # In the neck of a funnel the density grows almost without end, and its mass is nothing: chains that begin there
-    # stay. Climbs give up there, each at a place of its own, or where the curvature is lost in rounding. (At a kink
-    # none converges either, but they meet.)
-    size = jnp.abs(values)
-    is_mode = (modes.converged & (size.min(-1) > RESOLVED * size.max(-1))) | (modes.agreed > 1)
-    logp = jnp.where(is_mode, modes.logp, -jnp.inf)
-    half_log_det = 0.5 * jax.vmap(jax.vmap(lambda v: jnp.log(floored(v)).sum()))(values)
-    mass, order = jax.lax.top_k(jnp.where(jnp.isfinite(logp), logp - half_log_det, -jnp.inf), modes.x.shape[1])
+    log_det_root = jax.vmap(jax.vmap(lambda precision: inverse_root(precision)[1]))(jnp.nan_to_num(modes.precision))
+    log_mass = jnp.where(jnp.isfinite(modes.logp), modes.logp + log_det_root, -jnp.inf)
+    log_mass, order = jax.lax.top_k(log_mass, modes.x.shape[1])
 
     def some(values: jax.Array) -> jax.Array:
         return jax.vmap(lambda value, which: value[which])(values, order[:, :count])
 
-    left = jax.nn.softmax(mass, axis=1)[:, count:].sum(axis=1)
-    kept = modes._replace(
-        x=some(modes.x),
-        logp=some(logp),
-        precision=some(modes.precision),
-        agreed=some(modes.agreed),
-        converged=some(modes.converged),
-    )
+    left = jax.nn.softmax(log_mass, axis=1)[:, count:].sum(axis=1)
+    kept = Modes(*(values if values.ndim == 1 else some(values) for values in modes))
     return kept, jnp.nan_to_num(left)
 
 
@@ -911,9 +962,9 @@ def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, M
         )
     found = jnp.isfinite(modes.logp)
     precision = jnp.where(found[:, :, None, None], modes.precision, jnp.eye(n))
-    spread = jax.vmap(jax.vmap(lambda h: matrix_function(h, floored)))(precision)
-    root = jax.vmap(jax.vmap(lambda h: matrix_function(h, lambda values: 1 / jnp.sqrt(floored(values)))))(precision)
-    half_log_det = 0.5 * jax.vmap(jax.vmap(lambda h: jnp.log(floored(eigenvalues(h))).sum()))(precision)
+    spread = jax.vmap(jax.vmap(magnitude))(precision)
+    root, log_det = jax.vmap(jax.vmap(inverse_root))(precision)
+    half_log_det = -log_det
     mass = jax.nn.softmax(jnp.where(found, modes.logp - half_log_det, -jnp.inf), axis=1)
     # A tenth is shared out evenly: the mass of a mode that is no Gaussian may be far from what its curvature says.
     even = found / jnp.maximum(found.sum(axis=1, keepdims=True), 1)
@@ -975,7 +1026,7 @@ def _learned(metric: Metric, tuning: _Tuning) -> Metric:
     if tuning.square.ndim == 3:
         before = (metric.root[:, :, None] * metric.root[:, None]).sum(axis=-1)  # root root'
         covariance = (pooled + (n + 5) * before) / (draws + n + 5)
-        root = jax.vmap(lambda c: matrix_function(c, lambda values: jnp.sqrt(floored(values))))(covariance)
+        root = jax.vmap(covariance_root)(covariance)
     else:
         root = jnp.sqrt((pooled + 5 * metric.root**2) / (draws + 5))
     shape = (observations,) + (1,) * (root.ndim - 1)

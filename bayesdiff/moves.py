@@ -70,7 +70,7 @@ def prior_jump(key: jax.Array, lanes: Lanes, target: Target, proposal: Lanes) ->
 class Gaussians(NamedTuple):
     """A mixture of Gaussians for each observation: the proposal of `mode_jump`, for all lanes of that observation.
 
-    ``x`` (observations, m, n) centres, ``precision`` and ``root`` = precision^(-1/2) (observations, m, n, n),
+    ``x`` (observations, m, n) centres, ``precision`` and ``root``, root root' = precision^-1, (observations, m, n, n),
     ``log_weight`` (observations, m), ``log_height`` = log of weight times sqrt(det precision); -inf where there is no
     centre. Lanes of one observation follow each other.
     """
@@ -165,8 +165,12 @@ class Metric(NamedTuple):
     root: jax.Array
 
     def scale(self, z: jax.Array) -> jax.Array:
-        """Compute root z for z (lanes, n). Roots are symmetric, so it serves gradients too."""
+        """Compute root z for z (lanes, n)."""
         return self.root * z if self.root.ndim == 2 else times(self.root, z)
+
+    def slope(self, gradient: jax.Array) -> jax.Array:
+        """Compute the gradient with respect to z, root' g, for g (lanes, n)."""
+        return self.root * gradient if self.root.ndim == 2 else times(jnp.swapaxes(self.root, -1, -2), gradient)
 
 
 class Trajectory(NamedTuple):
@@ -194,7 +198,7 @@ def hmc(
 
     def slope(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         prior, gradient = prior_and_gradient(x)
-        return prior, metric.scale(gradient + precision * (target.o - target.alpha[:, None] * x))
+        return prior, metric.slope(gradient + precision * (target.o - target.alpha[:, None] * x))
 
     v0 = jax.random.normal(momentum, lanes.x.shape)
     size = step_size[:, None]

@@ -4,12 +4,14 @@
 
 |H| has the eigenvectors of H and the absolute values of its eigenvalues, so every step goes uphill (Dauphin et al.
 2014, section 4), and near a mode it is Newton's. A step that fails is tried again, damped (Levenberg 1944, Marquardt
-1963). Functions here take one state; ``jax.vmap`` makes the batch.
+1963). All this in units in which the diagonal of H is 1, so that no scale is too small beside another. A climb has
+arrived where a step that is not damped would gain nothing. Functions here take one state; ``jax.vmap`` makes the batch.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -18,6 +20,10 @@ import jax.numpy as jnp
 # Up to here the Hessian is formed; above, only its products with vectors are (n + 1 gradients against a few dozen).
 DENSE = 64
 MAX_STEPS = 100
+# A curvature below this share of the largest, in units in which it is not small, is rounding.
+FLAT = 1e-12
+# Nats in one sd: no posterior of variables in different units widens so fast, and a funnel does.
+NECK = 3.0
 # Two climbs found the same mode if they end within this many posterior sd of each other.
 SAME_MODE = 1e-3
 
@@ -28,13 +34,16 @@ class Climb(NamedTuple):
     """Where a climb ended.
 
     ``x`` (n,), ``logp`` (), ``precision`` = -d^2 log p / dx^2 (n, n) (or (0, 0) above `DENSE`), ``converged`` (): at a
-    maximum to rounding, ``evaluations`` (): of log p with its derivatives.
+    maximum to rounding; ``kink`` (): at one that has no curvature, and ``on_edge`` (): at none, but next to p = 0 and
+    no move improves it, both known of `kinks.top` alone; ``evaluations`` (): of log p with its derivatives.
     """
 
     x: jax.Array
     logp: jax.Array
     precision: jax.Array
     converged: jax.Array
+    kink: jax.Array
+    on_edge: jax.Array
     unfinished: jax.Array
     evaluations: jax.Array
 
@@ -79,9 +88,72 @@ def eigenvalues(symmetric: jax.Array) -> jax.Array:
 
 
 def floored(values: jax.Array) -> jax.Array:
-    """Make eigenvalues positive: their absolute values, not below 1e-12 of the largest."""
+    """Make eigenvalues positive: their absolute values, not below `FLAT` of the largest."""
     size = jnp.abs(values)
-    return jnp.maximum(size, 1e-12 * size.max() + 1e-300)
+    return jnp.maximum(size, FLAT * size.max() + 1e-300)
+
+
+def units(precision: jax.Array, gradient: jax.Array | float = 0.0) -> jax.Array:
+    """Compute the units (n,) in which a precision has the diagonal 1; where it is 0, that in which log p falls by 1."""
+    size = jnp.abs(jnp.diagonal(precision))
+    size = jnp.where(size > 0, size, jnp.square(gradient))
+    return 1 / jnp.sqrt(jnp.where(size > 0, size, 1.0))
+
+
+def in_units(precision: jax.Array, unit: jax.Array) -> jax.Array:
+    """Compute a precision (n, n) in other units (n,)."""
+    return precision * unit[:, None] * unit
+
+
+def inverse_root(precision: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Compute R (n, n) with R R' = |H|^-1, of a precision H, and log det R.
+
+    |H| is that in units in which the diagonal of H is 1: whatever the units of x were, nothing is lost in rounding.
+    """
+    unit = units(precision)
+    scaled = in_units(precision, unit)
+    inverse = matrix_function(scaled, lambda values: 1 / jnp.sqrt(floored(values)))
+    return unit[:, None] * inverse, jnp.log(unit).sum() - 0.5 * jnp.log(floored(eigenvalues(scaled))).sum()
+
+
+def root(covariance: jax.Array) -> jax.Array:
+    """Compute R (n, n) with R R' = |C| of a covariance C, in the same way."""
+    unit = units(covariance)
+    scaled = matrix_function(in_units(covariance, unit), lambda values: jnp.sqrt(floored(values)))
+    return scaled / unit[:, None]
+
+
+def magnitude(precision: jax.Array) -> jax.Array:
+    """Compute |H| (n, n) of a precision H, in the same units: the inverse of R R' of `inverse_root`."""
+    unit = units(precision)
+    return in_units(matrix_function(in_units(precision, unit), floored), 1 / unit)
+
+
+def is_neck(logp: Logp, x: jax.Array, precision: jax.Array) -> jax.Array:
+    """Whether a maximum is the neck of a funnel: as high as narrow, and its mass nothing beside that of the funnel.
+
+    There a step of one sd along the widest direction leaves a place so much wider that it holds `NECK` times the nats.
+    Asked only where scales are so different that their squares are lost beside each other: a mild funnel is a mode, and
+    so are variables that are only measured in different units.
+    """
+    size = jnp.abs(eigenvalues(precision))
+    inverse, _ = inverse_root(precision)
+    covariance = (inverse[:, None] * inverse).sum(axis=-1)
+    widest = jnp.argmax(jnp.diagonal(covariance))
+    step = covariance[widest] / jnp.sqrt(covariance[widest, widest])
+
+    def wider(x: jax.Array) -> jax.Array:
+        """The nats by which a Gaussian of the curvatures at x, but for the widest, holds more than that at the mode."""
+        now = jnp.abs(jnp.diagonal(jax.hessian(logp)(x)))
+        return 0.5 * jnp.log(jnp.diagonal(precision) / now).at[widest].set(0.0).sum()
+
+    more = jnp.nan_to_num(jax.vmap(wider)(jnp.stack([x + step, x - step])), nan=0.0).max()
+    return (size.min() < FLAT * size.max()) & (more > NECK)
+
+
+def is_maximum(precision: jax.Array) -> jax.Array:
+    """Whether a precision is positive definite."""
+    return eigenvalues(in_units(precision, units(precision))).min() > 0
 
 
 def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.Array = MAX_STEPS) -> Climb:
@@ -106,16 +178,33 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.A
 
     def direction(
         x: jax.Array, gradient: jax.Array, precision: jax.Array, damping: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """The step, and whether the surface is curved as at a maximum."""
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """The step, the same not damped (NaN if not known), and whether the surface is curved as at a maximum."""
         if not dense:
-            return _conjugate_gradient(logp, x, gradient, damping * curvature)
+            step, curved = _conjugate_gradient(logp, x, gradient, damping * curvature)
+            return step, jnp.where(damping > 0, jnp.nan, step), curved
+        if start.shape[0] == 1:
+            # In closed form, as in two dimensions: where a million climb, every operation counts.
+            size = jnp.where(precision[0] == 0, jnp.square(gradient), jnp.abs(precision[0]))
+            size, least = jnp.where(size > 0, size, 1.0), jnp.where(precision[0] == 0, FLAT, 1.0)
+            return gradient / (size * (least + damping)), gradient / (size * least), precision[0, 0] > 0
+        unit = units(precision, gradient)
+        scaled, slope = in_units(precision, unit), unit * gradient
 
-        def inverse(values: jax.Array) -> jax.Array:
-            size = floored(values)
-            return 1 / (size + damping * size.max())
+        def inverse(values: jax.Array, damping: jax.Array | float) -> jax.Array:
+            size = jnp.abs(values)
+            largest = jnp.maximum(size.max(), 1.0)
+            return 1 / (jnp.maximum(size, FLAT * largest) + damping * largest)
 
-        return times(matrix_function(precision, inverse), gradient), eigenvalues(precision).min() > 0
+        if start.shape[0] == 2:
+            step, whole = (
+                unit * times(matrix_function(scaled, partial(inverse, damping=d)), slope) for d in (damping, 0.0)
+            )
+            return step, whole, eigenvalues(scaled).min() > 0
+        values, vectors = jnp.linalg.eigh(scaled)
+        along = times(vectors.T, slope)
+        step, whole = (unit * times(vectors, inverse(values, d) * along) for d in (damping, 0.0))
+        return step, whole, values.min() > 0
 
     class State(NamedTuple):
         x: jax.Array
@@ -123,44 +212,49 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.A
         gradient: jax.Array
         precision: jax.Array
         step: jax.Array
+        whole: jax.Array
         curved: jax.Array
         damping: jax.Array
         evaluations: jax.Array
         lost: jax.Array
 
     def gain(state: State) -> jax.Array:
-        """Twice the nats that the next step would gain, were the surface quadratic."""
-        return (state.gradient * state.step).sum()
+        """Twice the nats that a step that is not damped would gain, were the surface quadratic."""
+        return (state.gradient * state.whole).sum()
 
     def arrived(state: State) -> jax.Array:
-        # The next step is below 1e-10 posterior sd, or below the rounding of x itself, or its gain below that of log p.
-        rounding = (jnp.abs(state.step) <= 4 * jnp.finfo(state.step.dtype).eps * jnp.abs(state.x)).all()
+        # That step is below 1e-10 posterior sd, or below the rounding of x itself, or its gain below that of log p. A
+        # damped one says nothing: before a wall it is as short as one likes.
+        rounding = (jnp.abs(state.whole) <= 4 * jnp.finfo(state.whole.dtype).eps * jnp.abs(state.x)).all()
         return (gain(state) <= 1e-20) | rounding | state.lost
 
     def going(state: State) -> jax.Array:
-        hopeless = (state.damping > 1e12) | ~jnp.isfinite(gain(state)) | ~jnp.isfinite(state.value)
-        return ~arrived(state) & ~hopeless
+        lost = ~jnp.isfinite((state.gradient * state.step).sum()) | ~jnp.isfinite(state.value)
+        return ~arrived(state) & ~(lost | (state.damping > 1e12))
 
     def advance(state: State) -> State:
         x = state.x + state.step
         value, gradient, precision = evaluate(x)
         better = (value >= state.value) & jnp.isfinite(gradient).all()
+        # Refused by rounding alone; where p is 0 there is a wall, not a top.
+        lost = ~better & jnp.isfinite(value) & (gain(state) < 1e-12 * (1 + jnp.abs(state.value)))
         less = jnp.where(state.damping > 1e-3, state.damping / 8, 0.0)
         damping = jnp.where(better, less, 8 * state.damping + 0.1)
         x, value = jnp.where(better, x, state.x), jnp.where(better, value, state.value)
         gradient = jnp.where(better, gradient, state.gradient)
         precision = jnp.where(better, precision, state.precision)
-        step, curved = direction(x, gradient, precision, damping)
-        lost = ~better & (gain(state) < 1e-12 * (1 + jnp.abs(state.value)))
-        return State(x, value, gradient, precision, step, curved, damping, state.evaluations + 1, lost)
+        step, whole, curved = direction(x, gradient, precision, damping)
+        whole = whole if dense else jnp.where(better, whole, state.whole)
+        return State(x, value, gradient, precision, step, whole, curved, damping, state.evaluations + 1, lost)
 
     value, gradient, precision = evaluate(start)
     damping = jnp.zeros(())
-    step, curved = direction(start, gradient, precision, damping)
-    first = State(start, value, gradient, precision, step, curved, damping, jnp.ones((), int), jnp.zeros((), bool))
+    step, whole, curved = direction(start, gradient, precision, damping)
+    once, no = jnp.ones((), int), jnp.zeros((), bool)
+    first = State(start, value, gradient, precision, step, whole, curved, damping, once, no)
     last = jax.lax.while_loop(lambda state: going(state) & (state.evaluations < steps), advance, first)
     value = jnp.where(jnp.isfinite(last.value), last.value, -jnp.inf)
-    return Climb(last.x, value, last.precision, arrived(last) & last.curved, going(last), last.evaluations)
+    return Climb(last.x, value, last.precision, arrived(last) & last.curved, no, no, going(last), last.evaluations)
 
 
 def _conjugate_gradient(
@@ -208,7 +302,7 @@ class Modes(NamedTuple):
     """The modes that the climbs from several starts found, best first, padded with NaN.
 
     ``x`` (starts, n), ``logp`` (starts,), ``precision`` (starts, n, n), ``agreed`` (starts,): how many starts ended
-    there, ``converged`` (starts,), ``evaluations`` (): all climbs together.
+    there, ``converged``, ``kink`` and ``on_edge`` (starts,), ``evaluations`` (): all climbs together.
     """
 
     x: jax.Array
@@ -216,20 +310,19 @@ class Modes(NamedTuple):
     precision: jax.Array
     agreed: jax.Array
     converged: jax.Array
+    kink: jax.Array
+    on_edge: jax.Array
     unfinished: jax.Array
     evaluations: jax.Array
 
     def best(self, count: int) -> Modes:
         """The first `count` of them."""
-        x, logp, precision, agreed, converged, *rest = self
-        return Modes(x[:count], logp[:count], precision[:count], agreed[:count], converged[:count], *rest)
+        return Modes(*(values if values.ndim == 0 else values[:count] for values in self))
 
 
 def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int | jax.Array = MAX_STEPS) -> Modes:
     """Compute the distinct modes of `logp` above `starts` (starts, n)."""
     ends = jax.vmap(lambda start: climb(logp, start, curvature, steps))(starts)
-    count = starts.shape[0]
-    alive = jnp.isfinite(ends.logp)
 
     def distance(a: jax.Array, b: jax.Array, precision: jax.Array) -> jax.Array:
         d = a - b
@@ -237,8 +330,14 @@ def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int |
 
     apart = jax.vmap(lambda a: jax.vmap(lambda b, p: distance(a, b, p))(ends.x, ends.precision))(ends.x)
     level = jnp.abs(ends.logp[:, None] - ends.logp[None, :]) < 1e-6 * (1 + jnp.abs(ends.logp[None, :]))
-    same = (jnp.abs(apart) < SAME_MODE**2) & level & alive[:, None] & alive[None, :]
-    order = jnp.arange(count)
+    return distinct(ends, (jnp.abs(apart) < SAME_MODE**2) & level, jnp.ones(len(starts), jnp.int16))
+
+
+def distinct(ends: Climb, same: jax.Array, agreed: jax.Array) -> Modes:
+    """Compute the distinct modes: `same` (ends, ends) says which are one, `agreed` (ends,) how many starts each had."""
+    alive = jnp.isfinite(ends.logp)
+    same = same & alive[:, None] & alive[None, :]
+    order = jnp.arange(len(ends.logp))
     new = alive & ~(same & (order[None, :] < order[:, None])).any(axis=1)
     # Place by counting: a sort costs more than all of the climbs of a cheap prior.
     key = jnp.where(new, ends.logp, -jnp.inf)
@@ -255,8 +354,10 @@ def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int |
         x=pick(ends.x, jnp.nan),
         logp=pick(ends.logp, -jnp.inf),
         precision=pick(ends.precision, jnp.nan),
-        agreed=pick(same.sum(axis=1, dtype=jnp.int16), 0),
+        agreed=pick((same * agreed).sum(axis=1, dtype=jnp.int16), 0),
         converged=pick(ends.converged, False),
+        kink=pick(ends.kink, False),
+        on_edge=pick(ends.on_edge, False),
         unfinished=ends.unfinished.any(),
         evaluations=ends.evaluations.sum(),
     )

@@ -25,7 +25,7 @@ ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PAC
 
 # A room is a module of the package, or a folder of them. Each may import the rooms named here, and the root's version.
 STEP = {"checks", "schedule", "step", "priors"}
-KERNELS = {"newton", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
+KERNELS = {"newton", "kinks", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
 INVERT = STEP | KERNELS | {"compiled", "tops", "inverters", "results", "labels"}
 CHAIN = INVERT | {"inversion", "trust", "stores", "blocks", "chain"}
 MAY_IMPORT = {
@@ -35,6 +35,7 @@ MAY_IMPORT = {
     "priors": {"checks", "schedule", "step"},
     "compiled": STEP,
     "newton": set(),
+    "kinks": {"newton"},
     "moves": {"newton"},
     "batches": set(),
     "blocks": set(),

@@ -554,3 +554,28 @@ def test_a_single_chain_and_a_single_draw(gaussian):
     assert isinstance(tree, xr.DataTree)
     assert tree["posterior"]["x"].shape == (1, 1, 2)
     assert np.isnan(tree["diagnostics"]["x"]).all()
+
+
+def test_a_kink_is_a_maximum():
+    """Soft thresholds. Warnings are errors: at a kink there is nothing to warn of."""
+    with pm.Model() as prior:
+        pm.Laplace("x", 0, 1)
+    o, sigma = np.linspace(-6, 6, 41), 1.5
+    run = bd.find_map(prior, o, sigma=sigma, random_seed=0, progressbar=False)
+    at = np.sign(o) * np.maximum(np.abs(o) - sigma**2, 0)
+    np.testing.assert_allclose(run["posterior"]["x"].values[0, 0], at, atol=1e-9)
+    stats = run["sample_stats"].to_dataset()
+    assert stats["converged"].values.all()
+    np.testing.assert_array_equal(stats["starts_agreed"], stats["starts"])
+    sd = run["laplace"].to_dataset()["x"].values.ravel()
+    np.testing.assert_allclose(sd, np.where(at == 0, np.nan, sigma), rtol=1e-9)
+
+
+def test_a_map_on_an_edge_is_flagged():
+    prior = bd.density(lambda x: pt.switch(pt.gt(x[0], 1), -0.5 * x[0] ** 2, -np.inf), shape=1)
+    with pytest.warns(
+        UserWarning, match=r"The MAP of 1 of 2 observations lies on an edge: index 0\. p\(x \| o\) is 0 next"
+    ):
+        run = bd.find_map(prior, [[0.5], [5.0]], sigma=1.0, random_seed=0, progressbar=False)
+    np.testing.assert_allclose(run["unconstrained_posterior"].to_dataset().to_dataarray().values.ravel(), [1.0, 2.5])
+    assert run["sample_stats"]["converged"].values.ravel().tolist() == [False, True]

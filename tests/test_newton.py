@@ -7,7 +7,19 @@ import pytest
 from scipy.linalg import funm
 
 import bayesdiff.compiled  # noqa: F401  (64-bit is switched on there)
-from bayesdiff.newton import DENSE, climb, eigenvalues, find_modes, floored, matrix_function
+from bayesdiff.newton import (
+    DENSE,
+    climb,
+    eigenvalues,
+    find_modes,
+    floored,
+    inverse_root,
+    is_maximum,
+    is_neck,
+    magnitude,
+    matrix_function,
+    root,
+)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
@@ -98,3 +110,51 @@ def test_modes_come_best_first_and_once():
     np.testing.assert_array_equal(found.agreed, [2, 2, 2, 0, 0, 0])
     np.testing.assert_array_equal(found.converged, [True, True, True, False, False, False])
     np.testing.assert_allclose(found.precision[:3, 0, 0], 1.0, rtol=1e-9)
+
+
+SCALES = jnp.array([1e-6, 1.0, 1e6])
+
+
+def test_scales_however_different_are_one_step():
+    correlation = jnp.array([[1.0, 0.9, 0.5], [0.9, 1.0, 0.3], [0.5, 0.3, 1.0]])
+    precision = jnp.linalg.inv(correlation) / SCALES[:, None] / SCALES
+    centre = SCALES * jnp.array([1.0, -2.0, 3.0])
+    start = centre + 50 * SCALES * jnp.array([1.0, 1.0, -1.0])
+    end = jax.jit(lambda s: climb(lambda x: -0.5 * (x - centre) @ precision @ (x - centre), s, jnp.ones(())))(start)
+    np.testing.assert_allclose((end.x - centre) / SCALES, 0.0, atol=1e-9)
+    assert bool(end.converged)
+    assert bool(is_maximum(end.precision))
+    inverse, log_det = inverse_root(end.precision)
+    covariance = correlation * SCALES[:, None] * SCALES
+    np.testing.assert_allclose(inverse @ inverse.T, covariance, rtol=1e-9)
+    np.testing.assert_allclose(log_det, 0.5 * np.linalg.slogdet(correlation)[1], rtol=1e-9)  # scales: product 1
+    np.testing.assert_allclose(root(covariance) @ root(covariance).T, covariance, rtol=1e-9)
+    np.testing.assert_allclose(magnitude(end.precision), end.precision, rtol=1e-9)
+
+
+def test_refusals_at_a_wall_are_no_arrival():
+    """Before p = 0 a damped step is as short as one likes; what is not damped would still gain."""
+
+    def wall(x):
+        return jnp.where(x[0] > 1, -0.5 * (x**2).sum(), -jnp.inf)
+
+    starts = jnp.array([[3.0, 1.0], [2.0, -1.0], [1.5, 0.5], [7.0, 2.0]])
+    ends = jax.jit(jax.vmap(lambda s: climb(wall, s, jnp.ones(()))))(starts)
+    assert not ends.converged.any()
+    inside = jax.jit(jax.vmap(lambda s: climb(lambda x: wall(x + 2), s, jnp.ones(()))))(starts)  # its top: at -2, cut
+    assert not inside.converged.any()
+    free = jax.jit(jax.vmap(lambda s: climb(lambda x: wall(x) - 8 * (x[0] - 2) ** 2, s, jnp.ones(()))))(starts)
+    np.testing.assert_allclose(free.x, np.tile([32 / 17, 0.0], (4, 1)), atol=1e-9)  # a top beside it
+    assert free.converged.all()
+
+
+def test_the_neck_of_a_funnel_is_told_from_units():
+    def funnel(x):
+        return -(x[0] ** 2) / 18 - 4.5 * x[0] - 0.5 * jnp.exp(-x[0]) * (x[1:] ** 2).sum()
+
+    def measured(x):
+        return -0.5 * ((x / jnp.array([3.0, *[1e-9] * 9])) ** 2).sum()
+
+    for logp, at, expected in ((funnel, -40.5, True), (measured, 0.0, False)):
+        top = jnp.zeros(10).at[0].set(at)
+        assert bool(is_neck(logp, top, -jax.hessian(logp)(top))) is expected

@@ -4,10 +4,11 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
+from scipy.stats import multivariate_t
 
 import bayesdiff as bd
 from bayesdiff.compiled import compile_prior
-from bayesdiff.multimodal.scout import scout
+from bayesdiff.multimodal.scout import Found, _heaviest, scout
 
 CIRCLE = 10 * np.stack([np.sin(np.arange(8) * np.pi / 4), np.cos(np.arange(8) * np.pi / 4)], axis=1)
 NONE = np.empty((0, 2))
@@ -75,3 +76,51 @@ def test_no_start_of_any_density():
         pm.Potential("nowhere", pt.switch(pt.gt(x.sum(), 1e9), 0.0, -np.inf))
     with pytest.raises(ValueError, match=r"log p is not finite at any of .* starts.*pass initvals"):
         scout(compile_prior(model), NONE, 1, np.random.default_rng(0))
+
+
+def test_a_mode_has_any_scale():
+    scales = np.array([1e-6, 1.0, 1e6])
+    prior = compile_prior(bd.density(lambda x: -0.5 * ((x / scales) ** 2).sum(), shape=3))
+    found = scout(prior, np.empty((0, 3)), 2, np.random.default_rng(0))
+    assert len(found.x) == 1
+    np.testing.assert_allclose(found.x[0] / scales, 0.0, atol=1e-8)
+    np.testing.assert_allclose(found.covariance[0] / scales[:, None] / scales, np.eye(3), rtol=1e-8, atol=1e-8)
+    assert found.lost == 0
+
+
+def test_kinks_are_modes():
+    with pm.Model() as model:
+        pm.Mixture("x", w=[0.5, 0.5], comp_dists=[pm.Laplace.dist(-5, 1), pm.Laplace.dist(5, 0.5)])
+    found = scout(compile_prior(model), np.empty((0, 1)), 2, np.random.default_rng(0))
+    np.testing.assert_allclose(np.sort(found.x[:, 0]), [-5.0, 5.0], atol=1e-8)
+    assert found.kink.all()
+    assert not found.on_edge.any()
+
+
+def test_a_wall_is_no_row_of_modes():
+    prior = compile_prior(bd.density(lambda x: pt.switch(x[0] > 1, -0.5 * (x**2).sum(), -np.inf), shape=2))
+    found = scout(prior, np.full((1, 2), 2.0), 2, np.random.default_rng(0))
+    assert len(found.x) <= 1  # (1, 0), which is the highest, or nothing
+    assert found.on_edge.all()
+    np.testing.assert_allclose(found.x, np.tile([1.0, 0.0], (len(found.x), 1)), atol=1e-4)
+
+
+def test_a_heavy_tail_is_not_judged_by_its_top():
+    """A Cauchy and a Gaussian of one mass each, in 20 dimensions: by its curvature the Cauchy has e^-10 and less."""
+    n = 20
+    at = multivariate_t(np.zeros(n), 1e3 * np.eye(n), df=1).logpdf(np.zeros(n))
+    covariance = np.array([1e3 * np.eye(n) / (1 + n), np.eye(n), np.eye(n)])
+    normal = -0.5 * n * np.log(2 * np.pi)
+    found = Found(
+        np.arange(3.0)[:, None] * np.ones(n),
+        np.array([at, normal, normal - 60]),
+        np.linalg.inv(covariance),
+        covariance,
+        np.ones((3, 1), int),
+        np.zeros(3, bool),
+        np.zeros(3, bool),
+    )
+    assert found.log_mass[0] < found.log_mass[1] - 10
+    no = np.zeros(3, bool)
+    assert _heaviest(found, no).tolist() == [1, 0]
+    assert _heaviest(found, np.array([False, False, True])).tolist() == [1, 0, 2]  # a draw's climb ended there

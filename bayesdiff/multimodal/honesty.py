@@ -104,10 +104,11 @@ def _nearest(x: np.ndarray, means: np.ndarray, covariances: np.ndarray, weights:
     if len(means) < 2:
         return label
     for k, (mean, covariance, weight) in enumerate(zip(means, covariances, weights, strict=True)):
-        values, vectors = np.linalg.eigh(covariance)
+        unit = np.sqrt(np.maximum(np.diagonal(covariance), 1e-300))
+        values, vectors = np.linalg.eigh(covariance / unit[:, None] / unit)
         values = np.maximum(values, 1e-14 * values.max() + 1e-300)
-        z = (x - mean) @ (vectors / np.sqrt(values))
-        log = np.log(weight) - 0.5 * (z**2).sum(axis=1) - 0.5 * np.log(values).sum()
+        z = (x - mean) / unit @ (vectors / np.sqrt(values))
+        log = np.log(weight) - 0.5 * (z**2).sum(axis=1) - 0.5 * np.log(values).sum() - np.log(unit).sum()
         label, best = np.where(log > best, k, label), np.maximum(log, best)
     return label
 
@@ -315,6 +316,17 @@ def _modes_text(found: Found, weights: np.ndarray, chains: int) -> str:
             "is known. Pass initvals near any that you know of."
         )
     return " ".join(parts)
+
+
+def basins_text(found: Found, nowhere: float) -> list[str]:
+    """Say so if the modes' basins are not all: `nowhere` is the share of climbs from draws that ended at no mode."""
+    if nowhere <= UNSEEN or not len(found.x):
+        return []
+    edge = " Climbs end all along an edge, so the weight of what is highest there is withheld (NaN)."
+    return [
+        f"Of climbs from the draws {nowhere:.0%} ended at no maximum: so much of p belongs to no mode, and the weights "
+        f"of the modes do not add up to 1.{edge if found.on_edge.any() else ''}"
+    ]
 
 
 def _growth_text(spreads: list[np.ndarray], names: list[str]) -> str:

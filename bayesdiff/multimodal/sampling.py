@@ -27,8 +27,10 @@ from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.labels import Labels, describe, warn_once
 from bayesdiff.multimodal.honesty import (
     OF_WEIGHT,
+    UNSEEN,
     agree,
     agreement,
+    basins_text,
     evidence,
     judge,
     settled,
@@ -85,7 +87,7 @@ MORE = ((4, 24), (20, 12))
 MOST_COMPONENTS = 128
 MATRIX_NUMBERS = 2**19
 # What the group `modes` holds beside the model's variables: names that none of these may have, and no dimension.
-OUR_NAMES = ("weight", "weight_se", "chains_found")
+OUR_NAMES = ("weight", "weight_se", "chains_found", "on_edge")
 OUR_DIMS = ("lp", "starts", *OUR_NAMES)
 
 
@@ -134,7 +136,9 @@ def sample(
         posterior is probably improper), ``by_chain`` with ``by_chain_se``, and by stepping stones ``upwards`` and
         ``downwards``. ``modes`` (mode), heaviest first: the variables there, ``lp``, ``weight`` with ``weight_se``: the
         share of the mode's basin, from which one climbs to it, of all sweeps; ``starts`` that ended there,
-        ``chains_found`` whose starts did. No mode where log p has no maximum, as that of a funnel. ``mixture``
+        ``chains_found`` whose starts did. A kink is a mode, as that of a Laplace density. ``on_edge``: no maximum, but
+        next to p = 0, and no move improves it; its weight is NaN where climbs end all along an edge. No mode where log
+        p has no maximum, as that of a funnel. ``mixture``
         (component): weights, means and covariances of q's Gaussians, unconstrained, for `gaussian_mixture`.
         ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``, ``acceptance``,
         ``step_size``; by chain ``arrivals``, states that came all the way from q; ``evaluations`` of log p with its
@@ -610,6 +614,10 @@ def _result(
     label = Labels(prior, batched=False)
     labels = shares_of(found, produced.x)
     found, labels, shares = _by_weight(found, labels, basins)
+    climbed = basins.mode[basins.mode > -2]
+    nowhere = (climbed < 0).mean() if climbed.size else 0.0
+    if nowhere > UNSEEN:
+        shares[:, found.on_edge] = np.nan
     heavy, r_hat, ess = _agreement(produced, labels)
     proposals = sum(block.acceptance.size for block in produced.seen)
     judged = judge(
@@ -626,7 +634,7 @@ def _result(
         spreads=run.spreads,
         evidences=run.evidences,
     )
-    text = warn_once(judged.text)
+    text = warn_once([*judged.text, *basins_text(found, nowhere)])
     stats = {
         "lp": np.stack([block.lp[produced.every] for block in produced.seen]),
         "acceptance_rate": np.stack([block.acceptance[produced.every, 1:].mean(axis=1) for block in produced.seen]),
@@ -660,17 +668,19 @@ def _by_weight(found: Found, labels: np.ndarray, basins: Basins) -> tuple[Found,
 
     At whose Gaussian a draw is, is known of all sweeps; in whose basin, of those that were climbed from. Of each label
     these say how it is shared out among basins, and so the shares of the labels become those of the basins: with no
-    error of its own where modes are far apart. Shares and what that adds to their variance.
+    error of its own where modes are far apart. What climbs to no mode is in no basin. Shares and what that adds to
+    their variance.
     """
     m = len(found.x)
     if not m:
         return found, labels, np.empty((2, 0))
     share = np.bincount(labels.ravel(), minlength=m) / labels.size
     own = np.take_along_axis(labels, basins.sweep, axis=1)
-    table = np.zeros((m, m))
-    np.add.at(table, (own[basins.mode >= 0], basins.mode[basins.mode >= 0]), 1.0)
+    climbed = basins.mode > -2
+    table = np.zeros((m, m + 1))  # the last column: no mode
+    np.add.at(table, (own[climbed], basins.mode[climbed]), 1.0)
     looks = table.sum(axis=1, keepdims=True)
-    table = np.where(looks > 0, table / np.maximum(looks, 1), np.eye(m))
+    table = np.where(looks > 0, table / np.maximum(looks, 1), np.eye(m, m + 1))[:, :m]
     weight = share @ table
     added = (share[:, None] ** 2 * table * (1 - table) / np.maximum(looks, 1)).sum(axis=0)
     order = np.argsort(-weight, kind="stable")
@@ -694,8 +704,9 @@ def _mode_group(label: Labels, found: Found, shares: np.ndarray, heavy: np.ndarr
         "weight_se": se,
         "starts": found.by.sum(axis=1),
         "chains_found": (found.by > 0).sum(axis=1),
+        "on_edge": found.on_edge,
     }
-    dims |= {name: ["mode"] for name in ("lp", "weight", "weight_se", "starts", "chains_found")}
+    dims |= {name: ["mode"] for name in ("lp", "weight", "weight_se", "starts", "chains_found", "on_edge")}
     return dataset(values, dims=dims, coords=label.coords)
 
 

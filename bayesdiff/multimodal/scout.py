@@ -17,8 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesdiff.compiled import CompiledPrior, Data, Density
+from bayesdiff.kinks import settle
 from bayesdiff.multimodal.mixtures import Fit
-from bayesdiff.newton import DENSE, MAX_STEPS, Climb, climb
+from bayesdiff.newton import DENSE, FLAT, MAX_STEPS, Climb, climb, is_neck
 
 # Starts in a round, rounds at most, and rounds without anything new before it is over.
 STARTS = 128
@@ -33,8 +34,10 @@ LOOK_BUDGET = 120_000
 BLURRED_STEPS = 8
 # More modes than this are counted, not kept.
 MOST_MODES = 128
-# So much less mass than the heaviest, by its Gaussian, and a mode is not worth a component.
+# So much less mass than the heaviest, and a mode is not worth a component.
 NATS = 20.0
+# Climbs that ended nowhere and are looked at together: there may be a kink.
+LOST = 16
 # Evaluations of log p with its gradient that a search may take.
 BUDGET = 300_000
 # Two modes are one if neither is this far from the other, in posterior sd.
@@ -55,6 +58,9 @@ class Found:
         Of the Gaussian at each: -d^2 log p / dx^2, and its inverse.
     by : ndarray (modes, groups)
         How many starts of each group ended there.
+    kink, on_edge : ndarray (modes,)
+        Whether it has no curvature (the Gaussian is then about as wide as p), and whether it is no maximum at all, but
+        next to p = 0 and no move improves it.
     starts, lost : int
         Climbs made, and those that ended at no maximum.
     places : ndarray (groups, any, n)
@@ -68,6 +74,8 @@ class Found:
     precision: np.ndarray
     covariance: np.ndarray
     by: np.ndarray
+    kink: np.ndarray
+    on_edge: np.ndarray
     starts: int = 0
     lost: int = 0
     places: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
@@ -81,7 +89,7 @@ class Found:
 
     def only(self, which: np.ndarray) -> Found:
         """The modes `which`, in that order."""
-        names = ("x", "lp", "precision", "covariance", "by")
+        names = ("x", "lp", "precision", "covariance", "by", "kink", "on_edge")
         return replace(self, **{name: getattr(self, name)[which] for name in names})
 
     def gaussians(self) -> Fit:
@@ -105,6 +113,14 @@ def _climbs(density: Density, data: Data, starts: jax.Array, o: jax.Array, preci
         return climb(logp, start, jnp.ones(()) + precision.max(), steps)
 
     return jax.vmap(one)(starts, o, precision)
+
+
+def _settled(density: Density, data: Data, ends: Climb) -> Climb:
+    return jax.vmap(lambda end: settle(lambda x: density(x, data), end, jnp.ones(())))(ends)
+
+
+def _necks(density: Density, data: Data, x: jax.Array, precision: jax.Array) -> jax.Array:
+    return jax.vmap(lambda *end: is_neck(lambda x: density(x, data), *end))(x, precision)
 
 
 def _precisions(density: Density, data: Data, x: jax.Array) -> jax.Array:
@@ -145,7 +161,8 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
     pool = pool[finite]
     spread = drawn.std(axis=0) if len(drawn) > n else np.ones(n)
     no_matrix = np.empty((0, n, n))
-    found = Found(np.empty((0, n)), np.empty(0), no_matrix, no_matrix, np.empty((0, groups), int))
+    none, no = np.empty((0, groups), int), np.empty(0, bool)
+    found = Found(np.empty((0, n)), np.empty(0), no_matrix, no_matrix, none, no, no)
     places: list[np.ndarray] = []
     quiet = 0
     for number in range(ROUNDS):
@@ -156,12 +173,11 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         # Every group sees every scale.
         scale = np.geomspace(0.1, 2.0, SCALES)[np.arange(len(x)) // groups % SCALES, None] * spread
         near = _run(prior, data, x, x, 1 / scale**2, BLURRED_STEPS)
-        ends = _run(prior, data, near.x, near.x, np.zeros_like(x), MAX_STEPS)
-        cost = (near.evaluations.sum() + ends.evaluations.sum()) * (n + 1.0)
-        found.evaluations += float(cost)
-        found.starts += len(x)
         group = np.arange(len(x)) % groups
-        found.lost += int((_add(prior, data, found, ends, group) < 0).sum())
+        which, cost = _climbed(prior, found, near.x, group, MAX_STEPS, not number)
+        found.evaluations += float(near.evaluations.sum() * (n + 1.0)) + cost
+        found.starts += len(x)
+        found.lost += int((which < 0).sum())
         places.append(_dealt(np.where(np.isfinite(near.x).all(axis=1)[:, None], near.x, x), groups))
         if len(found.x):
             own = np.sqrt(np.median(np.diagonal(found.covariance, axis1=1, axis2=2), axis=0))
@@ -170,11 +186,14 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         if quiet >= QUIET or found.evaluations > BUDGET:
             break
     found.places = np.concatenate(places, axis=1)
-    return found.only(_heaviest(found))
+    return found.only(_heaviest(found, np.zeros(len(found.x), bool)))
 
 
 class Basins(NamedTuple):
-    """Where climbs from some of the draws ended: ``sweep`` (chains, looks), ``mode`` (chains, looks), -1 for none."""
+    """Where climbs from some of the draws ended.
+
+    ``sweep`` (chains, looks), ``mode`` (chains, looks): -1 for none, -2 for no climb.
+    """
 
     sweep: np.ndarray
     mode: np.ndarray
@@ -195,17 +214,18 @@ def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random
     group, which, cost = np.repeat(np.arange(chains), each), [], 0.0
     for first in range(0, len(starts), batch):
         rows = np.arange(first, first + batch) % len(starts)
-        ends = _run(prior, prior.data, starts[rows], starts[rows], np.zeros((batch, n)), steps)
-        cost += float(ends.evaluations.sum() * (n + 1.0))
-        which.append(_add(prior, prior.data, more, ends, group[rows]))
+        ended, used = _climbed(prior, more, starts[rows], group[rows], steps, False)
+        cost += used
+        which.append(ended)
         if cost > LOOK_BUDGET:  # where there is no maximum, climbs do not end
             break
-    mode = np.full(len(starts), -1)
+    mode = np.full(len(starts), -2)
     climbed = np.concatenate(which)[: len(starts)]
     mode[: len(climbed)] = climbed
     more.by[: len(found.x)] = found.by  # which chains' own search found it
-    order = _heaviest(more)
-    new = np.full(len(more.x) + 1, -1)
+    seen = np.isin(np.arange(len(more.x)), climbed)
+    order = _heaviest(more, seen)
+    new = np.append(np.full(len(more.x), -1), [-2, -1])  # the last two: those of no mode
     new[order] = np.arange(len(order))
     return replace(more.only(order), evaluations=cost), Basins(sweep, new[mode].reshape(chains, each))
 
@@ -224,6 +244,45 @@ def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
 def _run(prior: CompiledPrior, data: Data, starts: Any, o: Any, precision: np.ndarray, steps: int) -> Any:
     """Climbs, in NumPy."""
     return jax.tree.map(np.asarray, prior.kernel(_climbs)(data, starts, o, precision, steps))
+
+
+def _climbed(
+    prior: CompiledPrior, found: Found, starts: np.ndarray, group: np.ndarray, steps: int, search: bool
+) -> tuple[np.ndarray, float]:
+    """Climb p, add the modes; return which each climb ended at (climbs,), -1 for none, and evaluations.
+
+    Those that ended nowhere are looked at again where there are kinks: it was found so before, or `search` says to see.
+    """
+    n, data = prior.n, prior.data
+    ends = _run(prior, data, starts, starts, np.zeros_like(starts), steps)
+    cost = float(ends.evaluations.sum() * (n + 1.0))
+    ends = _without_necks(prior, ends)
+    which = _add(prior, data, found, ends, group)
+    lost = np.flatnonzero((which < 0) & ~ends.converged & np.isfinite(ends.logp))
+    lost = lost[np.argsort(-ends.logp[lost], kind="stable")]
+    search = n <= DENSE and (search or bool((found.kink | found.on_edge).any()))
+    for first in range(0, len(lost) if search else 0, LOST):
+        rows = lost[first : first + LOST]
+        padded = jax.tree.map(lambda values, rows=rows: values[np.resize(rows, LOST)], ends)
+        settled = jax.tree.map(np.asarray, prior.kernel(_settled)(data, padded))
+        settled = _without_necks(prior, settled)
+        settled = jax.tree.map(lambda values, rows=rows: values[: len(rows)], settled)
+        cost += float(settled.evaluations.sum())
+        which[rows] = _add(prior, data, found, settled, group[rows])
+        if (which[rows] < 0).all():
+            break  # where the highest are none, others are none
+    return which, cost
+
+
+def _without_necks(prior: CompiledPrior, ends: Any) -> Any:
+    """The climbs, of which those that ended in the neck of a funnel ended nowhere."""
+    if not ends.precision.size:
+        return ends
+    size = np.abs(np.linalg.eigvalsh(np.where(np.isfinite(ends.precision), ends.precision, 0.0)))
+    if not (ends.converged & (size.min(axis=1) < FLAT * size.max(axis=1))).any():
+        return ends
+    neck = np.asarray(prior.kernel(_necks)(prior.data, ends.x, ends.precision)) & ~ends.kink
+    return ends._replace(converged=ends.converged & ~neck, logp=np.where(neck, -np.inf, ends.logp))
 
 
 def _blurred(
@@ -251,34 +310,56 @@ def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.nd
     """Add the modes that climbs ended at; return which each ended at (climbs,), -1 for none."""
     n = prior.n
     which = np.full(len(ends.logp), -1)
-    good = ends.converged & np.isfinite(ends.logp) & np.isfinite(ends.x).all(axis=1)
+    known = found.kink | found.on_edge
+    # A climb that gave up beside a kink that is known ended there.
+    good = (ends.converged | ends.on_edge | known.any()) & np.isfinite(ends.logp) & np.isfinite(ends.x).all(axis=1)
     for i in np.flatnonzero(good)[np.argsort(-ends.logp[good], kind="stable")]:
         x, lp = ends.x[i], float(ends.logp[i])
         if len(found.x):
             gap = found.x - x
             apart = np.einsum("ki,kij,kj->k", gap, found.precision, gap) / n
-            near = np.flatnonzero((apart < SAME**2) & (np.abs(found.lp - lp) < 1e-3 * (1 + abs(lp))))
+            near = (apart < SAME**2) & (np.abs(found.lp - lp) < 1e-3 * (1 + abs(lp)))
+            near = np.flatnonzero(near & (ends.converged[i] | found.kink | found.on_edge))
             if len(near):
                 which[i] = near[np.argmin(apart[near])]
                 found.by[which[i], group[i]] += 1
                 continue
+        if not (ends.converged[i] or ends.on_edge[i]):
+            continue
         precision = ends.precision[i] if ends.precision[i].size else prior.kernel(_precisions)(data, x[None])[0]
-        values, vectors = np.linalg.eigh(np.asarray(precision))
+        precision = np.asarray(precision)
+        unit = np.diagonal(precision)
+        if not (unit > 0).all():
+            continue
+        # In units of each number's own: only then is what is small beside the rest lost in rounding.
+        unit = 1 / np.sqrt(unit)
+        values, vectors = np.linalg.eigh(precision * unit[:, None] * unit)
         if not values.min() > 1e-14 * values.max():
             continue
         which[i] = len(found.x)
         found.x = np.concatenate([found.x, x[None]])
         found.lp = np.append(found.lp, lp)
-        found.precision = np.concatenate([found.precision, ((vectors * values) @ vectors.T)[None]])
-        found.covariance = np.concatenate([found.covariance, ((vectors / values) @ vectors.T)[None]])
+        covariance = ((vectors / values) @ vectors.T) * unit[:, None] * unit
+        found.precision = np.concatenate([found.precision, precision[None]])
+        found.covariance = np.concatenate([found.covariance, covariance[None]])
+        found.kink = np.append(found.kink, ends.kink[i])
+        found.on_edge = np.append(found.on_edge, ends.on_edge[i])
         row = np.zeros((1, found.by.shape[1]), int)
         row[0, group[i]] = 1
         found.by = np.concatenate([found.by, row])
     return which
 
 
-def _heaviest(found: Found) -> np.ndarray:
-    """Which modes to keep, heaviest first: those so light that they cannot count are not kept."""
+def _heaviest(found: Found, seen: np.ndarray) -> np.ndarray:
+    """Which modes to keep, heaviest first: those at which climbs from draws ended, and those that may have mass.
+
+    The mass of a heavy tail is not seen in the curvature at its top: Cauchy's Gaussian, in n dimensions, is narrower
+    by sqrt(1 + n) each way. Where one climb alone ended on an edge, another would have ended elsewhere on it.
+    """
+    n = found.x.shape[1]
     mass = found.log_mass
-    order = np.argsort(-mass, kind="stable")[:MOST_MODES]
-    return order[mass[order] > mass[order[:1]] - NATS]
+    order = np.lexsort([-mass, ~seen])[:MOST_MODES]
+    worth = seen | (mass > mass.max(initial=-np.inf) - NATS - 0.5 * n * np.log1p(n))
+    worth &= ~found.on_edge | (found.by.sum(axis=1) > 1)
+    kept = order[worth[order]]
+    return kept[np.argsort(-mass[kept], kind="stable")]

@@ -1,0 +1,262 @@
+"""Maxima that have no curvature: kinks, as that of a Laplace density, and flat tops.
+
+    x  <-  x + t B g        g: gradient of log p(x);  B: what gradients so far say of its inverse curvature
+
+The quasi-Newton method of Broyden, Fletcher, Goldfarb and Shanno with the weak conditions of Wolfe on t. Across a kink
+the gradients differ however short the step, so that B becomes as narrow there as it must, and x creeps along the kink
+to its top (Lewis and Overton 2013). Whether it is one, moves in the directions of B say, long and short: a maximum is
+what none of them improves. One state each, as in `newton`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from bayesdiff.newton import Climb, Logp, climb, times
+
+# Evaluations of a search, and searches: each next one begins at what improved the last.
+EVALUATIONS = 300
+SEARCHES = 8
+# Nats: what a second search still gains more than this has no top that is near.
+ENDLESS = 1.0
+# Steps of Newton's from where a search ended: if there is a smooth maximum after all, it is next door.
+LAST_STEPS = 8
+# A curvature in which p, as wide as it is, would fall by half as many nats is none.
+SHARP = 100.0
+# The share of a step's promise that must be kept, and of the slope that may be left after it.
+KEPT, LEFT = 1e-4, 0.5
+# The most halvings or doublings of a step.
+HALVINGS = 60
+# Moves, in shares of the way on which p falls to 1 / e. One so short that is refused because p is 0 has met an edge.
+MOVES = (0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+NEXT_DOOR = 1e-3
+# By less than this in the longest of them, and it is flat.
+LEAST_FALL = 1e-6
+# Log of the longest and of the shortest such way, in the units at hand, and halvings of the interval between the two.
+WAY = 35.0
+CUTS = 14
+
+
+Point = tuple[jax.Array, jax.Array, jax.Array]
+
+
+class Top(NamedTuple):
+    """Where a search for a maximum without curvature ended.
+
+    ``x`` (n,), ``logp`` (), ``is_top`` (): no move improves it, and all but flat ones make it worse; ``on_edge`` ():
+    beside p = 0; ``root`` (n, n): with root root' the covariance of a Gaussian about as wide as p is there;
+    ``evaluations`` ().
+    """
+
+    x: jax.Array
+    logp: jax.Array
+    is_top: jax.Array
+    on_edge: jax.Array
+    root: jax.Array
+    evaluations: jax.Array
+
+
+class _Search(NamedTuple):
+    """The state of a search: where it is, B, and the step t that is tried, between `low`, which is good, and `high`.
+
+    ``at`` and ``best``: place, log p and gradient of where it is, and of the step `low`.
+    """
+
+    at: Point
+    best: Point
+    inverse: jax.Array
+    first: jax.Array
+    t: jax.Array
+    low: jax.Array
+    high: jax.Array
+    tries: jax.Array
+    evaluations: jax.Array
+    done: jax.Array
+
+
+class _Moved(NamedTuple):
+    """What moves from a point gave: the best of them, and whether it is ``better``; the rest as in `Top`."""
+
+    x: jax.Array
+    value: jax.Array
+    is_top: jax.Array
+    on_edge: jax.Array
+    root: jax.Array
+    better: jax.Array
+    evaluations: Any
+
+
+def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array) -> Top:
+    """Compute a maximum of `logp` near `start` (n,), whether or not it is smooth; nothing unless `wanted`.
+
+    `precision` (n, n): -d^2 log p / dx^2 at the start, for a scale.
+    """
+    n = start.shape[0]
+    # Far from a top that is not smooth the curvature may be next to nothing: then the slope says how wide p is.
+    size = jnp.abs(jnp.diagonal(precision)) + jax.grad(logp)(start) ** 2
+    unit = 1 / jnp.sqrt(jnp.where((size > 0) & jnp.isfinite(size), size, 1.0))
+
+    def log(z: jax.Array) -> jax.Array:
+        value = logp(start + unit * z)
+        return jnp.where(jnp.isnan(value), -jnp.inf, value)
+
+    class Round(NamedTuple):
+        moved: _Moved
+        number: jax.Array
+        evaluations: jax.Array
+        endless: jax.Array
+
+    def once(state: Round) -> Round:
+        z, value, inverse, used = _search(log, state.moved.x)
+        moved = _moved(log, z, value, inverse)
+        # From a place that moves at the end of a ridge do not see, a search that begins anew may still leave.
+        gain = moved.value - state.moved.value
+        gained = gain > _rounding(value)
+        moved = moved._replace(better=gained, is_top=moved.is_top & ~gained)
+        endless = (state.number > 0) & (gain > ENDLESS)
+        return Round(moved, state.number + 1, state.evaluations + used + moved.evaluations, endless)
+
+    def going(state: Round) -> jax.Array:
+        return state.moved.better & (state.number < SEARCHES) & ~state.endless
+
+    no, origin = jnp.zeros((), bool), jnp.zeros(n)
+    begun = _Moved(origin, log(origin), no, no, jnp.eye(n), wanted, jnp.zeros((), int))
+    last = jax.lax.while_loop(going, once, Round(begun, jnp.zeros((), int), jnp.zeros((), int), no))
+    z, value, is_top, on_edge, root, *_ = last.moved
+    return Top(start + unit * z, value, is_top, on_edge, unit[:, None] * root, last.evaluations)
+
+
+def settle(logp: Logp, end: Climb, curvature: jax.Array) -> Climb:
+    """Go on from where a climb ended at no smooth maximum: it may be a kink, an edge, or a smooth one after all.
+
+    Where there is no curvature, the precision is that of a Gaussian about as wide as p.
+    """
+    lost = jnp.isfinite(end.logp) & ~end.converged
+    found = top(logp, end.x, end.precision, lost)
+    again = climb(logp, jnp.where(lost, found.x, end.x), curvature, LAST_STEPS)
+    # At the tip of a cone curvatures grow without end: there p is far wider than they say.
+    sharp = (found.root * (again.precision[:, :, None] * found.root).sum(axis=1) > SHARP).any()
+    smooth = lost & again.converged & ~(found.is_top & sharp)
+    still = lost & found.is_top & ~smooth
+    inverse = jnp.linalg.inv(found.root)
+    return Climb(
+        x=again.x,
+        logp=again.logp,
+        precision=jnp.where(still, (inverse[:, :, None] * inverse[:, None]).sum(axis=0), again.precision),
+        converged=end.converged | smooth | (still & ~found.on_edge),
+        kink=still & ~found.on_edge,
+        on_edge=still & found.on_edge,
+        unfinished=jnp.zeros((), bool),
+        evaluations=again.evaluations + found.evaluations,
+    )
+
+
+def _rounding(value: jax.Array) -> jax.Array:
+    return 1e-13 * (1 + jnp.abs(value))
+
+
+def _search(log: Logp, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Climb from `start`: where to, log p there, B, and evaluations."""
+    both = jax.value_and_grad(log)
+    n = start.shape[0]
+    eps = jnp.finfo(start.dtype).eps
+
+    def step(state: _Search) -> _Search:
+        at, height, uphill = state.at
+        way = times(state.inverse, uphill)
+        slope = (uphill * way).sum()
+        x = at + state.t * way
+        value, gradient = both(x)
+        good = (value >= height + KEPT * state.t * slope) & jnp.isfinite(gradient).all()
+        far = good & ((gradient * way).sum() <= LEFT * slope)
+        low, high = jnp.where(good, state.t, state.low), jnp.where(good, state.high, state.t)
+        best = _chosen(good, (x, value, gradient), state.best)
+        tries = state.tries + 1
+        # What can be halved no more is left at the best of it, with B as it is: beyond a wall there is no slope.
+        short = (high * jnp.abs(way) <= eps * jnp.abs(at)).all() | (high * slope <= 1e-20) | (tries > HALVINGS)
+        taken = far | (short & (low > 0))
+        change, bend = x - at, uphill - gradient
+        along = (change * bend).sum()
+        narrow = times(state.inverse, bend)
+        scale = jnp.where(state.first, along / (bend * narrow).sum(), 1.0)
+        inverse, narrow = scale * state.inverse, scale * narrow
+        new = (
+            inverse
+            + (along + (bend * narrow).sum()) / along**2 * change[:, None] * change
+            - (narrow[:, None] * change + change[:, None] * narrow) / along
+        )
+        usable = far & (along > 0) & jnp.isfinite(new).all()
+        inverse = jnp.where(usable, new, state.inverse)
+        now = _chosen(taken, best, state.at)
+        left = (now[2] * times(inverse, now[2])).sum()
+        return _Search(
+            now,
+            best,
+            inverse,
+            state.first & ~usable,
+            jnp.where(taken, 1.0, jnp.where(jnp.isfinite(high), (low + high) / 2, 2 * low)),
+            jnp.where(taken, 0.0, low),
+            jnp.where(taken, jnp.inf, high),
+            jnp.where(taken, 0, tries),
+            state.evaluations + 1,
+            (short & ~taken) | ~(left > 1e-20),
+        )
+
+    value, gradient = both(start)
+    here, zero, once = (start, value, gradient), jnp.zeros(()), jnp.ones((), int)
+    endless, yes, dead = (
+        jnp.full((), jnp.inf),
+        jnp.ones((), bool),
+        ~(jnp.isfinite(value) & jnp.isfinite(gradient).all()),
+    )
+    begun = _Search(here, here, jnp.eye(n), yes, jnp.ones(()), zero, endless, 0 * once, once, dead)
+    most = EVALUATIONS + 40 * n
+    last = jax.lax.while_loop(lambda state: ~state.done & (state.evaluations < most), step, begun)
+    return last.at[0], last.at[1], last.inverse, last.evaluations
+
+
+def _chosen(this: jax.Array, one: Point, other: Point) -> Point:
+    return jax.tree.map(lambda a, b: jnp.where(this, a, b), one, other)
+
+
+def _moved(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array) -> _Moved:
+    """Try to improve `x` by moves along the axes of B, and those of x, both ways, from long to short."""
+    n = x.shape[0]
+    axes = jnp.linalg.eigh(inverse)[1].T
+    axes = jnp.where(jnp.isfinite(axes).all(), axes, jnp.eye(n))
+    ways = jnp.concatenate([axes, jnp.eye(n)]) if n > 1 else jnp.eye(1)
+    both = jnp.concatenate([ways, -ways])
+    heights = jax.vmap(lambda length, way: log(x + length * way))
+
+    def cut(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = ends
+        middle = (low + high) / 2
+        falls = ~(heights(jnp.exp(middle), both) > value - 1)
+        return jnp.where(falls, low, middle), jnp.where(falls, middle, high)
+
+    ends = jax.lax.fori_loop(0, CUTS, cut, (jnp.full(len(both), -WAY), jnp.full(len(both), WAY)))
+    up, down = jnp.exp(ends[1]).reshape(2, -1)
+    bounded = (ends[1] < WAY).all()
+    # A parabola of these heights has its top here.
+    middle = (up - down) / 2
+    longest = jnp.tile(jnp.maximum(up, down), 2)
+    lengths = longest * jnp.asarray(MOVES)[:, None]
+    ladder = jax.vmap(lambda row: heights(row, both))(lengths)
+    tried = jnp.concatenate([ladder.ravel(), heights(middle, ways)])
+    where = jnp.concatenate([(lengths[:, :, None] * both).reshape(-1, n), middle[:, None] * ways])
+    best = jnp.argmax(tried)
+    better = tried[best] > value + _rounding(value)
+    near = ~jnp.isfinite(ladder) & (jnp.asarray(MOVES) <= NEXT_DOOR)[:, None]
+    width = (up + down)[:n] / 2**1.5
+    return _Moved(
+        x=jnp.where(better, x + where[best], x),
+        value=jnp.where(better, tried[best], value),
+        is_top=~better & bounded & (ladder[0] < value - LEAST_FALL).all(),
+        on_edge=near.any(),
+        root=ways[:n].T * width,
+        better=better,
+        evaluations=CUTS * len(both) + len(tried),
+    )
