@@ -384,14 +384,17 @@ def flat():
     return model
 
 
+NO_RANDOM = "a distribution has no random draws, or invalid parameters"
+
+
 @pytest.mark.parametrize(
     ("make", "why"),
     [
         (PRIORS["hierarchical"], "it has observed data, ['y']"),
         (PRIORS["potential"], "it has a Potential, ['quartic']"),
-        (PRIORS["ring"], ""),
-        (flat, ""),
-        (normal_as_shape, ""),
+        (PRIORS["ring"], NO_RANDOM),
+        (flat, NO_RANDOM),
+        (normal_as_shape, NO_RANDOM),
     ],
 )
 def test_priors_that_cannot_be_drawn(make, why):
