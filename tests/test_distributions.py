@@ -568,8 +568,16 @@ def test_a_censored_normal_has_its_mode_and_its_mean():
     prior = bd.compile_prior(censored())
     modes = bd.find_map(prior, o=48.0, sigma=2, random_seed=1)
     assert modes["posterior"]["mu"].item() == pytest.approx(grid[density.argmax()], abs=1e-4)
-    draws = bd.sample_posterior(prior, o=48.0, sigma=2, random_seed=1)["posterior"]["mu"].values.ravel()
+    draws = bd.sample_posterior(prior, o=48.0, sigma=2, draws=500, random_seed=1)["posterior"]["mu"].values.ravel()
     assert abs(draws.mean() - mean) < 5 * sd / np.sqrt(len(draws) / 4)
+
+
+def test_a_censored_normal_has_its_evidence():
+    grid = np.linspace(20, 70, 200_001)
+    truth = np.log(np.exp(censored_logp(grid)).sum() * (grid[1] - grid[0]))
+    assert truth == pytest.approx(-7.626, abs=1e-3)
+    found = bd.sample(censored(), draws=250, chains=2, random_seed=1, progressbar=False)["log_evidence"]
+    assert abs(found["log_evidence"].item() - truth) < max(5 * found["log_evidence_se"].item(), 0.02)
 
 
 def test_a_formula_that_is_not_chosen_leaves_no_nan():
