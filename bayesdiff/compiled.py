@@ -44,7 +44,7 @@ from pytensor.graph.basic import Constant, Variable
 from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import clone_replace, vectorize_graph
 from pytensor.graph.rewriting.basic import in2out
-from pytensor.graph.traversal import ancestors, graph_inputs
+from pytensor.graph.traversal import ancestors, graph_inputs, toposort
 from pytensor.graph.utils import MissingInputError
 from pytensor.link.jax.dispatch import jax_funcify
 from pytensor.scalar import Cast
@@ -213,7 +213,7 @@ class CompiledPrior:
         Returns
         -------
         ndarray (batch,)
-            -inf or NaN where a state is invalid, and there alone.
+            -inf or NaN where a state is invalid, and there alone; NaN where PyMC's is +inf.
 
         Raises
         ------
@@ -349,7 +349,7 @@ class CompiledPrior:
         if self.model.potentials:
             return f"it has a Potential, {[potential.name for potential in self.model.potentials]}"
         # Of the data as they are now. Kept for the last ones alone: a long series of data would fill the memory.
-        key = tuple(value.tobytes() for value in self.data)
+        key = tuple(map(_digest, self.data))
         with self._functions.lock:
             if key not in self._functions.lost:
                 self._functions.lost.clear()
@@ -475,7 +475,7 @@ class CompiledPrior:
             if len(again):
                 return (
                     f"of {len(x):,} draws {(column == again[0]).sum():,} have the same value of {label}, which its "
-                    "density gives no mass to (as a censored variable, which can be drawn as pm.Truncated)"
+                    "density gives no mass to (it is rounded, or censored, and can then be drawn as pm.Truncated)"
                 )
         return ""
 
@@ -619,10 +619,11 @@ class _Functions:
         return self._drawing([], [self.model[name] for name in self.layout.names])
 
     def _drawing(self, inputs: list[Variable], outputs: list[Variable]) -> Drawing:
+        given: dict[Variable, Variable] = {}
         if schedule_of(self.model) is not None:
             level = self.model[LEVEL].type()
-            outputs, inputs = clone_replace(outputs, replace={self.model[LEVEL]: level}), [*inputs, level]
-        outputs = replace_rng_nodes(outputs)  # the model keeps its own
+            given, inputs = {self.model[LEVEL]: level}, [*inputs, level]
+        outputs = replace_rng_nodes(clone_replace(outputs, replace=given))  # in a copy: the model keeps its own
         return compile_graph(inputs, outputs, random_seed=False, mode=_PYTHON), find_rng_nodes(outputs)
 
 
@@ -699,8 +700,30 @@ def _anatomy(model: pm.Model) -> _Anatomy:
     names = [list(model.named_vars), [variable.name for variable in terms], list(model.coords), model.check_bounds]
     lengths = {dim: int(length.get_value()) for length, dim in _dim_lengths(model).items()}
     # Bytes of numbers, since an array can be written to; of other constants (slices, None) the object.
-    numbers = [hashlib.blake2b(data.tobytes()).digest() for data in constants if isinstance(data, np.ndarray)]
-    return _Anatomy([*terms, *transforms, *graph, *nodes, *(node.op for node in nodes)], [names, lengths, numbers])
+    numbers = [_digest(data) for data in constants if isinstance(data, np.ndarray)]
+    # A `logp` of the user's may read what stands outside of the model: what it writes now is compared.
+    written = _structure(model.logp(jacobian=False)) if _made_here(model) else []
+    values = [names, lengths, numbers, written]
+    return _Anatomy([*terms, *transforms, *graph, *nodes, *(node.op for node in nodes)], values)
+
+
+def _digest(data: np.ndarray) -> bytes:
+    return hashlib.blake2b(data.tobytes()).digest()
+
+
+def _structure(output: Variable) -> list[Any]:
+    """Write a graph as a list: two graphs of the same inputs that compute the same in the same way have equal ones."""
+    place: dict[Variable, int] = {}
+    rows: list[Any] = []
+    for node in toposort([output]):
+        for variable in node.inputs:
+            if variable not in place:
+                place[variable] = len(place)
+                data = variable.data if isinstance(variable, Constant) else None
+                rows.append((variable.type, _digest(data)) if isinstance(data, np.ndarray) else variable)
+        place.update((variable, len(place) + i) for i, variable in enumerate(node.outputs))
+        rows.append((node.op, *(place[variable] for variable in node.inputs)))
+    return rows
 
 
 class _Kept(dict[bool, tuple[_Anatomy, "CompiledPrior"]]):
@@ -758,7 +781,9 @@ def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
     constrain, constrain_shared = of_flat_state(read_from)
 
     def density(x: jax.Array, data: Data) -> jax.Array:
-        return jnp.asarray(log_density(x, *data)[0], float).reshape(())
+        value = jnp.asarray(log_density(x, *data)[0], float).reshape(())
+        # A formula that overflows says nothing, and must not be the best place of all.
+        return jnp.where(value < jnp.inf, value, jnp.nan)
 
     state, batch = (jax.ShapeDtypeStruct(shape, float) for shape in ((where.n,), (2, where.n)))
     data = _current(shared, model)
@@ -819,11 +844,15 @@ _DISPATCHED = (_logprob, _logcdf, _icdf, _support_point, _change_dist_size)
 
 
 def _known_of(model: pm.Model) -> dict[type, list[Any]]:
-    """Give what PyMC knows of kinds of variables made in this process, by pm.CustomDist: it does not travel."""
+    """Give what PyMC knows of kinds of variables made in this process: it does not travel."""
+    return {kind: [dispatch.registry.get(kind) for dispatch in _DISPATCHED] for kind in _made_here(model)}
+
+
+def _made_here(model: pm.Model) -> list[type]:
+    """The kinds of variables of a model that were made in this process, by pm.CustomDist."""
     graph = ancestors([*model.basic_RVs, *model.potentials, *model.deterministics])
     kinds = {type(variable.owner.op) for variable in graph if variable.owner is not None}
-    made_here = [kind for kind in kinds if getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind]
-    return {kind: [dispatch.registry.get(kind) for dispatch in _DISPATCHED] for kind in made_here}
+    return [kind for kind in kinds if getattr(sys.modules.get(kind.__module__), kind.__name__, None) is not kind]
 
 
 def _again(model: pm.Model, jacobian: bool, level: int | None, known: dict[type, list[Any]]) -> CompiledPrior:

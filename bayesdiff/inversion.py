@@ -593,7 +593,8 @@ def _climb_text(notes: Notes) -> str:
         return ""
     return (
         f"The climb of {len(lost)} of {len(notes['good'])} observations did not end at a maximum: index {_some(lost)}. "
-        "Their MAP is the highest point seen; p(x | o) may be flat or unbounded there. Look at the group `modes`."
+        "Their MAP is the highest point seen; p(x | o) may be flat, unbounded or cut off there. Look at the group "
+        "`modes`."
     )
 
 
@@ -615,7 +616,8 @@ def _edge_text(notes: Notes) -> str:
         return ""
     return (
         f"The MAP of {len(edge)} of {len(notes['good'])} observations lies on an edge: index {_some(edge)}. p(x | o) "
-        "is 0 next to it, and no small move improves it, but it is no maximum (`converged` is False)."
+        "is 0 next to it, and no small move along an axis improves it, though one along the edge may. It is no maximum "
+        "(`converged` is False)."
     )
 
 

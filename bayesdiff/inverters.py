@@ -53,9 +53,10 @@ NEAR_STARTS = 3
 FEW_DIMENSIONS = 3
 GROUPS = 3
 GROUP_SIZE = 8
-# Where p0 cannot be drawn the search of its modes may take one part in so many of the time of all that follows, and for
-# draws so many climbs that find nothing at least, up to so many.
+# Where p0 cannot be drawn the search of its modes may take one part in so many of the time of all that follows, but so
+# many climbs that find nothing at least, for a MAP and for draws, up to so many.
 SEARCH_SHARE = 2
+LEAST_OF_MAP = 2**7
 LEAST_PATIENCE = 2**9
 MOST_PATIENCE = 2**11
 # Draws of p0 among which modes of it are looked for, where they are cheap.
@@ -475,7 +476,8 @@ def find_modes_of(prior: CompiledPrior, steps: Steps, rng: np.random.Generator, 
 
 def points_to_climb_from(prior: CompiledPrior, batch: int, rng: np.random.Generator) -> tuple[Shared, int]:
     """What all climbs of a call share, and their seed."""
-    return shared_points(prior, rng, batch * (NEAR_STARTS + GROUPS) // SEARCH_SHARE), _key(rng)
+    patience = max(LEAST_OF_MAP, batch * (NEAR_STARTS + GROUPS) // SEARCH_SHARE)
+    return shared_points(prior, rng, patience), _key(rng)
 
 
 def climb_chunk(prior: CompiledPrior) -> int:

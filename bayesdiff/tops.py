@@ -196,16 +196,15 @@ def _further(
 
 def _resolved(precision: np.ndarray) -> bool:
     """Whether a peak is one in all directions: judged in coordinates in which each has the same curvature."""
-    scale = np.sqrt(np.diag(precision))
-    if not (scale > 0).all():
+    if not (np.isfinite(precision).all() and (np.diag(precision) > 0).all()):
         return False
-    return bool(np.linalg.eigvalsh(precision / np.outer(scale, scale)).min() > RESOLVED)
+    scale = np.sqrt(np.diag(precision))
+    return bool(np.linalg.eigvalsh(precision / scale[:, None] / scale).min() > RESOLVED)
 
 
 def _gaussians(x: np.ndarray, heights: np.ndarray, precisions: np.ndarray) -> Points:
     scale = np.sqrt(np.diagonal(precisions, axis1=1, axis2=2))
-    both = scale[:, :, None] * scale[:, None, :]
-    even = precisions / both
-    variance, axes = np.linalg.eigh(np.linalg.inv(even) / both)
+    even = precisions / scale[:, :, None] / scale[:, None, :]
+    variance, axes = np.linalg.eigh(np.linalg.inv(even) / scale[:, :, None] / scale[:, None, :])
     size = -0.5 * np.linalg.slogdet(even)[1] - np.log(scale).sum(axis=1)
     return Points(x, heights, axes, np.maximum(variance, 0.0), size)

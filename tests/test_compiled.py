@@ -559,6 +559,58 @@ def test_a_changed_model_is_compiled_again(change):
     assert bd.compile_prior(model) is after
 
 
+def only_logp():
+    with pm.Model() as model:
+        pm.CustomDist("x", logp=lambda value: -(value**2))
+    return model
+
+
+def of_a_mixture():
+    with pm.Model() as model:
+        pm.NormalMixture("x", [0.5, 0.5], [0.0, 1.0], [1.0, 1.0])
+    return model
+
+
+@pytest.mark.parametrize(
+    "make", [flat, only_logp, of_a_mixture, PRIORS["ring"], lambda: bd.gaussian_mixture([0.5, 0.5], [0.0, 1.0], 1.0)]
+)
+def test_a_call_leaves_the_model_as_it_was(make):
+    model = make()
+    prior = bd.compile_prior(model)
+    inputs = [list(rv.owner.inputs) for rv in model.free_RVs]
+    prior.why_not_drawable()
+    prior.draws(3, 1)
+    prior.forward_draws(3, 1)
+    for before, rv in zip(inputs, model.free_RVs, strict=True):
+        assert list(map(id, before)) == list(map(id, rv.owner.inputs))
+    assert bd.compile_prior(model) is prior
+
+
+def test_what_a_logp_of_the_users_reads_is_seen():
+    scale = [1.0]
+    with pm.Model() as model:
+        x = pm.Normal("x", 0, 1)
+        pm.CustomDist("y", x, logp=lambda value, mu: -0.5 * scale[0] * (value - mu) ** 2, observed=3.0)
+    prior = bd.compile_prior(model)
+    assert bd.compile_prior(model) is prior
+    scale[0] = 100.0
+    changed = bd.compile_prior(model)
+    assert changed.logp_and_gradient([[1.0]])[1].item() == pytest.approx(-1 + 100 * (3 - 1))
+    assert prior.logp_and_gradient([[1.0]])[1].item() == pytest.approx(-1 + (3 - 1))
+    assert bd.compile_prior(model) is changed
+
+
+def test_a_density_that_overflows_is_no_number():
+    with pm.Model() as model:
+        x = pm.Normal("x")
+        pm.Potential("p", pt.switch(x > 3, np.inf, 0.0))
+    prior = bd.compile_prior(model)
+    np.testing.assert_array_equal(np.isfinite(prior.logp([[0.0], [4.0], [1.0]])), [True, False, True])
+    assert np.isnan(prior.logp([[4.0]])).all()
+    draws = bd.sample_posterior(prior, 2.0, sigma=3.0, draws=100, tune=50, chains=2, random_seed=1, progressbar=False)
+    assert draws["posterior"]["x"].max() < 3
+
+
 def test_what_a_model_keeps_is_no_part_of_its_copies():
     model = keeper()
     prior = bd.compile_prior(model)
