@@ -212,21 +212,27 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.A
         gradient: jax.Array
         precision: jax.Array
         step: jax.Array
-        whole: jax.Array
+        gain: jax.Array
+        short: jax.Array
         curved: jax.Array
         damping: jax.Array
         evaluations: jax.Array
         lost: jax.Array
 
-    def gain(state: State) -> jax.Array:
-        """Twice the nats that a step that is not damped would gain, were the surface quadratic."""
-        return (state.gradient * state.whole).sum()
+    def towards(
+        x: jax.Array, gradient: jax.Array, precision: jax.Array, damping: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+        """The step, and of the step that is not damped: twice the nats that it would gain, were the surface quadratic.
+
+        And whether that step is below the rounding of x; and whether the surface is curved as at a maximum.
+        """
+        step, whole, curved = direction(x, gradient, precision, damping)
+        return step, (gradient * whole).sum(), (jnp.abs(whole) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)).all(), curved
 
     def arrived(state: State) -> jax.Array:
-        # That step is below 1e-10 posterior sd, or below the rounding of x itself, or its gain below that of log p. A
-        # damped one says nothing: before a wall it is as short as one likes.
-        rounding = (jnp.abs(state.whole) <= 4 * jnp.finfo(state.whole.dtype).eps * jnp.abs(state.x)).all()
-        return (gain(state) <= 1e-20) | rounding | state.lost
+        # A step that is not damped is below 1e-10 posterior sd, or below the rounding of x itself, or its gain below
+        # that of log p. A damped one says nothing: before a wall it is as short as one likes.
+        return (state.gain <= 1e-20) | state.short | state.lost
 
     def going(state: State) -> jax.Array:
         lost = ~jnp.isfinite((state.gradient * state.step).sum()) | ~jnp.isfinite(state.value)
@@ -237,21 +243,21 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.A
         value, gradient, precision = evaluate(x)
         better = (value >= state.value) & jnp.isfinite(gradient).all()
         # Refused by rounding alone; where p is 0 there is a wall, not a top.
-        lost = ~better & jnp.isfinite(value) & (gain(state) < 1e-12 * (1 + jnp.abs(state.value)))
+        lost = ~better & jnp.isfinite(value) & (state.gain < 1e-12 * (1 + jnp.abs(state.value)))
         less = jnp.where(state.damping > 1e-3, state.damping / 8, 0.0)
         damping = jnp.where(better, less, 8 * state.damping + 0.1)
         x, value = jnp.where(better, x, state.x), jnp.where(better, value, state.value)
         gradient = jnp.where(better, gradient, state.gradient)
         precision = jnp.where(better, precision, state.precision)
-        step, whole, curved = direction(x, gradient, precision, damping)
-        whole = whole if dense else jnp.where(better, whole, state.whole)
-        return State(x, value, gradient, precision, step, whole, curved, damping, state.evaluations + 1, lost)
+        step, gain, short, curved = towards(x, gradient, precision, damping)
+        if not dense:  # a damped search by products tells nothing of the one that is not
+            gain, short = jnp.where(better, gain, state.gain), jnp.where(better, short, state.short)
+        return State(x, value, gradient, precision, step, gain, short, curved, damping, state.evaluations + 1, lost)
 
     value, gradient, precision = evaluate(start)
     damping = jnp.zeros(())
-    step, whole, curved = direction(start, gradient, precision, damping)
     once, no = jnp.ones((), int), jnp.zeros((), bool)
-    first = State(start, value, gradient, precision, step, whole, curved, damping, once, no)
+    first = State(start, value, gradient, precision, *towards(start, gradient, precision, damping), damping, once, no)
     last = jax.lax.while_loop(lambda state: going(state) & (state.evaluations < steps), advance, first)
     value = jnp.where(jnp.isfinite(last.value), last.value, -jnp.inf)
     return Climb(last.x, value, last.precision, arrived(last) & last.curved, no, no, going(last), last.evaluations)

@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, norm
 
+from bayesdiff.multimodal import tempering
 from bayesdiff.multimodal.mixtures import Fit, Spread, mixture
-from bayesdiff.multimodal.tempering import BLOCK, Steps, begin, equalised, log_evidence, rejections, sweeps
+from bayesdiff.multimodal.tempering import BLOCK, Steps, equalised, log_evidence, rejections
+
+begin, sweeps = (jax.jit(kernel, static_argnums=0) for kernel in (tempering.begin, tempering.sweeps))
 
 RUNGS = 5
 BETAS = np.linspace(0, 1, RUNGS)
