@@ -55,8 +55,9 @@ class Points(NamedTuple):
             return self.x, height, self.size
         gap = (self.axes * (o - alpha * self.x)[..., None]).sum(axis=-2)
         total = alpha**2 * self.variance + sigma**2
-        height = self.prior - 0.5 * (gap**2 / total).sum(axis=-1)
-        along = alpha * self.variance / total * gap
+        pull = gap / total
+        height = self.prior - 0.5 * (gap * pull).sum(axis=-1)
+        along = alpha * self.variance * pull
         return (
             self.x + (self.axes * along[..., None, :]).sum(axis=-1),
             height,
