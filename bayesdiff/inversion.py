@@ -73,7 +73,8 @@ def find_map(
     p0 (or around the initial point, where p0 cannot be drawn). In up to 16 dimensions the modes of p0 itself are
     searched first, until a set of climbs finds no other, and the likeliest of them are starts too. The best is the
     answer, all are reported. That it is the global mode cannot be guaranteed: ``starts_agreed`` says how many climbs
-    ended there.
+    ended there. Of a prior that is known by its density alone, modes far off with small basins may be missed, and
+    nothing tells.
 
     Parameters
     ----------
