@@ -16,7 +16,6 @@ Nothing here samples: all is read from the trees that ``reverse`` returned, fini
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,6 +37,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from bayesdiff.checks import flag, path_like
+from bayesdiff.files import replacing
 from bayesdiff.plots import (
     backend_of,
     check_coords,
@@ -447,11 +447,8 @@ def animate_chain(
     palette.putpalette(colors.ravel().tolist())
     small = [image.quantize(palette=palette, dither=Image.Dither.NONE) for image in images]
     duration = [int(np.clip(4000 / len(small), 60, 400))] * (len(small) - 1) + [2000]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
-        new = Path(beside, path.name)
-        small[0].save(new, save_all=True, append_images=small[1:], duration=duration, loop=0, optimize=False)
-        new.replace(path)
+    with replacing(path) as file:
+        small[0].save(file, "gif", save_all=True, append_images=small[1:], duration=duration, loop=0, optimize=False)
     return path
 
 

@@ -17,6 +17,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 from bayesdiff.checks import flag, path_like
+from bayesdiff.files import replacing
 
 AXES = ("row", "column", "colour")
 SAMPLE = ("chain", "draw")
@@ -362,11 +363,6 @@ def _written(path: Path, frames: Sequence[np.ndarray]) -> Path:
         grey = all((np.ptp(frame, axis=2) == 0).all() for frame in frames)
         few = [frame.convert("L") if grey else frame.quantize(256) for frame in shown]
         few[0].save(file, "gif", save_all=True, append_images=few[1:], loop=0, duration=[120] * (len(few) - 1) + [3000])
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # of this process: another may write here too
-    try:
-        beside.write_bytes(file.getvalue())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as written:
+        written.write(file.getvalue())
     return path

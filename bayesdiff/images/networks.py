@@ -29,6 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesdiff.checks import Seed, generator, mapping, path_like, positive_int
+from bayesdiff.files import replacing
 
 Weights = Mapping[str, Any]
 
@@ -501,16 +502,8 @@ def save_network(network: Network, path: str | os.PathLike[str]) -> Path:
         "sha256": digest_of(weights, constants),
     }
     text = np.frombuffer(json.dumps(about).encode(), np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")  # of this process: another may write here too
-    try:
-        with open(beside, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, about=text, constants=constants, **_prefixed(weights))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)
+    with replacing(path) as file:
+        np.savez_compressed(file, allow_pickle=False, about=text, constants=constants, **_prefixed(weights))
     return path
 
 

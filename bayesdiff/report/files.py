@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from bayesdiff.files import replacing
+
 MARK = b"<!-- made by bayesdiff "  # in the first lines of every page of ours
 
 
@@ -43,7 +45,7 @@ def check_place(path: Path, overwrite: bool = False) -> None:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Write text beside ``path`` and put it there when it is complete: a reader never sees half of it.
+    """Write a text to a file, whole or not at all.
 
     Raises
     ------
@@ -58,11 +60,8 @@ def write_whole(path: Path, text: str) -> None:
     ...     [file.name for file in Path(folder).iterdir()]
     ['a.html']
     """
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(beside, path)
+        with replacing(path) as file:
+            file.write(text.encode())
     except OSError as error:
         raise type(error)(f"{path} cannot be written ({error.strerror or error}). Choose another place.") from error
-    finally:
-        beside.unlink(missing_ok=True)
