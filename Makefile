@@ -62,7 +62,7 @@ help:  ## print this
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
 # One stamp per dependency group: made again when what it was made from is newer.
-sources := pyproject.toml constraints.txt .python-version .ci/setup
+sources := pyproject.toml bayesdiff/version.py constraints.txt .python-version .ci/setup
 
 .tools/bin/uv:
 	.ci/setup --uv

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from bayesdiff import __version__
+from bayesdiff.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np

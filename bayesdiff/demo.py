@@ -30,12 +30,12 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from scipy.stats import norm
 
-from bayesdiff import __version__
 from bayesdiff.comparison import compare
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inversion import find_map, sample_posterior
 from bayesdiff.plots import plot_population, plot_step
 from bayesdiff.results import save, tree
+from bayesdiff.version import __version__
 
 SIGMA = 10.0
 SPLIT = 1.0  # the density of the mixture is lowest here, between its modes at -2 and 2

@@ -15,11 +15,11 @@ import pymc as pm
 import xarray as xr
 from pymc.backends.arviz import find_observations
 
-from bayesdiff import __version__
 from bayesdiff.checks import Seed
 from bayesdiff.compiled import CompiledPrior
 from bayesdiff.priors import equations
 from bayesdiff.results import dataset
+from bayesdiff.version import __version__
 
 PACKAGE = os.path.dirname(__file__)
 PRIOR_DRAWS = 1000

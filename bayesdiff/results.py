@@ -24,10 +24,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from bayesdiff import __version__
 from bayesdiff.checks import flag, path_like, writable
 from bayesdiff.files import pointed_at, put
 from bayesdiff.foreign import Elsewhere, check_arrays, check_depth, held_in, memory, read_layout, told
+from bayesdiff.version import __version__
 
 FORMAT = 1
 _VERSION = re.compile(r"\d[\w.+-]{0,40}")

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bayesdiff import __version__
 from bayesdiff.checks import mapping
+from bayesdiff.version import __version__
 
 _TEMPLATE = Path(__file__).with_name("explore.html")
 
