@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import itertools
 import re
 import shutil
 import sys
@@ -31,6 +32,7 @@ from bayesdiff.version import __version__
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     import pymc as pm
     import xarray as xr
 
@@ -515,23 +517,23 @@ def sample_command(args: argparse.Namespace) -> None:
 
 def _show_sample(run: xr.DataTree) -> None:
     """Print the modes of a posterior, heaviest first, its evidence, and what they cost."""
+    import numpy as np
+
     modes, found = run["modes"].to_dataset(), run["log_evidence"]
-    names = ("weight", "weight_se", "lp")
-    numbers = zip(*(modes[name].values.tolist() for name in names), strict=True)
-    rows = [[str(k), f"{weight:.4f}", f"{se:.4f}", f"{lp:.2f}"] for k, (weight, se, lp) in enumerate(numbers)]
-    console = _console()
-    if rows:
-        console.print("\nModes, heaviest first: weight, its standard error, and log density")
-        console.print(_table(["mode", "weight", "+-", "log p"], rows[:MOST_ROWS]))
-        if len(rows) > MOST_ROWS:
-            console.print(f"... and {len(rows) - MOST_ROWS:,} modes more, in the saved run")
+    if modes.sizes["mode"]:
+        rows = np.stack([modes[name].values[:MOST_ROWS] for name in ("weight", "weight_se", "lp")], axis=1)
+        formats = ["{:.4f}".format, "{:.4f}".format, "{:.2f}".format]
+        print("\nModes, heaviest first: weight, its standard error, and log density\n")
+        _print_table(rows, None, ["weight", "+-", "log p"], formatters=formats)
+        if modes.sizes["mode"] > MOST_ROWS:
+            print(f"... and {modes.sizes['mode'] - MOST_ROWS:,} modes more, in the saved run")
     else:
-        console.print("\nNo mode was found.")
+        print("\nNo mode was found.")
     value, se = found["log_evidence"].item(), found["log_evidence_se"].item()
     said = f"{value:.3f} +- {se:.3f}" if value == value else "withheld, see the warning"
-    console.print(f"log evidence  {said}")
-    console.print(f"evaluations   {run['tempering']['evaluations'].item():,.0f} of log p and its gradient")
-    console.print(f"seconds       {run.attrs['sampling_time']:.1f}")
+    print(f"log evidence  {said}")
+    print(f"evaluations   {run['tempering']['evaluations'].item():,.0f} of log p and its gradient")
+    print(f"seconds       {run.attrs['sampling_time']:.1f}")
 
 
 # ------------------------------------------------------------------------------------------------------------- explore
@@ -772,25 +774,30 @@ def _read_o(text: str) -> tuple[str | None, Any]:
         raise Failure(f"--o {text}: {value} cannot be read: {_one_line(error)}") from error
 
 
-def _read_csv(path: Path) -> Table:
-    import csv
-
+def _read_csv(path: Path) -> pd.DataFrame:
+    """Read the numbers of a CSV file. A first line that holds more than numbers names the columns."""
     import numpy as np
+    import pandas as pd
 
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    names: list[str] | None = None
-    if rows and not all(_is_number(cell) for cell in rows[0]):
-        names, rows = rows[0], rows[1:]
-    if not rows:
+    try:
+        # As text, blank lines included: what is no number is told as it stands there, with its line.
+        as_text = {"header": None, "dtype": str, "keep_default_na": False, "skip_blank_lines": False}
+        cells = pd.read_csv(path, **as_text, engine="python", encoding="utf-8-sig").fillna("")
+    except pd.errors.EmptyDataError:
+        cells = pd.DataFrame()
+    except pd.errors.ParserError as error:
+        raise ValueError(f"{_one_line(error)}; write one number for each column into each line") from error
+    cells = cells.map(str.strip)
+    cells = cells[(cells != "").any(axis=1)]
+    good = cells.map(_is_number)
+    if len(good) and not good.iloc[0].all():
+        cells, good = cells.iloc[1:].set_axis(cells.iloc[0].tolist(), axis=1), good.iloc[1:]
+    if not cells.size:
         raise ValueError("it has no line of numbers")
-    for line, row in enumerate(rows, 1 + (names is not None)):
-        if len(row) != len(rows[0]) or (names and len(row) != len(names)):
-            raise ValueError(f"line {line} has {len(row)} columns, the first one {len(names or rows[0])}")
-        bad = [cell for cell in row if not _is_number(cell)]
-        if bad:
-            raise ValueError(f"line {line} has {bad[0]!r}, which is no number")
-    return Table(names, np.array(rows, dtype=float))
+    for row, column in np.argwhere(~good)[:1]:
+        cell = cells.iat[row, column]
+        raise ValueError(f"line {cells.index[row] + 1} has {cell!r} in column {column + 1}, which is no number")
+    return cells.map(float)
 
 
 def _is_number(cell: str) -> bool:
@@ -801,22 +808,16 @@ def _is_number(cell: str) -> bool:
     return True
 
 
-class Table:
-    """A CSV file: the ``names`` of its columns, or None, and its ``values`` (lines, columns)."""
-
-    def __init__(self, names: list[str] | None, values: np.ndarray) -> None:
-        self.names = names
-        self.values = values
-
-
 def _observation(given: Sequence[tuple[str | None, Any]], where: Any) -> Any:
     """Put what ``--o`` gave together: an array, or a mapping from the variables' names."""
+    import pandas as pd
+
     named = {name: value for name, value in given if name is not None}
     if len(given) > 1 and len(named) < len(given):
         raise Failure("several --o must each name another variable: --o mu=1 --o z=0,0,1")
     if not named:
         value = given[0][1]
-        if isinstance(value, Table):
+        if isinstance(value, pd.DataFrame):
             return _columns(value, where)
         if isinstance(value, list):
             if len(where.names) > 1:
@@ -846,20 +847,18 @@ def _shaped(numbers: list[float], name: str, where: Any) -> np.ndarray:
     return np.array(numbers).reshape(shape if len(numbers) == size else (-1, *shape))
 
 
-def _columns(table: Table, where: Any) -> Mapping[str, np.ndarray]:
+def _columns(table: pd.DataFrame, where: Any) -> Mapping[str, np.ndarray]:
     """Sort the columns of a CSV file into the variables."""
-    labels = where.labels
-    if table.names is None:
+    names, labels = table.columns.tolist(), where.labels
+    if names == list(range(len(names))):  # counted: the file has no names
         if len(where.names) > 1:
             raise Failure(f"the first line of the .csv must name its columns: {_some(labels)}")
-        if table.values.shape[1] != len(labels):
-            raise Failure(f"the .csv has {table.values.shape[1]} columns, x has {len(labels)}: {_some(labels)}")
-        order = list(range(len(labels)))
-    else:
-        if sorted(table.names) != sorted(labels):
-            raise Failure(f"the .csv has the columns {_some(table.names)}; the prior needs {_some(labels)}")
-        order = [table.names.index(label) for label in labels]
-    parts: Mapping[str, np.ndarray] = where.split(table.values[:, order])
+        if len(names) != len(labels):
+            raise Failure(f"the .csv has {len(names)} columns, x has {len(labels)}: {_some(labels)}")
+        table.columns = labels
+    elif sorted(names) != sorted(labels):
+        raise Failure(f"the .csv has the columns {_some(names)}; the prior needs {_some(labels)}")
+    parts: Mapping[str, np.ndarray] = where.split(table[list(labels)].to_numpy())
     return parts
 
 
@@ -883,29 +882,34 @@ def show(trees: Mapping[str, xr.DataTree]) -> None:
 
         with _refusals():
             ds = compare(trees["map"], trees["posterior"])
-        columns, last = list(SUMMARY), "summary"
+        columns, last, total = list(SUMMARY), "summary", _count_of(ds, "summary")
         title = "MAP beside posterior (offset and laplace_ratio in unconstrained coordinates)"
     elif "map" in trees:
         ds = trees["map"]["modes"].to_dataset()
         ds = ds[["lp", "starts", *(name for name in ds.data_vars if name not in ("lp", "starts"))]]
         columns, last = [f"mode {i + 1}" for i in range(ds.sizes["mode"])], "mode"
+        total = _count_of(ds, "mode")
         title = "Modes, best first: log density, starts that ended there, and x"
     else:
-        ds, columns = _summary(trees["posterior"])
-        last, title = "summary", "Posterior"
-    rows, total = _rows(ds, last)
-    console = _console()
-    console.print(f"\n{title}")
-    console.print(_table(["", *columns], rows))
+        draws = trees["posterior"]["posterior"].to_dataset()
+        ds, columns = _summary(draws)
+        last, total, title = "summary", _count_of(draws, "chain", "draw"), "Posterior"
+    rows = list(itertools.islice(_rows(ds, last), MOST_ROWS))
+    print(f"\n{title}\n")
+    _print_table([row for _, row in rows], [label for label, _ in rows], columns, float_format="{:.4g}".format)
     if total > len(rows):
-        console.print(f"... and {total - len(rows):,} rows more, in the saved run")
+        print(f"... and {total - len(rows):,} rows more, in the saved run")
 
 
-def _summary(posterior: xr.DataTree) -> tuple[xr.Dataset, list[str]]:
+def _count_of(ds: xr.Dataset, *without: str) -> int:
+    """How many numbers there are, not counting along some dimensions."""
+    return sum(values.isel(dict.fromkeys(without, 0)).size for values in ds.values())
+
+
+def _summary(draws: xr.Dataset) -> tuple[xr.Dataset, list[str]]:
     """ArviZ's summary, of the first observations if there are many."""
     import arviz as az
 
-    draws = posterior["posterior"].to_dataset()
     if "observation" in draws.dims:
         draws = draws.isel(observation=slice(MOST_ROWS))
     ds = az.summary(draws, fmt="xarray", round_to="none")
@@ -913,46 +917,27 @@ def _summary(posterior: xr.DataTree) -> tuple[xr.Dataset, list[str]]:
     return ds.sel(summary=keep), keep
 
 
-def _rows(ds: xr.Dataset, last: str) -> tuple[list[list[str]], int]:
-    """One row for each number, observation by observation; the first MOST_ROWS of them, and how many there are."""
+def _rows(ds: xr.Dataset, last: str) -> Iterator[tuple[str, np.ndarray]]:
+    """Each number's label and what is told of it, along the dimension `last`; observation by observation."""
+    import numpy as np
+
     batch = ds.sizes.get("observation")
-    rows: list[list[str]] = []
-    total = sum(values.isel({last: 0}).size for values in ds.values())
     for observation in range(1 if batch is None else batch):
         at = ds if batch is None else ds.isel(observation=observation)
         said = "" if batch is None else f" at observation {observation}"
         for name, values in at.items():
-            dims = [str(dim) for dim in values.dims if dim != last]
-            numbers = values.transpose(*dims, last)
-            for index in _indices(numbers, dims):
-                if len(rows) == MOST_ROWS:
-                    return rows, total
-                labels = [str(numbers[dim].values[i]) for dim, i in zip(dims, index, strict=True)]
-                label = f"{name}[{', '.join(labels)}]" if labels else str(name)
-                rows.append([label + said, *(_number(value) for value in numbers.values[index].tolist())])
-    return rows, total
+            dims = [dim for dim in values.dims if dim != last]
+            told = values.transpose(*dims, last)
+            for index in np.ndindex(told.shape[:-1]):
+                labels = [str(told[dim].values[i]) for dim, i in zip(dims, index, strict=True)]
+                yield (f"{name}[{', '.join(labels)}]" if labels else str(name)) + said, told.values[index]
 
 
-def _indices(numbers: xr.DataArray, dims: Sequence[str]) -> Iterator[tuple[int, ...]]:
-    import numpy as np
+def _print_table(rows: Any, labels: Sequence[str] | None, columns: Sequence[str], **formats: Any) -> None:
+    import pandas as pd
 
-    return np.ndindex(*(numbers.sizes[dim] for dim in dims))
-
-
-def _number(value: float) -> str:
-    return "" if value != value else f"{value:.4g}"
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Any:
-    from rich import box
-    from rich.table import Table as RichTable
-
-    table = RichTable(box=box.SIMPLE_HEAD)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="right" if i else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
+    width = shutil.get_terminal_size((WIDTH, 0)).columns
+    print(pd.DataFrame(rows, labels, columns).to_string(na_rep="", line_width=width, **formats), end="\n\n")
 
 
 if __name__ == "__main__":

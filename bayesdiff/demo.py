@@ -21,13 +21,12 @@ import arviz_stats
 import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pymc as pm
 import xarray as xr
 from matplotlib.figure import Figure as MatplotlibFigure
 from matplotlib.gridspec import GridSpec
-from rich import box
 from rich.console import Console
-from rich.table import Table as RichTable
 from scipy.stats import norm
 
 from bayesdiff.comparison import compare
@@ -383,12 +382,9 @@ def _print(console: Console, number: int, section: Section, seconds: float | Non
     console.print(f"\n[bold]{number}. {section.title}[/bold]\n")
     for paragraph in section.text:
         console.print(paragraph)
-    table = RichTable(box=box.SIMPLE_HEAD)
-    for i, column in enumerate(section.table.columns):
-        table.add_column(column, justify="right" if i else "left")
-    for row in section.table.rows:
-        table.add_row(*row)
-    console.print(table)
+    labels, rows = [row[0] for row in section.table.rows], [row[1:] for row in section.table.rows]
+    table = pd.DataFrame(rows, labels, section.table.columns[1:])
+    console.print(f"\n{table.to_string(line_width=console.width)}\n", soft_wrap=True)
     console.print(section.conclusion)
     if seconds is not None:
         console.print(f"({seconds:.1f} s, compiling included)")

@@ -1768,7 +1768,8 @@ TYPED = [
     ("o from an empty table", "run prior.py --o empty.csv --sigma 1 --out run.zarr",
      "bayesdiff run: error: --o empty.csv: empty.csv cannot be read: it has no line of numbers"),
     ("o from a ragged table", "run prior.py --o ragged.csv --sigma 1 --out run.zarr",
-     "bayesdiff run: error: --o ragged.csv: ragged.csv cannot be read: line 2 has 2 columns, the first one 1"),
+     "bayesdiff run: error: --o ragged.csv: ragged.csv cannot be read: Expected 1 fields in "
+     "line 2, saw 2; write one number for each column into each line"),
     ("o from a table of other columns", "run prior.py --o named.csv --sigma 1 --out run.zarr",
      "bayesdiff run: error: the .csv has the columns y; the prior needs x"),
     ("sigma 0", "run prior.py --o 1 --sigma 0 --out run.zarr",

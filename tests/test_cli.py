@@ -126,6 +126,7 @@ def test_the_posterior_alone(folder, capsys):
         ("many.npz", [3.0, 4.0]),
         ("bare.csv", [1.0, -2.0]),
         ("named.csv", [5.0, 6.0]),
+        ("gaps.csv", [1e-3, 0.1, -3.0]),
     ],
 )
 def test_every_way_to_write_one_variable(folder, o, expected):
@@ -133,6 +134,7 @@ def test_every_way_to_write_one_variable(folder, o, expected):
     np.save("many.npy", [1.0, 2.0])
     np.savez("many.npz", x=[3.0, 4.0])
     Path("bare.csv").write_text("1\n-2\n")
+    Path("gaps.csv").write_text('1e-3\n\n .1\n"-3"\n  \n')
     Path("named.csv").write_text("\ufeffx\r\n5\r\n6\r\n\r\n")
     assert run("run", GAUSSIAN, "--o", o, "--sigma", 10, "--invert", "map", "--out", "r.zarr") == 0
     found = bd.load("r.zarr")["map"]["posterior"]["x"].values[0, 0]
@@ -177,6 +179,23 @@ def test_a_long_batch_prints_its_first_rows(folder, capsys):
     np.save("o.npy", np.arange(100.0))
     assert run("run", GAUSSIAN, "--o", "o.npy", "--sigma", 10, "--invert", "map", "--out", "r.zarr") == 0
     assert f"... and {3 * 100 - cli.MOST_ROWS} rows more, in the saved run" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_the_first_rows_of_a_posterior_and_how_many_there_are_more(capsys, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    x = np.random.default_rng(1).normal(size=(2, 10, 30, 2))
+    about = {"sample_dims": ("chain", "draw"), "coords": {"place": ["a", "b"]}}
+    run = results.dataset({"x": x}, dims={"x": ["observation", "place"]}, **about)
+    cli.show({"posterior": results.tree({"posterior": run})})
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if line.startswith("x[b] at observation 9 ")]
+    assert rows[0][4] == f"{x[:, :, 9, 1].mean():.4g}"
+    assert len(rows) == (1 if width == 200 else 2)  # where the columns do not fit beside each other
+    assert max(map(len, out.splitlines()[2:])) <= width
+    assert "... and 40 rows more, in the saved run" in out
+    cli.show({"posterior": results.tree({"posterior": run.isel(observation=slice(10))})})
+    assert "rows more" not in capsys.readouterr().out
 
 
 def test_modes_are_listed_best_first(folder, capsys):
@@ -225,6 +244,8 @@ FILES = {
     "nothing.csv": "x\n",
     "ragged.csv": "1\n2,3\n",
     "text.csv": "x\n1\ntwo\n",
+    "gaps.csv": "a,b\n\n,\n1,2\n1, 2 3\n",
+    "short.csv": "1,2\n3\n",
     "two.csv": "1,2\n3,4\n",
     "other.csv": "y\n1\n",
     "bad.npy": "no array",
@@ -273,8 +294,23 @@ REFUSED = [
     ("GAUSSIAN --o no.npy", "--o no.npy: there is no file no.npy"),
     ("GAUSSIAN --o x=a.npz", "--o x=a.npz: a .npz file names its variables itself; write --o a.npz"),
     ("GAUSSIAN --o nothing.csv", "--o nothing.csv: nothing.csv cannot be read: it has no line of numbers"),
-    ("GAUSSIAN --o ragged.csv", "--o ragged.csv: ragged.csv cannot be read: line 2 has 2 columns, the first one 1"),
-    ("GAUSSIAN --o text.csv", "--o text.csv: text.csv cannot be read: line 3 has 'two', which is no number"),
+    (
+        "GAUSSIAN --o ragged.csv",
+        "--o ragged.csv: ragged.csv cannot be read: Expected 1 fields in line 2, saw 2; write one number for each "
+        "column into each line",
+    ),
+    (
+        "GAUSSIAN --o text.csv",
+        "--o text.csv: text.csv cannot be read: line 3 has 'two' in column 1, which is no number",
+    ),
+    (
+        "pair.py --o gaps.csv",
+        "--o gaps.csv: gaps.csv cannot be read: line 5 has '2 3' in column 2, which is no number",
+    ),
+    (
+        "pair.py --o short.csv",
+        "--o short.csv: short.csv cannot be read: line 2 has '' in column 2, which is no number",
+    ),
     ("GAUSSIAN --o two.csv", "the .csv has 2 columns, x has 1: x"),
     ("GAUSSIAN --o other.csv", "the .csv has the columns y; the prior needs x"),
     ("pair.py --o two.csv", "the first line of the .csv must name its columns: mu, z[0], z[1], z[2]"),
