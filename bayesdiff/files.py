@@ -46,8 +46,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """
     end = pointed_at(path)  # now: the working folder may change until it is written
     beside = end.with_name(f".{end.name[:40]}-{secrets.token_hex(8)}.part")  # others may write the same at this time
+    make_folder(end.parent)
     try:
-        make_folder(end.parent)
         with open(beside, "xb") as file:
             yield file
         put(beside, end)

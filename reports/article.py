@@ -12,7 +12,6 @@ chain        the mixture again, in 16 small steps, by draws and by modes
 *_exact      the exact answers: closed forms, or a sum over a fine grid
 """
 
-import csv
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 import xarray as xr
@@ -56,10 +56,8 @@ CAT_SPLIT = 0.0  # between the two kinds
 
 def r_numbers(path: Path = R_NUMBERS) -> xr.Dataset:
     """The o of the article's script and the maxima that R found for them: ``o``, ``map`` (observation)."""
-    with open(path, newline="") as file:
-        rows = [(float(row["o"]), float(row["map"])) for row in csv.DictReader(file)]
-    o, found = np.array(rows).T
-    return dataset({"o": o, "map": found}, dims={"o": ["observation"], "map": ["observation"]})
+    table = pd.read_csv(path, float_precision="round_trip")
+    return dataset({name: table[name] for name in ("o", "map")}, dims={"o": ["observation"], "map": ["observation"]})
 
 
 def features(x: np.ndarray) -> np.ndarray:

@@ -127,7 +127,7 @@ def test_a_folder_is_not_replaced_by_a_file(tmp_path):
         written(tmp_path / "a")
     assert there(tmp_path) == {"a": {}}
     (tmp_path / "file").write_bytes(b"mine")
-    with pytest.raises(OSError, match="file"):
+    with pytest.raises(FileExistsError, match=r"/file'$"):
         written(tmp_path / "file" / "a.txt")
     assert there(tmp_path) == {"a": {}, "file": b"mine"}
 
