@@ -50,6 +50,7 @@ MAY_IMPORT = {
     "trust": set(),
     "labels": STEP | {"compiled", "results", "version"},
     "stores": {"compiled", "files", "results"},
+    "fingerprints": {"compiled", "version"},
     "inversion": INVERT | {"trust", "stores", "blocks"},
     "chain": INVERT | {"trust", "stores", "blocks"},
     "uniformity": set(),
