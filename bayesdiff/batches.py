@@ -6,10 +6,8 @@ Each chunk has a fixed size and its own seed, so the answer does not depend on h
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -129,44 +127,3 @@ def in_chunks(
 @jax.jit
 def _keys(key: jax.Array, numbers: jax.Array) -> jax.Array:
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, numbers)
-
-
-@contextmanager
-def progress_bar(what: str, total: int, show: bool) -> Iterator[Callable[[int], None] | None]:
-    """Show how much of `total` is done, on stderr. A call that takes less than half a second shows nothing."""
-    if not show:
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    bar = Progress(*columns, console=Console(stderr=True))
-    task = bar.add_task(what, total=total)
-    started, begun = False, time.perf_counter()
-
-    def advance(rows: int) -> None:
-        nonlocal started
-        bar.advance(task, rows)
-        if not started and time.perf_counter() - begun > 0.5:
-            bar.start()
-            started = True
-
-    try:
-        yield advance
-    finally:
-        if started:
-            bar.stop()

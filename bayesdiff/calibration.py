@@ -11,12 +11,10 @@ steps, given the o_K that it starts from.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,25 +22,22 @@ import pymc as pm
 import xarray as xr
 from scipy.stats import norm
 
-from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import check_executor, each, ready
-from bayesdiff.chain import ChainError, check_chain, check_inverter, checked, code_of, ends, name_of
-from bayesdiff.checks import Seed, flag, path_like, positive_int, positive_number, seed_of
+from bayesdiff.calls import Call, long_call, stream, told
+from bayesdiff.chain import ChainError, check_chain, check_inverter, checked, ends
+from bayesdiff.checks import Seed, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.inverters import Inverter, draw
-from bayesdiff.labels import Labels, describe, warn_once
-from bayesdiff.results import dataset, save, tree
+from bayesdiff.fingerprints import name_of, of_function, of_prior
+from bayesdiff.inverters import Inverter, carried_by, draw
+from bayesdiff.labels import Labels, describe
+from bayesdiff.results import dataset
 from bayesdiff.schedule import Schedule
 from bayesdiff.step import read_noise
-from bayesdiff.stores import Place, concluded, fingerprint, keep, kept, opened
-from bayesdiff.trust import MOST_LOST, disagree
 from bayesdiff.uniformity import band, below, cuts, p_value, statistic, tails
+from bayesdiff.verdict import of_calibration
 
 # Replicates of a block, and the numbers that its draws may take (128 MB).
 BLOCK = 100
 BLOCK_NUMBERS = 2**24
-# Fewer replicates see gross errors alone.
-ENOUGH_REPLICATES = 100
 # Of the central intervals whose coverage is counted.
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
 # A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
@@ -53,8 +48,6 @@ SAME_POINT = 1e-6
 ALSO_RANKED = ("log_prior", "log_likelihood")
 RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability")
 PLOTTED = {"result", "point", "plot_axis"}  # dimensions of its plot
-# What is known of a block's replicates.
-PARTS = {"x", "o", "rank", "pit", "offset", "point", "lineages_p_value"}
 
 
 def calibrate(
@@ -114,10 +107,10 @@ def calibrate(
         less the fraction. ``band`` (fraction): ``lower`` and ``upper`` of it. ``diagnostics`` (diagnostic): the
         ``p_value`` of each quantity, and ``p_family``, times the number of quantities. ``coverage`` (probability,
         summary): the share of true values inside the central interval of the draws, and its Monte Carlo ``error``.
-        ``verdict``: ``calibrated``, the least ``p_family``, ``replicates`` that count, ``lost`` ones. ``truth`` and
-        ``unconstrained_truth``, ``observed_data``, ``constant_data``. Of an inverter that gives a point with its ``sd``
-        (`mode`, `mean`) also ``offset`` (replicate): (x - point) / sd, and ``laplace`` (probability, summary): how
-        often point +- z sd holds the true value. The tree's attribute ``verdict`` says it all in words.
+        ``verdict``: ``calibrated``, the least ``p_family``, ``replicates`` that count, ``lost`` ones; its attribute
+        ``sentence`` says it all in words. ``truth`` and ``unconstrained_truth``, ``step`` (``alpha``, ``sigma``),
+        ``step/o``. Of an inverter that gives a point with its ``sd`` (`mode`, `mean`) also ``offset`` (replicate):
+        (x - point) / sd, and ``laplace`` (probability, summary): how often point +- z sd holds the true value.
 
     Raises
     ------
@@ -162,24 +155,18 @@ def calibrate(
     >>> bool(bd.calibrate(prior, sigma=2.0, **small)["verdict"]["calibrated"])
     True
     >>> modes = bd.calibrate(prior, sigma=2.0, invert=bd.mode, **small)
-    >>> modes.attrs["verdict"]
+    >>> modes["verdict"].attrs["sentence"]
     'Not calibrated, by 3 of 3 quantities, most of all ... (p ...).'
     """
-    begun = time.perf_counter()
     if isinstance(alpha, Schedule):
         raise TypeError("alpha is a schedule; write calibrate_chain(prior, schedule)")
     prior = _readable(prior)
     check_inverter(invert)
-    check_executor(executor)
-    if store is not None:
-        store = path_like(store, "store", "run.zarr")
     number, noise = (float(value) for value in read_noise(alpha, sigma, None))
-    sizes = _sizes(replicates, draws, probability, progressbar)
-    call = _Call(number, noise, None, None, invert, *sizes, seed_of(random_seed))
-    noises = dataset({"alpha": number, "sigma": noise})
-    return _calibrated(
-        prior, call, {"constant_data": noises}, probability, random_seed, begun, progressbar, store, executor
-    )
+    sizes = _sizes(replicates, draws, probability)
+    task = _Task(number, noise, None, None, invert, *sizes)
+    noises = {"step": dataset({"alpha": number, "sigma": noise})}
+    return _calibrated(prior, task, noises, probability, random_seed, store, executor, progressbar)
 
 
 def calibrate_chain(
@@ -220,7 +207,7 @@ def calibrate_chain(
     Returns
     -------
     xarray.DataTree
-        As `calibrate` does, with ``schedule`` (level) in place of ``constant_data``. ``observed_data`` is o_K.
+        As `calibrate` does, and ``schedule`` (level). ``step`` is that from x to o_K.
 
     Raises
     ------
@@ -249,21 +236,20 @@ def calibrate_chain(
     True
     False
     """
-    begun = time.perf_counter()
     prior = _readable(prior)
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
     check_inverter(invert)
-    check_executor(executor)
-    if store is not None:
-        store = path_like(store, "store", "run.zarr")
-    sizes = _sizes(replicates, draws, probability, progressbar)
+    sizes = _sizes(replicates, draws, probability)
     check_chain(prior, schedule, invert, next_level)
     last = float(schedule.alpha[-1]), float(schedule.sigma[-1])
-    call = _Call(*last, schedule, next_level, invert, *sizes, seed_of(random_seed))
+    task = _Task(*last, schedule, next_level, invert, *sizes)
     noise = {"alpha": schedule.alpha, "sigma": schedule.sigma}
-    groups = {"schedule": dataset(noise, dims={name: ["level"] for name in noise})}
-    return _calibrated(prior, call, groups, probability, random_seed, begun, progressbar, store, executor)
+    groups = {
+        "schedule": dataset(noise, dims={name: ["level"] for name in noise}),
+        "step": dataset({"alpha": last[0], "sigma": last[1]}),
+    }
+    return _calibrated(prior, task, groups, probability, random_seed, store, executor, progressbar)
 
 
 # -------------------------------------------------------------------------------------------------------------- checks
@@ -283,12 +269,11 @@ def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
     return prior
 
 
-def _sizes(replicates: int, draws: int, probability: float, progressbar: bool) -> tuple[int, int]:
+def _sizes(replicates: int, draws: int, probability: float) -> tuple[int, int]:
     positive_int(replicates, "replicates")
     positive_int(draws, "draws")
     if positive_number(probability, "probability", "a number between 0 and 1") >= 1:
         raise ValueError(f"probability is {probability!r}; write a number between 0 and 1")
-    flag(progressbar, "progressbar")
     return int(replicates), int(draws)
 
 
@@ -296,8 +281,8 @@ def _sizes(replicates: int, draws: int, probability: float, progressbar: bool) -
 
 
 @dataclass(frozen=True)
-class _Call:
-    """A call, checked: all that a block needs to know beside the prior and its number.
+class _Task:
+    """What is asked, checked: all that a block needs to know beside the prior, the seed and its number.
 
     ``alpha`` and ``sigma`` of the step, or of the chain's last level.
     """
@@ -309,7 +294,6 @@ class _Call:
     invert: Inverter
     replicates: int
     draws: int
-    seed: int
 
     def block(self, n: int) -> int:
         """Replicates of a block, for a prior of n numbers."""
@@ -325,7 +309,7 @@ class _Call:
 
 
 def _block(
-    prior: CompiledPrior, call: _Call, number: int, *, progress: Callable[[int], None] | None = None
+    prior: CompiledPrior, task: _Task, seed: int, number: int, *, progress: Callable[[int], None] | None = None
 ) -> dict[str, np.ndarray]:
     """Draw, diffuse, invert and rank the replicates of one block: of its seed and number alone, whoever computes it.
 
@@ -335,14 +319,14 @@ def _block(
         ``x`` and ``o`` (n); ``rank`` and ``pit`` (n + 2), NaN where the replicate was lost; ``offset`` (n), of a point;
         ``point`` (): whether all draws are one; ``lineages_p_value`` (): of the chain that the replicate was in.
     """
-    size = call.block(prior.n)
-    of_x, of_o, of_draws, of_ties = np.random.default_rng([call.seed, number]).spawn(4)
-    whole, rows = _truth(prior, size, of_x), call.rows(prior.n, number)
+    size = task.block(prior.n)
+    of_x, of_o, of_draws, of_ties = stream(seed, "replicates", number).spawn(4)
+    whole, rows = _truth(prior, size, of_x), task.rows(prior.n, number)
     noise = of_o.normal(size=whole.shape)  # of the whole block: a longer run begins with the same replicates
     x = whole[:rows]
-    o = call.alpha * x + call.sigma * noise[:rows]
-    drawn, sd, lineages = _inverted(prior, call, o, int(of_draws.integers(2**31)))
-    values, truth = _quantities(prior, call, drawn, o), _quantities(prior, call, x[:, None], o)
+    o = task.alpha * x + task.sigma * noise[:rows]
+    drawn, sd, lineages = _inverted(prior, task, o, int(of_draws.integers(2**31)))
+    values, truth = _quantities(prior, task, drawn, o), _quantities(prior, task, x[:, None], o)
     lost = ~np.isfinite(drawn).all(axis=(1, 2)) | np.isnan(values).any(axis=(1, 2))
     less, equal = (values < truth).sum(axis=1), (values == truth).sum(axis=1)
     ties, place = of_ties.uniform(size=(2, size, less.shape[1]))[:, :rows]
@@ -358,9 +342,9 @@ def _block(
         "x": x,
         "o": o,
         "rank": rank,
-        "pit": (rank + place) / (call.draws + 1),
+        "pit": (rank + place) / (task.draws + 1),
         "offset": np.where(lost[:, None], np.nan, offset),
-        "point": ~lost & (call.draws > 1) & (spread <= SAME_POINT * scale).all(axis=1),
+        "point": ~lost & (task.draws > 1) & (spread <= SAME_POINT * scale).all(axis=1),
         "lineages_p_value": np.full(rows, lineages),
     }
 
@@ -379,22 +363,22 @@ def _truth(prior: CompiledPrior, size: int, rng: np.random.Generator) -> np.ndar
     )
 
 
-def _quantities(prior: CompiledPrior, call: _Call, x: np.ndarray, o: np.ndarray) -> np.ndarray:
+def _quantities(prior: CompiledPrior, task: _Task, x: np.ndarray, o: np.ndarray) -> np.ndarray:
     """What is ranked of x (replicates, draws, n), an array (replicates, draws, n + 2): see `calibrate`."""
     log_prior = prior.logp(x.reshape(-1, prior.n)).reshape(x.shape[:-1])
-    square = (((o[:, None] - call.alpha * x) / call.sigma) ** 2).sum(axis=-1)
+    square = (((o[:, None] - task.alpha * x) / task.sigma) ** 2).sum(axis=-1)
     return np.concatenate([x, log_prior[..., None], -0.5 * square[..., None]], axis=-1)
 
 
-def _inverted(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+def _inverted(prior: CompiledPrior, task: _Task, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
     """L inversions of each o: x (replicates, L, n), the sd that came with it or NaN (replicates, n), the lineages' p.
 
     Where the inverter raises, each replicate is inverted alone, and those that raise again are NaN. If all do, or one
     that is alone does, it is the inverter, and its error is raised.
     """
-    invert, fails = (_by_step, Exception) if call.schedule is None else (_by_chain, ChainError)
+    invert, fails = (_by_step, Exception) if task.schedule is None else (_by_chain, ChainError)
     try:
-        return invert(prior, call, o, seed)
+        return invert(prior, task, o, seed)
     except fails:
         if len(o) == 1:
             raise
@@ -402,10 +386,10 @@ def _inverted(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tu
         parts = []
         for i in range(len(o)):
             try:
-                parts.append(invert(prior, call, o[i : i + 1], (seed + 1 + i) % 2**31))
+                parts.append(invert(prior, task, o[i : i + 1], (seed + 1 + i) % 2**31))
             except fails as error:  # of a step, whatever an inverter of someone else raises
                 failed.append(error)
-                parts.append((np.full((1, call.draws, prior.n), np.nan), np.full((1, prior.n), np.nan), np.nan))
+                parts.append((np.full((1, task.draws, prior.n), np.nan), np.full((1, prior.n), np.nan), np.nan))
         if len(failed) == len(o):
             raise
         x, sd, lineages = zip(*parts, strict=True)
@@ -413,26 +397,26 @@ def _inverted(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tu
         return np.concatenate(x), np.concatenate(sd), min(1.0, len(known) * min(known)) if known else np.nan
 
 
-def _by_step(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
-    rows = np.repeat(o, call.draws, axis=0)
+def _by_step(prior: CompiledPrior, task: _Task, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    rows = np.repeat(o, task.draws, axis=0)
     # Copies: an inverter that writes into its o must not change ours.
-    got = call.invert(prior, rows.copy(), call.alpha, call.sigma, start=rows / call.alpha, random_seed=seed)
+    got = task.invert(prior, rows.copy(), task.alpha, task.sigma, start=rows / task.alpha, random_seed=seed)
     x, stats = checked(got, rows, {})
     sd = np.asarray(stats.get("sd", np.nan), float)
     sd = sd if sd.shape == x.shape else np.full(x.shape, np.nan)
-    shape = (len(o), call.draws, prior.n)
+    shape = (len(o), task.draws, prior.n)
     return x.reshape(shape).astype(float), sd.reshape(shape)[:, 0], np.nan
 
 
-def _by_chain(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
-    assert call.schedule is not None
+def _by_chain(prior: CompiledPrior, task: _Task, o: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, float]:
+    assert task.schedule is not None
     # All o once, then all again: the two halves of the trajectories, which are compared, then have one law.
-    again = np.tile(o, (call.draws, 1))
+    again = np.tile(o, (task.draws, 1))
     flat, p_values = ends(
-        prior, call.schedule, call.invert, again, next_level=call.next_level, random_seed=seed
+        prior, task.schedule, task.invert, again, next_level=task.next_level, random_seed=seed
     )  # fmt: skip
-    x = np.swapaxes(flat.reshape(call.draws, len(o), prior.n), 0, 1)
-    least = min(1.0, call.schedule.levels * float(np.nanmin(p_values))) if np.isfinite(p_values).any() else np.nan
+    x = np.swapaxes(flat.reshape(task.draws, len(o), prior.n), 0, 1)
+    least = min(1.0, task.schedule.levels * float(np.nanmin(p_values))) if np.isfinite(p_values).any() else np.nan
     return x, np.full((len(o), prior.n), np.nan), least
 
 
@@ -441,94 +425,49 @@ def _by_chain(prior: CompiledPrior, call: _Call, o: np.ndarray, seed: int) -> tu
 
 def _calibrated(
     prior: CompiledPrior,
-    call: _Call,
+    task: _Task,
     noise: Mapping[str, xr.Dataset],
     probability: float,
-    random_seed: Seed,
-    begun: float,
-    progressbar: bool,
-    store: str | os.PathLike[str] | None,
-    executor: Executor | None,
+    *how: Any,
 ) -> xr.DataTree:
     """All blocks, put together."""
-    if prior.schedule is not None and (prior.level is None or call.schedule is not None):
+    if prior.schedule is not None and (prior.level is None or task.schedule is not None):
         prior = prior.at_level(0)  # x is p0's; a chain takes the levels that it needs from there
-    with progress_bar("calibrate", call.replicates, progressbar) as progress:
-        if store is None:
-            values = _all_blocks(prior, call, None, executor, progress)
-            return _result(prior, call, values, noise, probability, random_seed, begun)
-        what, given = "calibrate" if call.schedule is None else "calibrate_chain", random_seed is not None
-        told = _told(prior, call, probability, given)
-        with opened(store, told, seed=call.seed, given=given, what=what, units="blocks") as place:
-            if place.finished is not None:
-                return place.finished
-            call = replace(call, seed=place.call["seed"])
-            values = _all_blocks(prior, call, place, executor, progress)
-            result = _result(prior, call, values, noise, probability, random_seed, begun)
-            result.attrs["call"] = dict(place.call)
-            save(result, place.store)
-            concluded(place)
-            return result
+    function, rows = "calibrate" if task.schedule is None else "calibrate_chain", partial(task.rows, prior.n)
+    asked = partial(_asked, prior, task, probability)
+    with long_call(function, asked, *how, total=task.replicates, units="blocks") as call:
+        if call.finished is not None:
+            return call.finished
+        blocks = range(task.blocks(prior.n))
+        found = dict(call.each(_block, (prior, task, call.seed), blocks, rows=rows))
+        values = {name: np.concatenate([found[number][name] for number in blocks]) for name in found[0]}
+        return _result(prior, task, call, values, noise, probability)
 
 
-def _told(prior: CompiledPrior, call: _Call, probability: float, given: bool) -> dict[str, Any]:
+def _asked(prior: CompiledPrior, task: _Task, probability: float) -> dict[str, Any]:
     """What tells calls apart."""
-    schedule = call.schedule
+    schedule = task.schedule
     return {
-        "prior": fingerprint(prior),
+        "prior": told(of_prior, prior),
         "level": prior.level,
-        "alpha": call.alpha if schedule is None else schedule.alpha.tolist(),
-        "sigma": call.sigma if schedule is None else schedule.sigma.tolist(),
-        "next_level": call.next_level,
-        "invert": name_of(call.invert),
-        "code of invert": code_of(call.invert),
-        "replicates": call.replicates,
-        "draws": call.draws,
+        "alpha": task.alpha if schedule is None else schedule.alpha.tolist(),
+        "sigma": task.sigma if schedule is None else schedule.sigma.tolist(),
+        "next_level": task.next_level,
+        "invert": name_of(task.invert),
+        "code of invert": told(of_function, task.invert),
+        "replicates": task.replicates,
+        "draws": task.draws,
         "probability": probability,
-        "random_seed": call.seed if given else None,
     }
-
-
-def _all_blocks(
-    prior: CompiledPrior,
-    call: _Call,
-    place: Place | None,
-    executor: Executor | None,
-    progress: Callable[[int], None] | None,
-) -> dict[str, np.ndarray]:
-    """What is known of every replicate; of those that a store has, from there."""
-    blocks, rows = call.blocks(prior.n), partial(call.rows, prior.n)
-
-    def file(number: int) -> Path:
-        assert place is not None
-        return place.folder / f"{number:06d}.npz"
-
-    found: dict[int, dict[str, np.ndarray]] = {}
-    for number in range(blocks) if place is not None else ():
-        arrays = kept(file(number), "the block is computed again")
-        if arrays is not None:
-            if set(arrays) != PARTS or {len(values) for values in arrays.values()} != {rows(number)}:
-                raise ValueError(f"{file(number)} is damaged; remove it, and the block is computed again")
-            found[number] = arrays
-            if progress:
-                progress(rows(number))
-    work = ready(_block, (prior, call), executor)
-    for number, values in each(work, range(blocks), done=set(found), executor=executor, progress=progress, rows=rows):
-        found[number] = values
-        if place is not None:
-            keep(file(number), place.call, values)
-    parts = [found[number] for number in range(blocks)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _result(
     prior: CompiledPrior,
-    call: _Call,
+    task: _Task,
+    call: Call,
     values: Mapping[str, np.ndarray],
     noise: Mapping[str, xr.Dataset],
     probability: float,
-    random_seed: Seed,
-    begun: float,
 ) -> xr.DataTree:
     label = _Quantities(prior)
     rank, pit = values["rank"], values["pit"]
@@ -536,16 +475,14 @@ def _result(
     count, quantities = int(kept.sum()), rank.shape[1]
     if not count:
         raise ValueError(
-            f"all {len(rank)} replicates were lost: {name_of(call.invert)} gave no x that is finite; look at one, as "
+            f"all {len(rank)} replicates were lost: {name_of(task.invert)} gave no x that is finite; look at one, as "
             "invert(prior, o, alpha, sigma) gives it"
         )
-    counts, tail = below(rank[kept].astype(int), call.draws), tails(count, call.draws)
+    counts, tail = below(rank[kept].astype(int), task.draws), tails(count, task.draws)
     p_values = np.array([p_value(statistic(counts[:, i], tail), tail) for i in range(quantities)])
     p_family = np.minimum(quantities * p_values, 1.0)
     low, high = band(1 - (1 - probability) / quantities, tail)
-    at = cuts(call.draws)
-    calibrated = bool(p_family.min() > 1 - probability)
-
+    at = cuts(task.draws)
     fraction = {"fraction": at}
     groups = {
         "ranks": label.of(rank, leading=["replicate"], sample_dims=["replicate"]),
@@ -560,18 +497,9 @@ def _result(
             np.stack([p_values, p_family]), leading=["diagnostic"], coords={"diagnostic": ["p_value", "p_family"]}
         ),
         "coverage": label.covered(pit[kept]),
-        "verdict": dataset(
-            {
-                "calibrated": calibrated,
-                "p_family": p_family.min(),
-                "quantities": quantities,
-                "replicates": count,
-                "lost": len(rank) - count,
-            }
-        ),
         **label.truth(values["x"]),
-        "observed_data": label.states(values["o"]),
         **noise,
+        "step/o": label.states(values["o"]),
     }
     point = bool(values["point"][kept].all()) and bool(np.isfinite(values["offset"]).any())
     without = int((~np.isfinite(values["offset"][kept])).any(axis=1).sum())
@@ -580,21 +508,24 @@ def _result(
         # The normal quantile of an offset is where the truth lies in the interval: a PIT, as of draws.
         groups["laplace"] = label.laplace(values["offset"])
 
-    texts = [
-        _few_text(count, float(high[len(at) // 2] / count - at[len(at) // 2])),
-        _lost_text(~kept),
-        _doubt_text(values["lineages_p_value"]),
-        _without_text(without, count) if point else "",
-    ]
+    groups["verdict"] = of_calibration(
+        names=label.names,
+        p_values=p_values,
+        p_family=p_family,
+        probability=probability,
+        lost=~kept,
+        width=float(high[len(at) // 2] / count - at[len(at) // 2]),
+        lineages=values["lineages_p_value"],
+        without=without if point else 0,
+    )
     about = {
-        "inverter": name_of(call.invert),
-        "replicates": call.replicates,
-        "draws": call.draws,
+        "inverter": name_of(task.invert),
+        "replicates": task.replicates,
+        "draws": task.draws,
         "probability": float(probability),
-        "seed": call.seed,
-        "verdict": _verdict(label.names, p_values, p_family, probability, count),
+        "carries": carried_by(task.invert),
     }
-    return tree(groups, describe(prior, "calibration", random_seed, begun, warn_once(texts)) | about)
+    return call.done(groups, describe(prior, "calibration") | about)
 
 
 class _Quantities:
@@ -650,52 +581,3 @@ class _Quantities:
     def laplace(self, offset: np.ndarray) -> xr.Dataset:
         """How often the normal interval around a point holds the truth, of its offsets (replicates, n)."""
         return self.covered(norm.cdf(offset))
-
-
-def _verdict(names: list[str], p_values: np.ndarray, p_family: np.ndarray, probability: float, count: int) -> str:
-    worst = int(p_family.argmin())
-    failed = int((p_family <= 1 - probability).sum())
-    if failed:
-        p = f"= {p_values[worst]:.1g}" if p_values[worst] > 1e-99 else "< 1e-99"
-        return f"Not calibrated, by {failed} of {len(names)} quantities, most of all {names[worst]} (p {p})."
-    return f"No error seen in {count:,} replicates of {len(names)} quantities (p = {p_family[worst]:.2g} for all)."
-
-
-def _few_text(count: int, width: float) -> str:
-    if count >= ENOUGH_REPLICATES:
-        return ""
-    return (
-        f"{count} replicates see gross errors alone: an ECDF of ranks that is off by {width:.2g} would pass. Ask for "
-        f"more, replicates={10 * ENOUGH_REPLICATES}."
-    )
-
-
-def _lost_text(lost: np.ndarray) -> str:
-    rows = np.flatnonzero(lost)
-    if not len(rows):
-        return ""
-    which = ", ".join(map(str, rows[:5])) + ("..." if len(rows) > 5 else "")
-    text = f"{len(rows)} of {len(lost)} replicates were lost, where the inverter failed: {which}."
-    if len(rows) > MOST_LOST * len(lost):
-        text += " They are not lost at random, so the verdict is about the others alone."
-    return text
-
-
-def _doubt_text(p_values: np.ndarray) -> str:
-    known = np.unique(p_values[np.isfinite(p_values)])
-    if not len(known) or not disagree(float(known.min()), len(known)):
-        return ""
-    return (
-        "Two halves of the chains, whose inner searches started at different places, disagree "
-        f"(p = {known.min():.1g}): the inversions are not done. Give the inverter more, as "
-        "functools.partial(bd.draw, tune=1000)."
-    )
-
-
-def _without_text(without: int, count: int) -> str:
-    if not without:
-        return ""
-    return (
-        f"The point of {without} of {count} replicates has no sd, being no maximum with a curvature: they are left out "
-        "of `offset` and `laplace`."
-    )

@@ -27,7 +27,7 @@ from bayesdiff.plots import backend_of, check_coords, check_panels, decorate, fi
 # Okabe and Ito's colours, as in `plots`.
 _CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333"]
 _BAND, _ZERO = "#BBBBBB", "#777777"
-_GROUPS = ("ecdf", "band", "diagnostics", "verdict")
+_GROUPS = ("ecdf", "band", "diagnostics")
 
 
 def plot_calibration(
@@ -86,10 +86,10 @@ def plot_calibration(
     >>> at, fraction = {"fraction": [0.25, 0.5, 0.75]}, ["fraction"]
     >>> def curves(**values):
     ...     return dataset(values, dims=dict.fromkeys(values, fraction), coords=at)
-    >>> verdict, p = dataset({"calibrated": True}), dataset({"x": [0.5, 0.5]}, dims={"x": ["diagnostic"]})
+    >>> p = dataset({"x": [0.5, 0.5]}, dims={"x": ["diagnostic"]})
     >>> p = p.assign_coords(diagnostic=["p_value", "p_family"])
     >>> groups = {"ecdf": curves(x=[0.0, 0.1, 0.0]), "band": curves(lower=[-0.2] * 3, upper=[0.2] * 3)}
-    >>> result = tree({**groups, "diagnostics": p, "verdict": verdict}, {"inversion": "calibration"})
+    >>> result = tree({**groups, "diagnostics": p}, {"inversion": "calibration"})
     >>> collection = plot_calibration(result, backend="none")
     >>> collection.get_viz("ecdf", "x", result="")["y"].tolist()
     [0.0, 0.0, 0.1, 0.0, 0.0]

@@ -15,18 +15,12 @@ easier the closer the levels are.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 import os
-import re
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
-from pathlib import Path
-from types import CodeType
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,19 +29,37 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from pytensor.graph.traversal import ancestors
 from scipy.optimize import brentq
-from scipy.stats import ks_2samp
 
-from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import ExecutorError, check_executor, cut, each, ready
-from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
+from bayesdiff.calls import Call, ExecutorError, cut, long_call, told
+from bayesdiff.checks import Seed, flag, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.inverters import Inverter, draw, find_modes_of, read_steps, sample_steps
-from bayesdiff.labels import SAMPLE, Labels, describe, warn_once
-from bayesdiff.results import dataset, levels_folder, save, tree
+from bayesdiff.fingerprints import digest, name_of, of_function, of_prior
+from bayesdiff.inverters import Inverter, carried_by, draw, find_modes_of, read_steps, sample_steps, searches_from
+from bayesdiff.labels import SAMPLE, Labels, describe
+from bayesdiff.results import dataset, tree
 from bayesdiff.schedule import Schedule, bridge
 from bayesdiff.step import LEVEL
-from bayesdiff.stores import concluded, digest, fingerprint, keep, kept, opened
-from bayesdiff.trust import disagree
+from bayesdiff.verdict import apart, of_chain
+
+
+def _down(plan: _Plan, call: Call, state: _State) -> _State:
+    """The chain: from level K, or from where a kept run stopped, to level 0."""
+    while state.level > 0:
+        step = call.once(f"{state.level - 1:06d}", partial(_step, plan, call, state))
+        state = state.below(step, plan.path)
+        call.advance(plan.trajectories)
+    return state
+
+
+def _step(plan: _Plan, call: Call, state: _State) -> dict[str, np.ndarray]:
+    """One level down, for all trajectories: what is kept of it."""
+    k = state.level
+    prior, alpha, sigma = plan.step(k)
+    x, evaluations, stats = _inverted(plan, call, state, prior, alpha, sigma)
+    o = x if plan.next_level else bridge(plan.schedule, k, state.o, x, call.rng("bridge", k))
+    stats["lineages_p_value"] = np.array(_same_law(*[o[rows] for rows in plan.lineages]))
+    return {"o": o, "x": x, "evaluations": evaluations} | {f"stats/{name}": stats[name] for name in stats}
+
 
 # Draws of p0 that its mean, covariance and shape are taken from.
 PILOT = 2**14
@@ -59,6 +71,8 @@ NEARLY_NORMAL = 1e-3
 BLOCK = 2**13
 # Fewer trajectories say nothing of their law.
 ENOUGH = 10
+# Of a last level that is too narrow: its alpha, its sigma, and the least sigma / alpha that would do, or NaN.
+Narrow = tuple[float, float, float]
 # What `level_stats` holds beside an inverter's statistics.
 RESERVED = ("level", *SAMPLE, "lost", "lineages_p_value")
 
@@ -133,7 +147,8 @@ def reverse(
         The noise levels, in units of the unconstrained x.
     invert : inverter
         How each step is inverted: `draw`, `mode`, `mean`, `laplace`, ``from_pymc(...)``, or any function of
-        their form. Options are bound by ``functools.partial(bd.draw, tune=50)``. Rows of NaN in ``o`` stand for
+        their form. Options are bound by ``functools.partial(bd.draw, tune=50)``. One of your own may say what it gives,
+        by its attribute ``carries``: ``"draw"``, ``"mode"`` or ``"mean"``. Rows of NaN in ``o`` stand for
         trajectories that were lost; what comes back for them does not matter.
     draws, chains : int
         ``draws * chains`` trajectories run together. They are independent; the chains only label them.
@@ -153,7 +168,9 @@ def reverse(
     store : path, optional
         Where the result is saved (``.zarr`` or ``.nc``). Every finished level is kept beside it, and the same call
         again goes on from there, with the same numbers as a run that was not stopped. Inverters are told apart by their
-        names, bound options and own code, not by what a class of yours holds or a function does that yours calls.
+        code, with all that it reads and calls in modules of yours, their options and attributes; where one holds what
+        cannot be compared (an open file), no call goes on from its store. An object whose attributes do not matter has
+        a ``__getstate__`` that leaves them out.
     executor : concurrent.futures.Executor, optional
         Who inverts, 8,192 trajectories of a level at a time: a pool's processes (not forked ones), or a Dask client's,
         ``client.get_executor()``. The numbers do not depend on it.
@@ -166,7 +183,9 @@ def reverse(
         draw, level): o_k, unconstrained; all levels where asked for, else the last one alone. ``level_stats`` (level):
         the mean of each of the inverter's statistics over the trajectories, ``lost`` trajectories, and
         ``lineages_p_value`` (of o_{k-1}). ``schedule`` (level): alpha and sigma. ``diagnostics``:
-        ``diffused_again_p_value``. ``prior`` and ``unconstrained_prior`` where p0 can be drawn.
+        ``diffused_again_p_value``. ``verdict``: of each level ``ok`` and ``code``, of each check (below) its p-value
+        and what it says; its attribute ``sentence`` says it all in words. ``prior`` and
+        ``unconstrained_prior`` where p0 can be drawn.
 
     Raises
     ------
@@ -182,15 +201,17 @@ def reverse(
     -----
     UserWarning
         Once: if level K is too narrow for o_K to be nearly normal (with the sigma to use), if trajectories were lost,
-        if the two lineages or the distribution that is diffused again disagree.
+        if the two lineages or the distribution that is diffused again disagree, or x and draws of p0 do (but for modes
+        and means, which are no draws, as the verdict says).
 
     Notes
     -----
-    R-hat says nothing here: trajectories are independent, so it is 1 even where all share one error. Two checks stand
+    R-hat says nothing here: trajectories are independent, so it is 1 even where all share one error. Three checks stand
     in for it. Half of the trajectories start their inner search at their own position, the other half at that of
     another; at each level the two must have one distribution (Kolmogorov and Smirnov's test). And the final x, diffused
-    again to level K, must be distributed as the o_K that was assumed. Both are necessary, not sufficient: they see
-    neither a mode that no start reaches nor a collapse that level K hides in its noise.
+    again to level K, must be distributed as the o_K that was assumed. And x must be distributed as draws of p0, where
+    there are any. All are necessary, not sufficient: without draws of p0 they see neither a mode that no start reaches
+    nor a collapse that level K hides in its noise.
 
     References
     ----------
@@ -208,22 +229,13 @@ def reverse(
     >>> run["level_stats"]["level"].values.tolist()
     [1, 2, 3, 4]
     """
-    begun = time.perf_counter()
-    flag(progressbar, "progressbar")
-    if store is not None:
-        store = path_like(store, "store", "run.zarr")
-    plan = _plan(prior, schedule, invert, draws, chains, next_level, path, random_seed, o, executor)
-    if store is None:
-        return _chain(plan, o, begun, progressbar)
-    given = random_seed is not None
-    with opened(store, _call(plan, o), seed=plan.seed, given=given, what="reverse", units="levels") as place:
-        if place.finished is not None:
-            return place.finished
-        plan = replace(plan, seed=place.call["seed"], store=place.store, call=place.call)
-        result = _chain(plan, o, begun, progressbar)
-        save(result, place.store)
-        concluded(place)
-        return result
+    plan = _plan(prior, schedule, invert, draws, chains, next_level, path, o)
+    how, total = (random_seed, store, executor, progressbar), plan.trajectories * schedule.levels
+    with long_call("reverse", partial(_asked, plan, o), *how, total=total, units="levels") as call:
+        if call.finished is not None:
+            return call.finished
+        state, narrow = _start(plan, call, o)
+        return _result(plan, call, _down(plan, call, state), o is None, narrow)
 
 
 def ends(
@@ -240,10 +252,8 @@ def ends(
     And the p-values (levels,) of its two lineages having one law. Nothing is warned of: who calls this judges himself.
     """
     of = prior.layout.split(o)
-    plan = _plan(prior, schedule, invert, len(o), 1, next_level, False, random_seed, of, None)
-    state, _ = _start(plan, of)
-    while state.level > 0:
-        state = _step(plan, state)
+    plan, call = _plan(prior, schedule, invert, len(o), 1, next_level, False, of), Call("reverse", seed_of(random_seed))
+    state = _down(plan, call, _start(plan, call, of)[0])
     return state.o, np.array([float(stats["lineages_p_value"]) for stats in state.level_stats.values()])
 
 
@@ -252,21 +262,7 @@ def check_chain(prior: CompiledPrior, schedule: Schedule, invert: Inverter, next
     if prior.schedule is not None:
         prior = prior.at_level(0)
     of = prior.layout.split(np.zeros((1, prior.n)))
-    _plan(prior, schedule, invert, 1, 1, next_level, False, 0, of, None)
-
-
-def _chain(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None, begun: float, progressbar: bool) -> xr.DataTree:
-    """From level K, or where a kept run stopped, to the result."""
-    state, text = _start(plan, o)
-    with progress_bar("reverse", plan.trajectories * plan.schedule.levels, progressbar) as progress:
-        if progress and state.level < plan.schedule.levels:
-            progress(plan.trajectories * (plan.schedule.levels - state.level))
-        while state.level > 0:
-            state = _step(plan, state)
-            plan.keep(state)
-            if progress:
-                progress(plan.trajectories)
-    return _result(plan, state, begun, o is None, text)
+    _plan(prior, schedule, invert, 1, 1, next_level, False, of)
 
 
 # --------------------------------------------------------------------------------------------------------------- plan
@@ -290,11 +286,6 @@ class _Plan:
     chains: int
     next_level: bool
     path: bool
-    seed: int
-    given: Seed
-    executor: Executor | None
-    store: Path | None = None
-    call: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def trajectories(self) -> int:
@@ -311,10 +302,16 @@ class _Plan:
         half = self.trajectories // 2
         return [slice(0, half), slice(half, None)] if half else [slice(None)]
 
-    @cached_property
-    def work(self) -> Callable[..., Any]:
-        """How a block is inverted: made once for all levels, since each worker compiles it."""
-        return ready(_inverted, (self.invert, self.prior), self.executor)
+    def step(self, k: int) -> tuple[CompiledPrior, float, float]:
+        """The step from level k: what is inverted, its alpha and sigma."""
+        if self.next_level:
+            return self.prior.at_level(k - 1), *self.schedule.step(k)
+        return self.clean, float(self.schedule.alpha[k]), float(self.schedule.sigma[k])
+
+    @property
+    def about_inverter(self) -> dict[str, Any]:
+        """What the inverter gives, and whether where its searches begin tells anything."""
+        return {"carries": carried_by(self.invert), "searches": not self.next_level or searches_from(self.invert)}
 
     @property
     def blocks(self) -> list[_Block]:
@@ -326,37 +323,6 @@ class _Plan:
                 place = (lineage, i) if i else (lineage,)
                 blocks.append(_Block(slice(start + part.start, start + part.stop), place))
         return blocks
-
-    def rng(self, level: int, *purpose: int) -> np.random.Generator:
-        """The generator of one purpose at one level: none depends on what was computed before."""
-        return np.random.default_rng([self.seed, level, *purpose])
-
-    # What was finished, kept beside the store until the store itself is written.
-
-    @property
-    def _folder(self) -> Path:
-        assert self.store is not None
-        return levels_folder(self.store)
-
-    def keep(self, state: _State) -> None:
-        if self.store is None:
-            return
-        stats = {f"stats/{name}": values for name, values in state.stats.items()}
-        arrays = {"o": state.o, "x": state.x, "evaluations": state.evaluations, **stats}
-        keep(self._folder / f"{state.level:06d}.npz", self.call, arrays)
-
-    def kept(self, first: _State) -> _State:
-        """Go on from the levels that were kept, if any."""
-        state = first
-        if self.store is None:
-            return state
-        for level in range(self.schedule.levels - 1, -1, -1):
-            arrays = kept(self._folder / f"{level:06d}.npz", "the run goes on from the level above")
-            if arrays is None:
-                break
-            stats = {key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")}
-            state = state.below(arrays["o"], arrays["x"], stats, arrays["evaluations"], self.path)
-        return state
 
 
 @dataclass(frozen=True)
@@ -375,13 +341,13 @@ class _State:
     history: Mapping[int, np.ndarray] = field(default_factory=dict)
     level_stats: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
-    def below(
-        self, o: np.ndarray, x: np.ndarray, stats: Mapping[str, np.ndarray], evaluations: np.ndarray, path: bool
-    ) -> _State:
-        """The state one level down."""
-        level = self.level - 1
+    def below(self, step: Mapping[str, np.ndarray], path: bool) -> _State:
+        """The state one level down, by what `_step` gave."""
+        level, o = self.level - 1, step["o"]
+        stats = {name.removeprefix("stats/"): step[name] for name in step if name.startswith("stats/")}
         history = {**self.history, level: o} if path or level == 0 else self.history
-        return _State(level, o, x, stats, evaluations, history, {**self.level_stats, self.level: stats})
+        of_levels = {**self.level_stats, self.level: stats}
+        return _State(level, o, step["x"], stats, step["evaluations"], history, of_levels)
 
 
 def _plan(
@@ -392,9 +358,7 @@ def _plan(
     chains: int,
     next_level: bool | None,
     path: bool,
-    random_seed: Seed,
     o: ArrayLike | Mapping[str, ArrayLike] | None,
-    executor: Executor | None,
 ) -> _Plan:
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
@@ -423,8 +387,7 @@ def _plan(
             "gaussian_mixture(..., schedule=schedule), or write next_level=False"
         )
     form = (of is not None and not added) if next_level is None else bool(next_level)
-    check_executor(executor)
-    plan = _Plan(prior, schedule, invert, draws, chains, form, path, seed_of(random_seed), random_seed, executor)
+    plan = _Plan(prior, schedule, invert, draws, chains, form, path)
     if o is not None:
         _given(plan, o)  # an o that cannot be used is said before a store is begun
     return plan
@@ -434,6 +397,7 @@ def check_inverter(invert: Inverter) -> None:
     """Raise where a function cannot be called as an inverter is: now, not after the first level was begun."""
     if not callable(invert):
         raise TypeError(f"invert is {invert!r}; write a function, as bd.draw or bd.mode")
+    carried_by(invert)
     try:
         signature = inspect.signature(invert)
     except ValueError:  # a builtin, say: what it takes is not known
@@ -465,82 +429,40 @@ def first_difference(theirs: Schedule, ours: Schedule) -> str:
     return f"level {k} has {there} there and {here} here"
 
 
-def _call(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[str, Any]:
+def _asked(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[str, Any]:
     """What tells calls apart."""
     return {
-        "prior": fingerprint(plan.prior),
+        "prior": told(of_prior, plan.prior),
         "variables": dict(zip(plan.prior.layout.names, map(list, plan.prior.layout.shapes), strict=True)),
         "alpha": plan.schedule.alpha.tolist(),
         "sigma": plan.schedule.sigma.tolist(),
         "invert": name_of(plan.invert),
-        "code of invert": code_of(plan.invert),
+        "code of invert": told(of_function, plan.invert),
+        **plan.about_inverter,
         "draws": plan.draws,
         "chains": plan.chains,
         "next_level": plan.next_level,
         "path": plan.path,
-        "o": None if o is None else digest([plan.prior.layout.read(o)[0]]),
-        "random_seed": None if plan.given is None else plan.seed,
+        "o": None if o is None else digest(plan.prior.layout.read(o)[0]),
     }
-
-
-def name_of(invert: Any) -> str:
-    """The name of an inverter and its bound options: the same in another process, whatever memory they lie in."""
-    if isinstance(invert, partial):
-        options = [_option(value) for value in invert.args]
-        options += [f"{key}={_option(value)}" for key, value in sorted(invert.keywords.items())]
-        return f"{name_of(invert.func)}({', '.join(options)})"
-    return f"{getattr(invert, '__module__', '')}.{getattr(invert, '__qualname__', type(invert).__qualname__)}"
-
-
-def code_of(invert: Any) -> str:
-    """Tell functions of one name apart by their code, and the numbers and texts in it and in what they close over.
-
-    Empty where there is no code to read, as of a class; what functions do that are called from there is not seen.
-    """
-    while isinstance(invert, partial):
-        invert = invert.func
-    code, held = getattr(invert, "__code__", None), [getattr(invert, "__defaults__", None) or ()]
-    for cell in getattr(invert, "__closure__", None) or ():
-        with suppress(ValueError):  # not filled yet
-            held.append((cell.cell_contents,))
-    plain = [repr(value) for values in held for value in values if isinstance(value, int | float | str | bool)]
-    return "" if code is None else hashlib.sha256("".join([*_code(code), *plain]).encode()).hexdigest()[:16]
-
-
-def _code(code: CodeType) -> list[str]:
-    parts = [code.co_code.hex(), *code.co_names]
-    for value in code.co_consts:
-        if isinstance(value, CodeType):
-            parts += _code(value)
-        elif isinstance(value, int | float | str | bool):
-            parts.append(repr(value))
-    return parts
-
-
-def _option(value: Any) -> str:
-    if hasattr(value, "__array__") and np.ndim(value):  # repr leaves out the middle of a long one
-        return f"array({digest([np.asarray(value)])})"
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key!r}: {_option(value[key])}" for key in value) + "}"
-    return name_of(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))
 
 
 # -------------------------------------------------------------------------------------------------------------- start
 
 
-def _start(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[_State, str]:
-    """o_K of every trajectory, or where a kept run stopped; and what is to be said of o_K."""
-    levels, text = plan.schedule.levels, ""
+def _start(plan: _Plan, call: Call, o: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[_State, Narrow | None]:
+    """o_K of every trajectory; and of a law of o_K that is wrong, what would do."""
+    levels, narrow = plan.schedule.levels, None
     if o is not None:
         first = _given(plan, o)
     else:
-        mean, covariance, text = _last_law(plan)
+        mean, covariance, narrow = _last_law(plan, call.rng("pilot"))
         values, vectors = np.linalg.eigh(covariance)
         root = vectors * np.sqrt(np.maximum(values, 0.0))
-        first = mean + plan.rng(levels, 0).normal(size=(plan.trajectories, plan.prior.n)) @ root.T
+        first = mean + call.rng("o_K").normal(size=(plan.trajectories, plan.prior.n)) @ root.T
     nothing = np.full(first.shape, np.nan)
     zero = np.zeros(plan.trajectories)
-    return plan.kept(_State(levels, first, nothing, evaluations=zero, history={levels: first})), text
+    return _State(levels, first, nothing, evaluations=zero, history={levels: first}), narrow
 
 
 def _given(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
@@ -557,8 +479,8 @@ def _given(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
     return flat
 
 
-def _last_law(plan: _Plan) -> tuple[np.ndarray, np.ndarray, str]:
-    """Mean and covariance of o_K, and a warning if it is not nearly normal.
+def _last_law(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Narrow | None]:
+    """Mean and covariance of o_K; if it is not nearly normal, alpha, sigma, and the least sigma / alpha that would do.
 
     How far it is from the normal of these moments is read from the cumulants of x along the axes of its covariance.
     With r = alpha^2 v / (alpha^2 v + sigma^2) the share of the signal in the variance along an axis, those of o_K are
@@ -566,7 +488,6 @@ def _last_law(plan: _Plan) -> tuple[np.ndarray, np.ndarray, str]:
     """
     prior, schedule = plan.prior, plan.schedule
     alpha, sigma = float(schedule.alpha[-1]), float(schedule.sigma[-1])
-    rng = plan.rng(schedule.levels, 1)
     x = plan.clean.draws(PILOT, rng)
     if x is not None and len(x) < FEWEST:
         x = None
@@ -588,19 +509,14 @@ def _last_law(plan: _Plan) -> tuple[np.ndarray, np.ndarray, str]:
         return float((share**3 * third / 12 + share**4 * fourth / 48).sum())
 
     if negentropy(sigma) <= NEARLY_NORMAL:
-        return *law, ""
-    if sigma == 0:
-        return *law, "The prior's last level is not nearly normal; its schedule should end with more noise."
+        return *law, None
+    if sigma == 0:  # of a level prior, whose last level it is that should end with more noise
+        return *law, (alpha, sigma, np.nan)
     high = sigma
     while negentropy(high) > NEARLY_NORMAL:
         high *= 2
     enough = brentq(lambda noise: negentropy(noise) - NEARLY_NORMAL, high / 2, high, rtol=1e-3)
-    return (
-        *law,
-        f"The last level is too narrow: with alpha {alpha:.3g} and sigma {sigma:.3g}, o_K is not nearly normal, and "
-        "the law that it is drawn from is wrong. Let the schedule end with sigma / alpha >= "
-        f"{enough / abs(alpha):.2g}, or pass o=.",
-    )
+    return *law, (alpha, sigma, enough / abs(alpha))
 
 
 def _pilot(prior: CompiledPrior, rng: np.random.Generator) -> np.ndarray:
@@ -626,42 +542,36 @@ def _pilot(prior: CompiledPrior, rng: np.random.Generator) -> np.ndarray:
 # -------------------------------------------------------------------------------------------------------------- steps
 
 
-def _step(plan: _Plan, state: _State) -> _State:
-    """One level down, for all trajectories."""
-    k, schedule = state.level, plan.schedule
-    if plan.next_level:
-        target = plan.prior.at_level(k - 1)
-        alpha, sigma = schedule.step(k)
-    else:
-        target = plan.clean
-        alpha, sigma = float(schedule.alpha[k]), float(schedule.sigma[k])
-    start = _starts(plan, state, alpha)
+def _inverted(
+    plan: _Plan, call: Call, state: _State, prior: CompiledPrior, alpha: float, sigma: float
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """The x of all trajectories by the user's inverter, their evaluations so far, and its statistics."""
+    k = state.level
+    start = _starts(plan, call, state, alpha)
     x = np.full(state.o.shape, np.nan)
     evaluations = state.evaluations.copy()
-    parts = []
+    found = []
     shapes = {name: np.shape(values) for name, values in state.stats.items()}
     try:
         # All lost: nothing to invert.
         blocks = [block for block in plan.blocks if np.isfinite(state.o[block.rows]).all(axis=1).any()]
-        todo = [
+        parts = [
             # A copy: an inverter that writes into its o must not change the chain's.
             _Part(
-                None if target.schedule is None else target.level,
+                None if prior.schedule is None else prior.level,
                 alpha,
                 sigma,
                 state.o[block.rows].copy(),
                 start[block.rows],
-                int(plan.rng(k, 2, *block.place).integers(2**31)),
+                int(call.rng("inverter", k, *block.place).integers(2**31)),
             )
             for block in blocks
         ]
-        done = dict(each(plan.work, todo, executor=plan.executor))
-        for i, block in enumerate(blocks):
-            rows = block.rows
-            x[rows], stats = checked(done.pop(i), state.o[rows], shapes)
+        for block, got in zip(blocks, call.spread(_invert, (plan.invert, plan.prior), parts), strict=True):
+            x[block.rows], stats = checked(got, state.o[block.rows], shapes)
             shapes |= {name: values.shape[1:] for name, values in stats.items()}
-            evaluations[rows] += stats.get("evaluations", 0.0)
-            parts.append(stats)
+            evaluations[block.rows] += stats.get("evaluations", 0.0)
+            found.append(stats)
         lost = ~np.isfinite(x).all(axis=1)
         if lost.all():
             raise ValueError("x is not finite for any of the trajectories")
@@ -669,19 +579,14 @@ def _step(plan: _Plan, state: _State) -> _State:
         raise
     except Exception as error:
         raise ChainError(
-            f"the inverter {name_of(plan.invert)} failed at level {k} of {schedule.levels} (alpha {alpha:.6g}, sigma "
-            f"{sigma:.6g}): {type(error).__name__}: {error}. The levels above are done: they are in the error's "
-            f"`partial`" + (f", and the same call goes on from {plan.store}" if plan.store else ""),
+            f"the inverter {name_of(plan.invert)} failed at level {k} of {plan.schedule.levels} (alpha {alpha:.6g}, "
+            f"sigma {sigma:.6g}): {type(error).__name__}: {error}. The levels above are done: they are in the error's "
+            f"`partial`" + (f", and the same call goes on from {call.store}" if call.store else ""),
             k,
             _partial(plan, state),
         ) from error
     x[lost] = np.nan
-    below = x if plan.next_level else bridge(schedule, k, state.o, x, plan.rng(k, 3))
-    summary = _summary(parts) | {
-        "lost": np.array(int(lost.sum())),
-        "lineages_p_value": np.array(_same_law(*[below[rows] for rows in plan.lineages])),
-    }
-    return state.below(below, x, summary, evaluations, plan.path)
+    return x, evaluations, _summary(found) | {"lost": np.array(int(lost.sum()))}
 
 
 class _Part(NamedTuple):
@@ -695,20 +600,20 @@ class _Part(NamedTuple):
     seed: int
 
 
-def _inverted(
+def _invert(
     invert: Inverter, prior: CompiledPrior, part: _Part, *, progress: Callable[[int], None] | None = None
 ) -> Any:
     target = prior if part.level is None else prior.at_level(part.level)
     return invert(target, part.o, part.alpha, part.sigma, start=part.start, random_seed=part.seed)
 
 
-def _starts(plan: _Plan, state: _State, alpha: float) -> np.ndarray:
+def _starts(plan: _Plan, call: Call, state: _State, alpha: float) -> np.ndarray:
     """Where the inner searches start: at the trajectory's own place, and in the second lineage at that of another."""
     own = state.o / alpha if plan.next_level else np.where(np.isfinite(state.x), state.x, state.o / alpha)
     start = own.copy()
     if len(plan.lineages) > 1:
         rows = plan.lineages[1]
-        start[rows] = plan.rng(state.level, 4).permutation(own[rows])
+        start[rows] = call.rng("lineages", state.level).permutation(own[rows])
     return np.where(np.isfinite(start), start, own)
 
 
@@ -749,57 +654,60 @@ def _same_law(*samples: np.ndarray) -> float:
     first, second = (sample[np.isfinite(sample).all(axis=1)] for sample in samples)
     if min(len(first), len(second)) < ENOUGH:
         return np.nan
-    # Of coordinates with as many numbers, the one whose distributions are farthest apart has the least p-value: in
-    # hundreds of coordinates, a test of each would take as long as the inversions.
-    both = np.concatenate([first, second])
-    order = both.argsort(axis=0, kind="stable")
-    apart = np.cumsum(np.where(order < len(first), 1 / len(first), -1 / len(second)), axis=0)
-    ranked = np.take_along_axis(both, order, axis=0)
-    tied = np.zeros(both.shape, bool)  # with the next: between equal numbers there is no distance
-    tied[:-1] = ranked[1:] == ranked[:-1]
-    worst = int(np.where(tied, 0.0, np.abs(apart)).max(axis=0).argmax())
-    p_value = ks_2samp(first[:, worst], second[:, worst], method="asymp").pvalue
-    return float(min(1.0, both.shape[1] * p_value))
+    return min(1.0, first.shape[1] * apart(first, second)[1])
 
 
 # ------------------------------------------------------------------------------------------------------------- result
 
 
-def _result(plan: _Plan, state: _State, begun: float, assumed: bool, text: str) -> xr.DataTree:
-    prior, schedule = plan.prior, plan.schedule
+def _result(plan: _Plan, call: Call, state: _State, assumed: bool, narrow: Narrow | None) -> xr.DataTree:
+    schedule, x = plan.schedule, state.o
     label = Labels(plan.clean, batched=False)
-    x = state.o
     again = np.nan
     if assumed:
-        noise = plan.rng(0, 5).normal(size=x.shape)
+        noise = call.rng("diffused again").normal(size=x.shape)
         last = state.history[schedule.levels]
         again = _same_law(schedule.alpha[-1] * x + schedule.sigma[-1] * noise, last)
-    texts = [text, _lost_text(state), _lineage_text(state), _again_text(again)]
-    said = warn_once(texts)
+    known = label.prior(call.rng("prior"))
+    drawn = None
+    if known:
+        free = known["unconstrained_prior"]
+        drawn, _ = plan.prior.layout.read({str(name): values.values[0] for name, values in free.items()})
     groups = {
         **label.states(_by_chain(plan, x)[None]),
         "sample_stats": dataset({"evaluations": _by_chain(plan, state.evaluations)}, sample_dims=SAMPLE),
         **_level_groups(plan, state, label),
         "diagnostics": dataset({"diffused_again_p_value": again}),
-        **label.prior(plan.rng(0, 6)),
+        "verdict": _verdict(plan, state, again=again, prior=drawn, narrow=narrow, given=not assumed),
+        **known,
     }
     how = {
         "draws": plan.draws,
         "chains": plan.chains,
         "form": "next level" if plan.next_level else "clean",
         "inverter": name_of(plan.invert),
-        "seed": plan.seed,
-        "last_level_too_narrow": int(bool(text)),
+        "carries": plan.about_inverter["carries"],
     }
-    attrs = describe(prior, "reverse", plan.given, begun, said) | how
-    return tree(groups, attrs | ({"call": dict(plan.call)} if plan.call else {}))
+    return call.done(groups, describe(plan.prior, "reverse") | how)
 
 
 def _partial(plan: _Plan, state: _State) -> xr.DataTree:
     label = Labels(plan.clean, batched=False)
     history = {**state.history, state.level: state.o}
     kept = _State(state.level, state.o, state.x, history=history, level_stats=state.level_stats)
-    return tree(_level_groups(plan, kept, label), {"inversion": "reverse", "finished": 0, "level": state.level})
+    groups = _level_groups(plan, kept, label) | {"verdict": _verdict(plan, state, finished=False)}
+    about = {"inversion": "reverse", "finished": 0, "level": state.level}
+    return tree(groups, about | {"carries": plan.about_inverter["carries"]})
+
+
+def _verdict(plan: _Plan, state: _State, **more: Any) -> xr.Dataset:
+    """The verdict on a chain, as far as it came."""
+    levels = sorted(state.level_stats)
+    p_values, lost = (
+        np.array([float(state.level_stats[level][name]) for level in levels]) for name in ("lineages_p_value", "lost")
+    )
+    about: dict[str, Any] = {"levels": levels, "p_values": p_values, "lost": lost, "labels": plan.prior.layout.labels}
+    return of_chain(state.o, **about, **plan.about_inverter, **more)
 
 
 def _level_groups(plan: _Plan, state: _State, label: Labels) -> dict[str, xr.Dataset]:
@@ -820,36 +728,3 @@ def _level_groups(plan: _Plan, state: _State, label: Labels) -> dict[str, xr.Dat
 
 def _by_chain(plan: _Plan, values: np.ndarray) -> np.ndarray:
     return values.reshape(plan.chains, plan.draws, *values.shape[1:])
-
-
-def _lost_text(state: _State) -> str:
-    """Which trajectories were lost, and where first."""
-    lost = {level: int(stats["lost"]) for level, stats in state.level_stats.items()}
-    if not any(lost.values()):
-        return ""
-    first = max(level for level, count in lost.items() if count)
-    return (
-        f"{lost[min(lost)]} of {len(state.o)} trajectories were lost, the first at level {first}, where their x was "
-        "not finite; they came back as NaN."
-    )
-
-
-def _lineage_text(state: _State) -> str:
-    p_values = {level: float(stats["lineages_p_value"]) for level, stats in state.level_stats.items()}
-    worst = min(p_values, key=lambda level: np.nan_to_num(p_values[level], nan=1.0))
-    if not disagree(p_values[worst], len(p_values)):
-        return ""
-    return (
-        f"Two halves of the trajectories, whose inner searches started at different places, disagree at level {worst} "
-        f"(p = {p_values[worst]:.1g}): the inversions there are not done. Give the inverter more, as "
-        "functools.partial(bd.draw, tune=1000)."
-    )
-
-
-def _again_text(p_value: float) -> str:
-    if not disagree(p_value):
-        return ""
-    return (
-        f"The final x, diffused again to the last level, is not distributed as the o_K that was assumed "
-        f"(p = {p_value:.1g}): the chain is biased. Use bd.draw, more levels, or a wider last level."
-    )

@@ -75,7 +75,7 @@ def compare(map_tree: xr.DataTree, posterior_tree: xr.DataTree) -> xr.Dataset:
     >>> import numpy as np
     >>> from bayesdiff.results import dataset, tree
     >>> rng, sample = np.random.default_rng(1), ("chain", "draw")
-    >>> step = {"observed_data": dataset({"x": 10.0}), "constant_data": dataset({"alpha": 1.0, "sigma": 10.0})}
+    >>> step = {"step": dataset({"alpha": 1.0, "sigma": 10.0}), "step/o": dataset({"x": 10.0})}
     >>> def inversion(kind, x, **groups):
     ...     lp = dataset({"lp": -(x**2) / 2 - (10 - x) ** 2 / 200}, sample_dims=sample)
     ...     values = dataset({"x": x}, sample_dims=sample)
@@ -192,11 +192,17 @@ def _fast_length(n: int) -> int:
     return min(m << max(0, (-(-n // m) - 1).bit_length()) for m in (1, 3, 5))
 
 
+def holds(tree: xr.DataTree, group: str) -> bool:
+    """Whether a tree has a group, at a path as ``step/o``."""
+    first, _, rest = group.partition("/")
+    return first in tree.children and (not rest or holds(tree.children[first], rest))
+
+
 def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
     return tree[name].to_dataset()
 
 
-_NEEDED = ("posterior", "unconstrained_posterior", "sample_stats", "observed_data", "constant_data")
+_NEEDED = ("posterior", "unconstrained_posterior", "sample_stats", "step", "step/o")
 
 
 def check_pair(map_tree: Any, posterior_tree: Any) -> None:
@@ -219,7 +225,7 @@ def check_pair(map_tree: Any, posterior_tree: Any) -> None:
                 f"{kind}_tree is the result of an inversion by {tree.attrs['inversion']}. "
                 f"Pass what {_SOURCE[kind]} returned: compare(map_tree, posterior_tree)."
             )
-        missing = [name for name in _NEEDED + ("laplace",) * (kind == "map") if name not in tree.children]
+        missing = [name for name in _NEEDED + ("laplace",) * (kind == "map") if not holds(tree, name)]
         if missing:
             raise ValueError(f"{kind}_tree has no group {missing[0]!r}. Pass what {_SOURCE[kind]} returned.")
     for group in ("posterior", "unconstrained_posterior"):
@@ -229,7 +235,7 @@ def check_pair(map_tree: Any, posterior_tree: Any) -> None:
                 f"The two trees are about different variables: {sorted(mine ^ theirs)} is in one of them alone. "
                 "Invert the same prior both ways."
             )
-    for group in ("observed_data", "constant_data"):
+    for group in ("step/o", "step"):
         _check_same(_group(map_tree, group), _group(posterior_tree, group))
     for group in ("posterior", "unconstrained_posterior"):
         for name, draws in _group(posterior_tree, group).items():

@@ -530,6 +530,17 @@ class CompiledPrior:
         return _current(shared, self.model, self.level)
 
 
+def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Compile a function that computes in float64, wherever JAX's switch stands now: others may have turned it back."""
+    made = jax.jit(function)
+
+    def run(*arrays: Any) -> Any:
+        with jax.enable_x64(True):
+            return made(*arrays)
+
+    return run
+
+
 @dataclass(frozen=True, eq=False)
 class _Functions:
     """What is compiled of a prior, on first use: kept here and nowhere else, shared by its levels, freed with it."""
@@ -545,26 +556,26 @@ class _Functions:
     def kernel(self, function: Callable[..., Any], static: tuple[Hashable, ...]) -> Callable[..., Any]:
         made = self.kernels.get((function, static))
         # Two threads that ask at once get the same one.
-        return made or self.kernels.setdefault((function, static), jax.jit(partial(function, self.density, *static)))
+        return made or self.kernels.setdefault((function, static), _jitted(partial(function, self.density, *static)))
 
     @cached_property
     def logp(self) -> Callable[[np.ndarray, Data], jax.Array]:
-        return jax.jit(jax.vmap(self.density, in_axes=(0, None)))
+        return _jitted(jax.vmap(self.density, in_axes=(0, None)))
 
     @cached_property
     def logp_and_gradient(self) -> Callable[[np.ndarray, Data], tuple[jax.Array, jax.Array]]:
-        return jax.jit(jax.vmap(jax.value_and_grad(self.density), in_axes=(0, None)))
+        return _jitted(jax.vmap(jax.value_and_grad(self.density), in_axes=(0, None)))
 
     @cached_property
     def constrain(self) -> tuple[Callable[[np.ndarray, Data], list[jax.Array]], tuple[SharedVariable, ...]]:
         function, shared = self.constrained
-        return jax.jit(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None))), shared
+        return _jitted(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None))), shared
 
     @cached_property
     def back(self) -> tuple[Callable[[np.ndarray, Data], list[jax.Array]], tuple[SharedVariable, ...]]:
         # The free variables alone: Deterministics may be large, and are not computed.
         (function, shared), count = self.constrained, len(self.layout.names)
-        return jax.jit(jax.vmap(lambda x, data: function(x, *data)[:count], in_axes=(0, None))), shared
+        return _jitted(jax.vmap(lambda x, data: function(x, *data)[:count], in_axes=(0, None))), shared
 
     @cached_property
     def unconstrain(self) -> tuple[Callable[[list[np.ndarray], Data], jax.Array], tuple[SharedVariable, ...]]:
@@ -578,7 +589,7 @@ class _Functions:
         def flat(arrays: list[jax.Array], data: Data) -> jax.Array:
             return jnp.concatenate([jnp.ravel(part) for part in function(*arrays, *data)])
 
-        return jax.jit(jax.vmap(flat, in_axes=(0, None))), shared
+        return _jitted(jax.vmap(flat, in_axes=(0, None))), shared
 
     def forward(self, draws: int, rng: np.random.Generator, level: int | None) -> list[np.ndarray]:
         """Draw the free variables, constrained: one array (draws, *shape) each."""
@@ -755,7 +766,8 @@ def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
         kept.pop(jacobian, None)
         if _IN_MEMORY:
             gc.collect()
-        kept[jacobian] = anatomy, _compiled(model, jacobian)
+        with jax.enable_x64(True):  # shapes and constants are float64, wherever the switch stands now
+            kept[jacobian] = anatomy, _compiled(model, jacobian)
         _IN_MEMORY.add(kept[jacobian][1]._functions)
     return kept[jacobian][1]
 
@@ -894,6 +906,7 @@ def _to_jax(inputs: Sequence[Variable], outputs: Sequence[Variable], lengths: Co
     with (
         _named_failure(),
         _ONE_AT_A_TIME,
+        jax.enable_x64(True),  # of constants too
         TemporaryDirectory(prefix="bayesdiff-") as sources,
         pytensor.config.change_flags(generated_src_dir=sources),
     ):

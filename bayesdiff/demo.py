@@ -344,7 +344,7 @@ def _numbers(run: Run) -> tuple[str, np.ndarray, np.ndarray, xr.DataArray]:
     """The name of the variable, o (observation,), the MAPs (observation,) and the draws (chain, draw, observation)."""
     modes, draws = (run[kind]["posterior"].to_dataset() for kind in ("map", "posterior"))
     [name] = map(str, modes.data_vars)
-    return name, run["map"]["observed_data"].to_dataset()[name].values, modes[name].values.ravel(), draws[name]
+    return name, run["map"]["step/o"].to_dataset()[name].values, modes[name].values.ravel(), draws[name]
 
 
 def _agreement(what: str, value: float, truth: float, error: float) -> str:

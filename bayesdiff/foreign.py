@@ -90,6 +90,10 @@ def read_layout(text: Any) -> dict[str, Any]:
             _of_form(kept, {"attrs": dict, "dtype": str}, f"variable {name!r} in group {path!r}")
             if not _DTYPE.fullmatch(kept["dtype"]):
                 raise ValueError(f"its layout has {name!r} of dtype {kept['dtype']!r}")
+            levels = kept.get("levels", [])
+            known = isinstance(levels, list) and all(isinstance(level, str) for level in levels)
+            if not known or len({*levels} & entry["variables"].keys() - {name}) < len(levels):
+                raise ValueError(f"its layout has {name!r} of the levels {reprlib.repr(levels)}")
     return layout
 
 

@@ -11,13 +11,10 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,15 +22,15 @@ import pymc as pm
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import progress_bar
-from bayesdiff.blocks import check_executor, cut, each, ready
-from bayesdiff.checks import Seed, flag, path_like, positive_int, seed_of
+from bayesdiff.calls import Call, cut, long_call, told
+from bayesdiff.checks import Seed, flag, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
+from bayesdiff.fingerprints import digest, of_prior
+from bayesdiff.growing import Growth
 from bayesdiff.inverters import (
     Drawn,
     Found,
     Length,
-    Shared,
     Steps,
     climb_block,
     draw_block,
@@ -44,13 +41,14 @@ from bayesdiff.inverters import (
     read_steps,
     sample_from,
 )
-from bayesdiff.labels import Labels, describe, warn_once
-from bayesdiff.results import begin, damaged, dataset, fill, finish, holes, load, save, tree
+from bayesdiff.labels import Labels, describe
+from bayesdiff.results import dataset, tree
 from bayesdiff.step import read_noise
-from bayesdiff.stores import Place, concluded, digest, fingerprint, keep, kept, opened
-from bayesdiff.trust import MOST_LEFT_OUT, too_few, trusted, worst_of
+from bayesdiff.verdict import of_climbs, of_draws_by_observation, told_of_climbs, told_of_draws, too_few
 
 OBSERVATION = "observation"
+# How often a part is written that cannot be read back, before the disk is said to fail.
+TRIES = 3
 
 
 def find_map(
@@ -110,8 +108,10 @@ def find_map(
         the Jacobian, ``converged`` (at a maximum: smooth, or up to 64 numbers a kink, as that of a Laplace density,
         which no small move improves), ``starts_agreed``, ``starts``, ``evaluations``. ``modes``: every mode found, best
         first (dimension ``mode``). ``laplace``: the Laplace sd in unconstrained coordinates (NaN where the Hessian is
-        not that of a maximum, and at a kink, which has none). ``observed_data``, ``constant_data``, and ``prior`` and
-        ``unconstrained_prior`` where p0 can be drawn.
+        not that of a maximum, and at a kink, which has none). ``verdict``: ``ok`` where the MAP is a maximum, ``code``
+        why not; its attribute ``sentence`` says it all in words. ``step``: ``alpha`` and ``sigma``; ``step/o``: o by
+        variable. ``prior`` and ``unconstrained_prior`` where p0 can be drawn; ``observed_data`` and ``constant_data``
+        of the model, where it has any.
 
     Raises
     ------
@@ -139,41 +139,31 @@ def find_map(
     >>> tree["posterior"]["x"].values.round(6).tolist()  # o / 101
     [[[0.05, -0.1]]]
     """
-    begun = time.perf_counter()
     flag(jacobian, "jacobian")
-    flag(progressbar, "progressbar")
-    if store is not None:
-        store = path_like(store, "store", "run.zarr")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
-    check_executor(executor)
     maximised = prior if jacobian else compiled(prior.model, jacobian=False)
     label = Labels(prior, batched)
 
-    def plan(seed: int) -> _Plan:
-        rng = np.random.default_rng(seed)
+    asked = partial(_asked, prior, steps, batched, {"jacobian": int(jacobian)})
+    how = random_seed, store, executor, progressbar
+    with long_call("find_map", asked, *how, total=len(steps.o), units="blocks") as call:
+        if call.finished is not None:
+            return call.finished
+        rng = call.rng("starts")
         shared, key = points_to_climb_from(maximised, len(steps.o), rng)
         rows = cut(len(steps.o), climb_block(prior))
-        return _Plan(
+        plan = _Plan(
             work=find_modes_from,
             about=(maximised, shared, key, False),
             parts=[steps.part(row) for row in rows],
             rows=rows,
-            groups=partial(_map_groups, label, bool(jacobian)),
-            notes=_map_notes,
-            common=label.prior(rng),
-            texts=lambda notes: [
-                _bad_text(notes["good"]),
-                _dead_text(notes),
-                _climb_text(notes),
-                _edge_text(notes),
-                _missed_text(notes, shared),
-            ],
+            made=Found,
+            groups=partial(_map_groups, label, bool(jacobian), bool(shared.late.any())),
+            told=told_of_climbs,
+            common=label.prior(call.rng("prior")),
         )
-
-    seed, about = seed_of(random_seed), {"jacobian": int(jacobian)}
-    call = _call(prior, steps, batched, None if random_seed is None else seed) | about
-    return _invert(plan, prior, "map", call, about, random_seed, seed, begun, progressbar, store, executor)
+        return _inverted(call, plan, describe(prior, "map") | {"jacobian": int(jacobian)})
 
 
 def sample_posterior(
@@ -233,8 +223,11 @@ def sample_posterior(
         ``sample_stats``: ``lp``, ``acceptance_rate`` of the last HMC move, ``diverging``, and for each chain
         ``step_size``, ``n_steps``, ``jump_rate`` (share of sweeps with a jump), ``evaluations`` of log p0.
         ``diagnostics``: split R-hat and effective draws, each the worse of x and (x - mean)^2, in unconstrained
-        coordinates (dimension ``diagnostic``). ``observed_data``, ``constant_data``, and ``prior`` and
-        ``unconstrained_prior`` where p0 can be drawn.
+        coordinates (dimension ``diagnostic``). ``verdict``: ``ok`` where the draws are to be trusted, ``code`` why not,
+        and the worst ``r_hat``, ``ess`` and share ``diverging`` that this rests on; its attribute ``sentence`` says it
+        all in words. ``step``: ``alpha`` and ``sigma``; ``step/o``: o by variable. ``prior`` and
+        ``unconstrained_prior`` where p0 can be drawn; ``observed_data`` and ``constant_data`` of the model, where it
+        has any.
 
     Raises
     ------
@@ -271,201 +264,123 @@ def sample_posterior(
     >>> dict(draws.sizes), bool(abs(draws.mean() - 1) < 0.1), bool(abs(draws.std() - 1) < 0.1)
     ({'chain': 4, 'draw': 1000}, True, True)
     """
-    begun = time.perf_counter()
     for name, value in (("draws", draws), ("tune", tune), ("chains", chains)):
         positive_int(value, name)
-    flag(progressbar, "progressbar")
-    if store is not None:
-        store = path_like(store, "store", "run.zarr")
     prior = compile_prior(prior)
     steps, batched = _read(prior, o, alpha, sigma)
     given_bank = read_bank(prior, bank)
-    check_executor(executor)
     length, label, batch = Length(int(draws), int(tune), int(chains)), Labels(prior, batched), len(steps.o)
 
-    def plan(seed: int) -> _Plan:
-        rng = np.random.default_rng(seed)
-        shared, key = points_to_sample_from(prior, steps, rng, length, given_bank)
+    about = length._asdict()
+    asked = partial(_asked, prior, steps, batched, about | {"bank": _digest_of(given_bank)})
+    how = random_seed, store, executor, progressbar
+    with long_call("sample_posterior", asked, *how, total=batch, units="blocks") as call:
+        if call.finished is not None:
+            return call.finished
+        shared, key = points_to_sample_from(prior, steps, call.rng("starts"), length, given_bank)
         # All at once where nothing asks for blocks: the numbers are the same, and more cores find work.
         whole = store is None and executor is None
         rows = cut(batch, batch if whole else draw_block(prior, length, batch))
-        return _Plan(
+        plan = _Plan(
             work=sample_from,
             about=(prior, shared, key, length, batch),
             parts=[(row.start, steps.part(row)) for row in rows],
             rows=rows,
+            made=Drawn,
             groups=partial(_posterior_groups, label),
-            notes=_posterior_notes,
-            common=label.prior(rng),
-            texts=lambda notes: [_bad_text(notes["good"]), _dead_text(notes), _doubt_text(notes), _left_text(notes)],
+            told=partial(told_of_draws, few=too_few(length.chains, length.draws)),
+            common=label.prior(call.rng("prior")),
         )
-
-    seed, about = seed_of(random_seed), length._asdict()
-    call = _call(prior, steps, batched, None if random_seed is None else seed) | about
-    call["bank"] = None if given_bank is None else digest([given_bank])
-    return _invert(plan, prior, "posterior", call, about, random_seed, seed, begun, progressbar, store, executor)
+        return _inverted(call, plan, describe(prior, "posterior") | about)
 
 
 # --------------------------------------------------------------------------------------------------------- all blocks
 
 Groups = dict[str, xr.Dataset]
-Notes = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class _Plan:
-    """An inversion of many observations, cut into blocks.
+    """An inversion of many observations, cut into parts.
 
-    ``work(*about, parts[i])`` computes the observations ``rows[i]``. ``groups`` labels what it gave, ``notes`` sums up
-    each observation in a few numbers, of which ``texts`` makes the warnings. ``common``: the groups that all share.
+    ``work(*about, parts[i])`` computes the observations ``rows[i]``, as a `made`. ``groups`` labels and judges what it
+    gave, ``told`` says what the verdicts of all come to. ``common``: the groups that all share.
     """
 
     work: Callable[..., Any]
     about: tuple[Any, ...]
     parts: list[Any]
     rows: list[slice]
+    made: Callable[..., Any]
     groups: Callable[[Steps, Any, bool], Groups]
-    notes: Callable[[Steps, Any], Notes]
+    told: Callable[[xr.Dataset], dict[str, Any]]
     common: Groups
-    texts: Callable[[Notes], list[str]]
 
-    def steps(self, block: int) -> Steps:
-        """The observations of a block."""
-        part = self.parts[block]
+    def steps(self, number: int) -> Steps:
+        """The observations of a part."""
+        part = self.parts[number]
         return part if isinstance(part, Steps) else part[1]
 
 
-def _call(prior: CompiledPrior, steps: Steps, batched: bool, seed: int | None) -> dict[str, Any]:
+def _asked(prior: CompiledPrior, steps: Steps, batched: bool, more: Mapping[str, Any]) -> dict[str, Any]:
     """What tells calls apart."""
     return {
-        "prior": fingerprint(prior),
+        "prior": told(of_prior, prior),
         "observations": len(steps.o),
-        "o": digest([steps.o, steps.good]),
-        "alpha": digest([steps.alpha]),
-        "sigma": digest([steps.sigma]),
+        "o": digest(steps.o, steps.good),
+        "alpha": digest(steps.alpha),
+        "sigma": digest(steps.sigma),
         "batched": batched,
-        "random_seed": seed,
+        **more,
     }
 
 
-def _invert(
-    plan: Callable[[int], _Plan],
-    prior: CompiledPrior,
-    inversion: str,
-    call: Mapping[str, Any],
-    about: Mapping[str, Any],
-    random_seed: Seed,
-    seed: int,
-    begun: float,
-    progressbar: bool,
-    store: str | os.PathLike[str] | None,
-    executor: Executor | None,
-) -> xr.DataTree:
-    """Work on all blocks, and put them together: in memory, or in a store."""
-    with progress_bar("MAP" if inversion == "map" else inversion, call["observations"], progressbar) as progress:
-        if store is None:
-            planned = plan(seed)
-            groups, notes = _together(planned, executor, progress)
-            text = warn_once(planned.texts(notes))
-            return tree(groups, describe(prior, inversion, random_seed, begun, text) | {"seed": seed, **about})
-        what = "find_map" if inversion == "map" else "sample_posterior"
-        with opened(store, call, seed=seed, given=random_seed is not None, what=what, units="blocks") as place:
-            if place.finished is not None:
-                return place.finished
-            seed = place.call["seed"]
-            planned = plan(seed)
-
-            def attrs(text: str) -> dict[str, Any]:
-                how = describe(prior, inversion, random_seed, begun, text)
-                return how | {"seed": seed, **about, "call": dict(place.call)}
-
-            if len(planned.rows) > 1:
-                _stream(planned, place, executor, progress, attrs)
-            else:
-                groups, notes = _together(planned, executor, progress)
-                save(tree(groups, attrs(warn_once(planned.texts(notes)))), place.store)
-            return concluded(place)
-
-
-def _together(plan: _Plan, executor: Executor | None, progress: Callable[[int], None] | None) -> tuple[Groups, Notes]:
-    """All blocks in memory: the groups of the whole, and the notes."""
-    done = dict(
-        each(ready(plan.work, plan.about, executor), plan.parts, executor=executor, progress=progress, rows=_rows)
-    )
-    results = [done.pop(i) for i in range(len(plan.parts))]
+def _inverted(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
+    """All parts, put together: in memory, or where there is a store for several of them, in a folder."""
+    if call.folder is not None and len(plan.rows) > 1:
+        return _grown(call, plan, attrs)
+    each = dict(call.each(plan.work, plan.about, plan.parts, rows=_rows, made=plan.made))
+    results, steps = [each.pop(i) for i in range(len(plan.rows))], [plan.steps(i) for i in range(len(plan.rows))]
     whole = results[0] if len(results) == 1 else type(results[0])(*map(np.concatenate, zip(*results, strict=True)))
-    parts = [plan.steps(i) for i in range(len(plan.parts))]
-    steps = parts[0] if len(parts) == 1 else Steps(*map(np.concatenate, zip(*map(_fields, parts), strict=True)))
-    return plan.groups(steps, whole, False) | plan.common, plan.notes(steps, whole)
+    every = steps[0] if len(steps) == 1 else Steps(*map(np.concatenate, zip(*map(_fields, steps), strict=True)))
+    return call.done(plan.groups(every, whole, False) | plan.common, attrs)
 
 
-def _stream(
-    plan: _Plan,
-    place: Place,
-    executor: Executor | None,
-    progress: Callable[[int], None] | None,
-    attrs: Callable[[str], dict[str, Any]],
-) -> None:
-    """Write each block as it is finished, beside the store, and then the notes that say so; at the end, rename."""
-    growing, total = place.folder / "run.zarr", plan.rows[-1].stop
-    notes: dict[int, Notes] = {}
-    for i in range(len(plan.rows)):
-        read = kept(_file(place, i), "the block is computed again")
-        if read is not None:
-            notes[i] = read
-    if not notes:
-        shutil.rmtree(growing, ignore_errors=True)  # of a call that finished nothing, maybe another one
-    elif not growing.exists():
-        raise ValueError(f"{growing} is missing; remove {place.folder}, and all is computed again")
-    for i in _lost(holes, plan, place, growing) & set(notes) if notes else ():
-        del notes[i]  # to be computed again
-    if progress:
-        progress(sum(len(read["good"]) for read in notes.values()))
-    for i, result in each(
-        ready(plan.work, plan.about, executor),
-        plan.parts,
-        done=notes,
-        executor=executor,
-        progress=progress,
-        rows=_rows,
-    ):
-        steps = plan.steps(i)
-        block = tree(plan.groups(steps, result, True) | plan.common)
-        if not growing.exists():
-            begin(block, growing, OBSERVATION, plan.rows[0].stop, total)
-        fill(block, growing, OBSERVATION, plan.rows[i].start)
-        notes[i] = plan.notes(steps, result)
-        keep(_file(place, i), place.call, notes[i])
-        # A tree's nodes know each other, so they would wait to be collected: apart, they go before the next block.
-        for node in list(block.subtree):
+def _grown(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
+    """Write each part as it is finished, beside the store, and then its verdict, which says so."""
+    assert call.folder is not None
+    growth = Growth(call.folder / "run.zarr", OBSERVATION, plan.rows[0].stop, plan.rows[-1].stop)
+    numbers = range(len(plan.rows))
+    if not growth.restored():
+        call.forget(numbers)
+
+    def written(number: int, result: Any) -> dict[str, np.ndarray]:
+        steps = plan.steps(number)
+        part = tree(plan.groups(steps, result, True) | plan.common)
+        growth.write(part, number)
+        verdict = {str(name): values.values for name, values in part["verdict"].to_dataset().items()}
+        # A tree's nodes know each other, so they would wait to be collected: apart, they go before the next part.
+        for node in list(part.subtree):
             node.orphan()
-        del result, block, node
-    together = {name: np.concatenate([notes[i][name] for i in range(len(plan.rows))]) for name in notes[0]}
-    lengths = {"mode": max(1, int(together["modes"].max()))} if "modes" in together else {}
-    finish(growing, attrs(warn_once(plan.texts(together))), lengths)
-    lost = _lost(damaged, plan, place, growing)
-    for i in lost:
-        _file(place, i).unlink()  # to be computed again
-    if lost:
-        raise OSError(errno.EIO, f"{len(lost)} of its blocks cannot be read back")
-    if place.store.suffix == ".zarr":
-        growing.rename(place.store)
+        return verdict
+
+    for _ in range(TRIES):
+        verdicts = dict(call.each(plan.work, plan.about, plan.parts, rows=_rows, then=written))
+        bad = growth.damaged()
+        if not bad:
+            break
+        call.forget(bad)
     else:
-        save(load(growing, in_memory=False), place.store)
+        raise OSError(errno.EIO, f"{len(bad)} of its blocks cannot be read back")
+    together = {name: np.concatenate([verdicts[i][name] for i in numbers]) for name in verdicts[0]}
+    if "modes" in together:
+        growth.lengths["mode"] = max(1, int(together["modes"].max()))
+    judged = xr.Dataset({name: (OBSERVATION, values) for name, values in together.items()})
+    return call.done(growth, attrs, plan.told(judged))
 
 
-def _lost(look: Callable[[Path, str, int], set[int]], plan: _Plan, place: Place, growing: Path) -> set[int]:
-    """The blocks that are not there, as `look` sees it."""
-    try:
-        return look(growing, OBSERVATION, plan.rows[0].stop)
-    except Exception as error:  # whatever reading raises on bytes that were changed
-        raise ValueError(
-            f"{growing} cannot be read back ({error}); remove {place.folder}, and all is computed again"
-        ) from error
-
-
-def _file(place: Place, block: int) -> Path:
-    return place.folder / f"{block:06d}.npz"
+def _digest_of(array: np.ndarray | None) -> str | None:
+    return None if array is None else digest(array)
 
 
 def _rows(part: Any) -> int:
@@ -492,7 +407,7 @@ def _log_posterior(prior: CompiledPrior, x: np.ndarray, steps: Steps) -> np.ndar
     return prior.logp(x) - 0.5 * (z**2).sum(axis=1) - prior.n * np.log(steps.sigma * np.sqrt(2 * np.pi))
 
 
-def _map_groups(label: Labels, jacobian: bool, steps: Steps, found: Found, all_modes: bool) -> Groups:
+def _map_groups(label: Labels, jacobian: bool, cut_short: bool, steps: Steps, found: Found, all_modes: bool) -> Groups:
     x = steps.blank(found.x[:, 0])
     stats = {
         "lp": steps.blank(found.logp[:, 0]) if jacobian else _log_posterior(label.compiled, x, steps),
@@ -506,6 +421,17 @@ def _map_groups(label: Labels, jacobian: bool, steps: Steps, found: Found, all_m
         "sample_stats": label.stats({name: values[:, None, None] for name, values in stats.items()}),
         "modes": _mode_group(label, steps, found, all_modes),
         "laplace": label.laplace(steps.blank(found.sd)),
+        "verdict": label.verdict(
+            of_climbs(
+                steps.good,
+                np.isfinite(found.logp[:, 0]),
+                found.converged[:, 0],
+                found.on_edge[:, 0],
+                found.agreed[:, 0],
+                _mode_count(steps, found),
+                cut_short=cut_short,
+            )
+        ),
         **label.step(steps.blank(steps.o), steps.alpha, steps.sigma),
     }
 
@@ -525,18 +451,6 @@ def _mode_count(steps: Steps, found: Found) -> np.ndarray:
     return np.isfinite(found.logp).sum(axis=1)
 
 
-def _map_notes(steps: Steps, found: Found) -> Notes:
-    alive = np.isfinite(found.logp[:, 0])
-    return {
-        "good": steps.good,
-        "alive": alive,
-        "converged": found.converged[:, 0],
-        "on_edge": found.on_edge[:, 0],
-        "modes": _mode_count(steps, found),
-        "agreed": found.agreed[:, 0],
-    }
-
-
 def _posterior_groups(label: Labels, given: Steps, drawn: Drawn, all_modes: bool) -> Groups:
     # An observation without a start loses its draws, not its o.
     steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
@@ -550,104 +464,15 @@ def _posterior_groups(label: Labels, given: Steps, drawn: Drawn, all_modes: bool
         **label.states(steps.blank(drawn.x)),
         "sample_stats": stats,
         "diagnostics": label.diagnostics(steps.blank(drawn.r_hat), steps.blank(drawn.ess)),
+        "verdict": label.verdict(
+            of_draws_by_observation(
+                steps.blank(drawn.r_hat),
+                steps.blank(drawn.ess),
+                drawn.diverging,
+                given.good,
+                np.asarray(drawn.alive),
+                np.asarray(drawn.left),
+            )
+        ),
         **label.step(given.blank(given.o), given.alpha, given.sigma),
     }
-
-
-def _posterior_notes(given: Steps, drawn: Drawn) -> Notes:
-    alive = np.asarray(drawn.alive)
-    notes = {"good": given.good, "alive": alive, "left": np.asarray(drawn.left)}
-    if too_few(*drawn.diverging.shape[1:]):
-        return notes  # for any judgement, as asked for: a report withholds them
-    steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & alive)
-    worst = worst_of(steps.blank(drawn.r_hat), steps.blank(drawn.ess), drawn.diverging)
-    return notes | dict(zip(("r_hat", "ess", "diverging"), worst, strict=True))
-
-
-# ----------------------------------------------------------------------------------------------------------- warnings
-
-
-def _some(indices: np.ndarray) -> str:
-    return ", ".join(map(str, indices[:5])) + ("..." if len(indices) > 5 else "")
-
-
-def _bad_text(good: np.ndarray) -> str:
-    bad = np.flatnonzero(~good)
-    if not len(bad):
-        return ""
-    return f"{len(bad)} of {len(good)} observations are not finite and came back as NaN: index {_some(bad)}."
-
-
-def _dead_text(notes: Notes) -> str:
-    lost = np.flatnonzero(notes["good"] & ~notes["alive"])
-    if not len(lost):
-        return ""
-    return (
-        f"p(x | o) of {len(lost)} of {len(notes['good'])} observations is not finite at any start; their rows are NaN: "
-        f"index {_some(lost)}. Look at o, or give the prior's variables an initval where p(x | o) is positive."
-    )
-
-
-def _climb_text(notes: Notes) -> str:
-    lost = np.flatnonzero(notes["good"] & notes["alive"] & ~notes["converged"] & ~notes["on_edge"])
-    if not len(lost):
-        return ""
-    return (
-        f"The climb of {len(lost)} of {len(notes['good'])} observations did not end at a maximum: index {_some(lost)}. "
-        "Their MAP is the highest point seen; p(x | o) may be flat, unbounded or cut off there. Look at the group "
-        "`modes`."
-    )
-
-
-def _missed_text(notes: Notes, shared: Shared) -> str:
-    """Say where a MAP may not be the highest: one climb found it, and the search for modes of p0 was cut short."""
-    alone = np.flatnonzero(notes["good"] & notes["alive"] & (notes["agreed"] <= 1))
-    if not shared.late.any() or not len(alone):
-        return ""
-    return (
-        "p0 has more modes than the search for them came to the end of: a mode higher than the MAP may be missing, "
-        f"above all for the {len(alone)} of {len(notes['good'])} observations whose MAP one climb alone reached: index "
-        f"{_some(alone)}. Compare with sample_posterior, or with another random_seed."
-    )
-
-
-def _edge_text(notes: Notes) -> str:
-    edge = np.flatnonzero(notes["good"] & notes["on_edge"])
-    if not len(edge):
-        return ""
-    return (
-        f"The MAP of {len(edge)} of {len(notes['good'])} observations lies on an edge: index {_some(edge)}. p(x | o) "
-        "is 0 next to it, and no small move along an axis improves it, though one along the edge may. It is no maximum "
-        "(`converged` is False)."
-    )
-
-
-def _doubt_text(notes: Notes) -> str:
-    """Sum up in one sentence which observations' draws are not to be trusted."""
-    if "r_hat" not in notes:
-        return ""
-    r_hat, ess, diverging = notes["r_hat"], notes["ess"], notes["diverging"]
-    doubtful = notes["good"] & notes["alive"] & ~trusted(r_hat, ess, diverging)
-    if not doubtful.any():
-        return ""
-    worst = int(np.argmax(np.where(doubtful, r_hat, 0.0)))
-    return (
-        f"The draws of {int(doubtful.sum())} of {len(doubtful)} observations are not to be trusted. The worst is "
-        f"observation {worst}: R-hat {r_hat[worst]:.2f}, {ess[worst]:.0f} effective draws, "
-        f"{diverging[worst]:.0%} diverging. Ask for more (draws=, tune=), or look at its modes with find_map. Modes "
-        "far apart in many dimensions need bd.sample, which tempers between them: pass its draws of p0 as bank=."
-    )
-
-
-def _left_text(notes: Notes) -> str:
-    """Say how much of the mass lies in modes that were known and left out."""
-    left = np.where(notes["good"] & notes["alive"], notes["left"], 0.0)
-    many = np.flatnonzero(left > MOST_LEFT_OUT)
-    if not len(many):
-        return ""
-    return (
-        f"p(x | o) of {len(many)} of {len(left)} observations has more modes than the chains were given, or than the "
-        f"search for modes came to the end of: about {left[many].max():.0%} of the mass may be missing at the worst, "
-        f"observation {int(np.argmax(left))}: index {_some(many)}. Draws of p0 reach all modes: pass those of "
-        "bd.sample as bank=."
-    )

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ from bayesdiff.step import read_noise, step_model
 from bayesdiff.tops import MOST_DIMENSIONS, Points, Tops, find_tops, joined, mere_points, padded
 
 Stats = dict[str, np.ndarray]
+Made = TypeVar("Made", bound=Callable[..., Any])
 
 # Where climbs start: o / alpha and points around it, and the best of each of a few groups of modes and draws of p0. The
 # modes make a wide step sure of its highest: draws of a narrow one are seldom near its top. In many dimensions climbing
@@ -116,6 +117,43 @@ class Inverter(Protocol):
     ) -> tuple[np.ndarray, Stats]:
         """Return x (batch, n) and statistics, each (batch, ...)."""
         ...
+
+
+CARRIES = ("draw", "mode", "mean")
+
+
+def carries(what: str, *, searches: bool = True) -> Callable[[Made], Made]:
+    """Write on an inverter what it gives, and whether what it gives depends on where its search is started."""
+
+    def written(inverter: Made) -> Made:
+        inverter.__dict__ |= {"carries": what, "searches": searches}
+        return inverter
+
+    return written
+
+
+def carried_by(invert: Any) -> str:
+    """What an inverter says that it gives: ``"draw"``, ``"mode"``, ``"mean"``; nothing where it does not say.
+
+    Examples
+    --------
+    >>> from functools import partial
+    >>> carried_by(partial(mode)), carried_by(from_pymc(pm.sample)), carried_by(print)
+    ('mode', 'draw', '')
+    """
+    while isinstance(invert, partial) and not hasattr(invert, "carries"):
+        invert = invert.func
+    what = getattr(invert, "carries", "")
+    if what not in ("", *CARRIES):
+        raise ValueError(f"the inverter's attribute `carries` is {what!r}; write one of {CARRIES}")
+    return str(what)
+
+
+def searches_from(invert: Any) -> bool:
+    """Whether what an inverter gives depends on its ``start``: not where its attribute ``searches`` is False."""
+    while isinstance(invert, partial) and not hasattr(invert, "searches"):
+        invert = invert.func
+    return bool(getattr(invert, "searches", True))
 
 
 @dataclass(frozen=True)
@@ -535,6 +573,7 @@ def find_modes_from(
     return found
 
 
+@carries("mode")
 def mode(
     prior: CompiledPrior | pm.Model,
     o: ArrayLike,
@@ -614,6 +653,7 @@ def _mode_stats(steps: Steps, found: Found) -> Stats:
     return {name: steps.blank(values) for name, values in stats.items()}
 
 
+@carries("draw")
 def laplace(
     prior: CompiledPrior | pm.Model,
     o: ArrayLike,
@@ -1190,6 +1230,7 @@ def read_bank(prior: CompiledPrior, bank: ArrayLike | Mapping[str, ArrayLike] | 
     return flat
 
 
+@carries("draw")
 def draw(
     prior: CompiledPrior | pm.Model,
     o: ArrayLike,
@@ -1270,6 +1311,7 @@ def draw(
     return steps.blank(x), {name: steps.blank(values) for name, values in stats.items()}
 
 
+@carries("mean")
 def mean(
     prior: CompiledPrior | pm.Model,
     o: ArrayLike,
@@ -1384,7 +1426,10 @@ def from_pymc(function: Callable[..., Any], **kwargs: Any) -> Inverter:
         raise TypeError(f"function is {function!r}; write one that takes a model, as pm.sample")
     if "model" in kwargs:
         raise TypeError("model is set for each observation, to its step_model; leave model= out")
-    return partial(_by_pymc, function, kwargs)  # a partial shows what is bound: a stored chain tells them apart by it
+    # A partial shows what is bound: a stored chain tells them apart by it.
+    inverter = partial(_by_pymc, function, kwargs)
+    known = {pm.sample: "draw", pm.sample_smc: "draw", pm.find_MAP: "mode"}
+    return carries(carried_by(function) or next((known[of] for of in known if of is function), ""))(inverter)
 
 
 def _by_pymc(

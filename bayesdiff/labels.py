@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import time
-import warnings
 from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
@@ -13,15 +11,14 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import xarray as xr
-from pymc.backends.arviz import find_observations
+from pymc.backends.arviz import find_constants, find_observations
 
-from bayesdiff.checks import Seed
 from bayesdiff.compiled import CompiledPrior
 from bayesdiff.priors import equations
 from bayesdiff.results import dataset
+from bayesdiff.typed import labels_of
 from bayesdiff.version import __version__
 
-PACKAGE = os.path.dirname(__file__)
 PRIOR_DRAWS = 1000
 SAMPLE = ("chain", "draw")
 
@@ -34,7 +31,7 @@ class Labels:
         self.batched = batched
         self.observation = ("observation",) * batched
         model = prior.model
-        self.coords = {name: values for name, values in model.coords.items() if values is not None}
+        self.coords = {name: labels_of(values) for name, values in model.coords.items() if values is not None}
         self.dims = {name: list(dims) for name, dims in model.named_vars_to_dims.items()}
         readable = prior.constrain(np.zeros((1, prior.n)))
         self.unconstrained_dims = {
@@ -108,42 +105,45 @@ class Labels:
         dims = self._lead(self.observation, {name: [*d, "diagnostic"] for name, d in self.unconstrained_dims.items()})
         return dataset(values, dims=dims, coords=self.coords | {"diagnostic": ["r_hat", "ess_bulk"]})
 
+    def verdict(self, of: xr.Dataset) -> xr.Dataset:
+        """A verdict (observation), as the group ``verdict``."""
+        values = {str(name): self.pick(each.values) for name, each in of.items()}
+        return dataset(values, dims=dict.fromkeys(values, self.observation), attrs=of.attrs)
+
     def modes(self, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
         """Modes (observation, mode, n), constrained, and their dims."""
         return self._readable(self.pick(x)), self._lead((*self.observation, "mode"), self.dims)
 
-    def observed(self) -> dict[str, xr.Dataset]:
-        """``observed_data`` of the model itself, where it has any."""
-        own = {name: np.asarray(value) for name, value in find_observations(self.compiled.model).items()}
-        dims = {name: self.dims.get(name, []) for name in own}
-        return {"observed_data": dataset(own, dims=dims, coords=self.coords)} if own else {}
+    def data(self) -> dict[str, xr.Dataset]:
+        """``observed_data`` and ``constant_data`` of the model itself, as pm.sample has them, where it has any."""
+        model = self.compiled.model
+        own = {"observed_data": find_observations(model), "constant_data": find_constants(model)}
+        return {group: dataset(data, dims=self.dims, coords=self.coords) for group, data in own.items() if data}
 
     def step(self, o: np.ndarray, alpha: np.ndarray, sigma: np.ndarray) -> dict[str, xr.Dataset]:
-        """``observed_data`` and ``constant_data`` of observations (observation, n)."""
+        """What the steps of observations (observation, n) were: ``step`` and ``step/o``; and the model's own data.
+
+        o has a group to itself, as a variable may be called alpha, sigma or o, and one group has a name once.
+        """
         dims = self._lead(self.observation, self.unconstrained_dims)
-        observed = dataset(self.flat(o), dims=dims, coords=self.coords)
-        for own in self.observed().values():
-            observed = observed.merge(own)
         noise = {"alpha": self.pick(alpha), "sigma": self.pick(sigma)}
         return {
-            "observed_data": observed,
-            "constant_data": dataset(noise, dims=dict.fromkeys(noise, self.observation)),
+            "step": dataset(noise, dims=dict.fromkeys(noise, self.observation)),
+            "step/o": dataset(self.flat(o), dims=dims, coords=self.coords),
+            **self.data(),
         }
 
 
-def describe(prior: CompiledPrior, inversion: str, random_seed: Seed, begun: float, text: str) -> dict[str, Any]:
-    """Say how a result was made: the attributes of its root."""
+def describe(prior: CompiledPrior, inversion: str) -> dict[str, Any]:
+    """Say how a result was made: the attributes of its root, beside those of the call."""
     return {
         "inference_library": "bayesdiff",
         "inference_library_version": __version__,
         "inversion": inversion,
-        "random_seed": int(random_seed) if isinstance(random_seed, int | np.integer) else str(random_seed),
-        "sampling_time": time.perf_counter() - begun,
         "versions": {name: version(name) for name in ("pymc", "jax", "numpy")} | {"python": platform.python_version()},
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "model_graph": _graph(prior.model),
         "model_equations": equations(prior.model),
-        "warning": text,
     }
 
 
@@ -153,11 +153,3 @@ def _graph(model: pm.Model) -> str:
         return pm.model_to_mermaid(model)
     except NotImplementedError:
         return ""
-
-
-def warn_once(texts: list[str]) -> str:
-    """Warn once with all that is to be said, at the user's line that called this package, and return it."""
-    text = " ".join(part for part in texts if part)
-    if text:
-        warnings.warn(text, UserWarning, skip_file_prefixes=(PACKAGE,))
-    return text

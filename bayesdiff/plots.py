@@ -21,7 +21,7 @@ from arviz_plots.plot_collection import backend_from_object
 from arviz_stats.base import array_stats
 
 from bayesdiff.checks import mapping
-from bayesdiff.comparison import check_pair
+from bayesdiff.comparison import check_pair, holds
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito), with line styles that survive a black-and-white
 # print.
@@ -152,8 +152,8 @@ def _step_data(
         if map_tree is not None:
             mode = _select(map_tree, "posterior", observation, coords)[name].isel(chain=0, draw=0, drop=True)
         if likelihood and _untransformed(posterior_tree, str(name), observation, coords):
-            step = _select(posterior_tree, "constant_data", observation, coords)
-            center = _select(posterior_tree, "observed_data", observation, coords)[name] / step["alpha"]
+            step = _select(posterior_tree, "step", observation, coords)
+            center = _select(posterior_tree, "step/o", observation, coords)[name] / step["alpha"]
             spread = nothing.fillna(0) + step["sigma"] / abs(step["alpha"])
         view = per_number(view_of, x, p0, mode, center, core=[sample, ["prior_draw"], [], []], out=["side"])
         drawn["view"][name], drawn["MAP"][name], drawn["o / alpha"][name] = view, mode, center
@@ -217,7 +217,7 @@ def plot_compare(
     >>> def inversion(kind, x):
     ...     values, lp = dataset({"x": x}, sample_dims=sample), dataset({"lp": -(x**2)}, sample_dims=sample)
     ...     groups = {"posterior": values, "unconstrained_posterior": values, "sample_stats": lp}
-    ...     step = {"observed_data": o, "constant_data": dataset({"alpha": 1.0, "sigma": 10.0}), "laplace": o}
+    ...     step = {"step": dataset({"alpha": 1.0, "sigma": 10.0}), "step/o": o, "laplace": o}
     ...     return tree({**groups, **step}, {"inversion": kind})
     >>> draws = 0.1 + np.random.default_rng(1).normal(size=(4, 100))
     >>> collection = plot_compare(inversion("map", np.array([[0.1]])), inversion("posterior", draws), backend="none")
@@ -456,9 +456,9 @@ def some(items: Sequence[Any]) -> str:
 
 def _untransformed(tree: xr.DataTree, name: str, observation: Any, coords: Mapping[str, Any] | None) -> bool:
     """Tell whether a variable is the same in unconstrained coordinates, so that o and x share an axis."""
-    if not {"unconstrained_posterior", "observed_data", "constant_data"} <= set(tree.children):
+    if not (holds(tree, "unconstrained_posterior") and holds(tree, "step/o")):
         return False
-    if name not in tree["unconstrained_posterior"] or name not in tree["observed_data"]:
+    if name not in tree["unconstrained_posterior"] or name not in tree["step/o"]:
         return False
     groups = (_select(tree, group, observation, coords)[name] for group in ("posterior", "unconstrained_posterior"))
     constrained, free = (values.variable for values in groups)

@@ -27,16 +27,22 @@ import xarray as xr
 from bayesdiff.checks import flag, path_like, writable
 from bayesdiff.files import pointed_at, put
 from bayesdiff.foreign import Elsewhere, check_arrays, check_depth, held_in, memory, read_layout, told
+from bayesdiff.typed import as_text, fixed, labels_of, of_text, plain
 from bayesdiff.version import __version__
 
-FORMAT = 1
+FORMAT = 2
 _VERSION = re.compile(r"\d[\w.+-]{0,40}")
 _STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
+_AS_IT_IS: Any = {"mask_and_scale": False, "decode_times": False}  # what it was is in the layout
 LARGE = 2**29  # bytes of a result that is read when it is used
 _HDF5_ATTRIBUTE_BYTES = 60_000  # HDF5 refuses attributes of 64 KiB and more
 # Names that are stored as they are: letters, digits, and signs that no file system, Zarr or HDF5 reads as something
 # else. A space is none: xarray writes a list of coordinates with spaces in between.
 _ORDINARY = re.compile(r"(?!\.|__|_[nN])[\w$+=,()\[\].-]+(?<!\.)")
+# What xarray, netCDF or HDF5 read for themselves where they find attributes so called (or with a "_" in front).
+_ORDERS = frozenset({"missing_value", "scale_factor", "add_offset", "dtype", "coordinates", "grid_mapping"})
+_ORDERS |= {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"}
+_TICKS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
 _DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d|zarr\.json)(\..*)?")  # of Windows, and Zarr's own
 
 
@@ -92,7 +98,9 @@ def dataset(
             if set(label.dims) <= sizes.keys():
                 labels[name] = label
         elif name in sizes and label is not None:
-            labels[name] = np.asarray(label)  # a tuple of labels would be read by xarray as (dims, values)
+            labels[name] = found = labels_of(label)  # a tuple of labels would be read by xarray as (dims, values)
+            if found.dtype != object or "time" not in pd.api.types.infer_dtype(found):
+                labels[name] = _as_objects(found)
             if labels[name].shape != (sizes[name],):
                 raise ValueError(
                     f"The dimension {name!r} has {sizes[name]} entries, its labels have shape {labels[name].shape}. "
@@ -153,7 +161,7 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
         Ends in ``.zarr`` (a folder) or in ``.nc`` (a NetCDF file, which needs ``pip install "bayesdiff[netcdf]"``).
         Missing parent folders are made.
     overwrite : bool
-        Replace a result that is already there.
+        Replace a result that is already there. Of a link, what it points to.
 
     Returns
     -------
@@ -165,11 +173,12 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     FileExistsError
         If ``path`` exists and may not be replaced, or is there and is no result.
     ValueError
-        If ``path`` has another suffix, an attribute is too long for NetCDF, or a name cannot be kept: one with half a
-        surrogate pair, or a group without a name or with that of a path (``"."``).
+        If ``path`` has another suffix, an attribute is too long for NetCDF, a variable has one dimension twice, or a
+        name or label cannot be kept: one with half a surrogate pair, or a group without a name or with that of a path
+        (``"."``).
     TypeError
-        If ``tree`` is no DataTree, a name is no text, or an attribute is neither text, number, bool, None, list nor
-        dict.
+        If ``tree`` is no DataTree, a name is no text, an attribute is neither text, number, bool, None, list nor dict,
+        or a label is of a kind that is not kept.
     OSError
         If it cannot be written, or what was written reads back as something else. What was there stays.
     ImportError
@@ -177,8 +186,10 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
 
     Notes
     -----
-    Text labels are saved and read back as NumPy's fixed-width text (dtype ``<U``), whatever they were held in.
-    Variables, groups, dtypes and attributes come back as they were, in their order. The name of the root does not.
+    Text labels are saved and read back as NumPy's fixed-width text (dtype ``<U``), whatever they were held in. Other
+    labels come back as what they were: numbers, bools, bytes, dates and times with or without a zone, pandas' Period
+    and Interval, Decimal, tuples, None and NaN among them, a CategoricalIndex, a MultiIndex. Variables, groups, dtypes
+    and attributes come back as they were, in their order. The name of the root does not.
     Names that not every file system keeps (with a backslash, ``"zarr.json"``, ``"a"`` beside ``"A"``) are stored as
     ``v0``, ``v1``, ..., and come back under their own.
 
@@ -195,8 +206,7 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     if not isinstance(tree, xr.DataTree):
         raise TypeError(f"save takes an xarray.DataTree, not a {type(tree).__name__}.")
     check_target(path, overwrite)
-    layout = _layout(tree)
-    plain = _plain(tree, layout)
+    ready, _ = _plain(tree)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -206,9 +216,9 @@ def save(tree: xr.DataTree, path: str | os.PathLike[str], *, overwrite: bool = F
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=pointed_at(path).parent) as beside:
         new = Path(beside, path.name)
         if path.suffix == ".zarr":
-            _write_zarr(plain, new)
+            _write_zarr(ready, new)
         else:
-            _write_netcdf(plain, new)
+            _write_netcdf(ready, new)
         _check_written(new, tree)
         put(new, path)
     return path
@@ -234,7 +244,7 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
     FileNotFoundError
         If there is nothing at ``path``.
     ValueError
-        If it is not a result of ours (whose name ends in ``.zarr`` or ``.nc``), was saved by a newer version, or is
+        If it is not a result of ours (whose name ends in ``.zarr`` or ``.nc``), was saved in another format, or is
         damaged: something is missing or unreadable, is a link to something else, or is not what its layout says.
     ImportError
         If it is a NetCDF file and h5netcdf is not installed.
@@ -273,8 +283,13 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
         version = stamps.get("bayesdiff_version")
         newer = version if isinstance(version, str) and _VERSION.fullmatch(version) else "(a newer one)"
         raise ValueError(
-            f"{path} has format {reprlib.repr(found)}, this version of bayesdiff ({__version__}) reads formats up to "
+            f"{path} has format {reprlib.repr(found)}, this version of bayesdiff ({__version__}) reads format "
             f"{FORMAT}. Upgrade to bayesdiff {newer} or later."
+        )
+    if found < FORMAT:
+        raise ValueError(
+            f"{path} has format {found}, and this version of bayesdiff reads format {FORMAT}: rewrite it once with "
+            f"`python models/format_1.py {path}`, a script of the repository."
         )
     try:
         layout = read_layout(stamps.get("bayesdiff_layout"))
@@ -290,9 +305,9 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
     try:
         if path.is_dir():
             whole = path.absolute()  # `a::b.zarr` alone would be read as an address
-            raw = xr.open_datatree(whole, engine="zarr", zarr_format=3, consolidated=False, chunks=None)
+            raw = xr.open_datatree(whole, engine="zarr", zarr_format=3, consolidated=False, chunks=None, **_AS_IT_IS)
         else:
-            raw = xr.open_datatree(path, engine="h5netcdf")
+            raw = xr.open_datatree(path, engine="h5netcdf", **_AS_IT_IS)
         if later:
             return _restore(raw, layout)
         with raw:
@@ -306,107 +321,6 @@ def _no_run(path: Path, problem: object) -> ValueError:
         f"{path} is no run of bayesdiff, or it is damaged: {told(problem).rstrip('.')}. Remove it and run it again, or "
         "take a copy that is whole."
     )
-
-
-# A result too large for memory is written block by block: begun with the first block that is there, filled, finished.
-
-
-def begin(tree: xr.DataTree, path: Path, along: str, rows: int, total: int) -> None:
-    """Begin a Zarr folder for `total` entries of the dimension `along`, shaped as `tree` is of one block of `rows`."""
-    layout = _layout(tree)
-    stored = {true: name for name, true in _names(layout).items()}.get(along, along)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as beside:
-        new = Path(beside, path.name)
-        _write_zarr(_plain(tree, layout), new, stored, rows)
-        for variable, axis in _arrays_along(new, along):
-            variable.resize((*variable.shape[:axis], total, *variable.shape[axis + 1 :]))
-            if variable.ndim == 1 and variable.basename == stored:
-                variable[:] = np.arange(total)
-        put(new, path)
-
-
-def fill(tree: xr.DataTree, path: Path, along: str, start: int) -> None:
-    """Write a block's rows, from `start` on, into a folder that was begun."""
-    names = _names(_layout_at(path))
-    for variable, axis in _arrays_along(path, along):
-        *groups, name = (names.get(part, part) for part in variable.path.split("/"))
-        if name != along:
-            node = tree["/".join(groups)]
-            assert isinstance(node, xr.DataTree)
-            values = _text(node.to_dataset(inherit=False).variables[name]).values
-            full = [max(sizes) for sizes in zip(variable.shape, values.shape, strict=True)]
-            if tuple(full) != variable.shape:  # it was finished, but could not be read back
-                variable.resize(tuple(full))
-            variable[(slice(None),) * axis + (slice(start, start + values.shape[axis]),)] = values
-
-
-def holes(path: Path, along: str, rows: int) -> set[int]:
-    """The blocks of so many `rows` that lack a file: lost when a machine lost its power, say."""
-    found: set[int] = set()
-    for array, axis in _arrays_along(path, along):
-        for block in range(-(-array.shape[axis] // rows)):
-            at = tuple(block if i == axis else 0 for i in range(array.ndim))  # of the other axes there is one chunk
-            if not Path(path, array.path, array.metadata.encode_chunk_key(at)).exists():
-                found.add(block)
-    return found
-
-
-def damaged(path: Path, along: str, rows: int) -> set[int]:
-    """The blocks of a filled folder that cannot be read back, a chunk at a time.
-
-    Raises
-    ------
-    ValueError
-        If it cannot be read although all blocks can.
-    """
-    found = holes(path, along, rows)
-    for array, axis in _arrays_along(path, along):
-        for block in range(-(-array.shape[axis] // rows)):
-            try:
-                array[(slice(None),) * axis + (slice(block * rows, (block + 1) * rows),)]
-            except Exception:  # the codecs raise whatever they like on bytes that were changed
-                found.add(block)
-    if not found:
-        for node in load(path, in_memory=False).subtree:
-            for variable in node.to_dataset(inherit=False).variables.values():
-                if along not in variable.dims:
-                    variable.load()
-    return found
-
-
-def finish(path: Path, attrs: Mapping[str, Any], lengths: Mapping[str, int]) -> None:
-    """Give a filled folder its attributes, and dimensions of which less was used than begun with their true lengths."""
-    import zarr
-
-    root = zarr.open_group(path, mode="r+")
-    for dim, length in lengths.items():
-        for variable, axis in _arrays_along(path, dim):
-            variable.resize((*variable.shape[:axis], length, *variable.shape[axis + 1 :]))
-    layout = _layout_at(path)
-    attrs = {"created_at": datetime.now(UTC).isoformat(timespec="seconds")} | dict(attrs)
-    layout["/"]["attrs"] = _special(attrs)
-    root.attrs.put({**_json(attrs), **dict(zip(_STAMPS, (FORMAT, __version__, json.dumps(layout)), strict=True))})
-
-
-def _layout_at(path: Path) -> dict[str, Any]:
-    layout: dict[str, Any] = json.loads(_root_attrs(path)["bayesdiff_layout"])
-    return layout
-
-
-def _arrays_along(path: Path, dim: str) -> list[tuple[Any, int]]:
-    """The arrays of a Zarr folder that have a dimension, and which axis it is."""
-    dim = {true: name for name, true in _names(_layout_at(path)).items()}.get(dim, dim)
-    named = [(array, list(getattr(array.metadata, "dimension_names", None) or ())) for array in _arrays(path)]
-    return [(array, dims.index(dim)) for array, dims in named if dim in dims]
-
-
-def _arrays(path: Path) -> list[Any]:
-    """The arrays of a Zarr folder."""
-    import zarr
-
-    with zarr.config.set({"array.write_empty_chunks": True}):  # as `_write_zarr` does: arrays keep what they open with
-        members = zarr.open_group(path, mode="r+").members(max_depth=None)
-        return [array for _, array in members if isinstance(array, zarr.Array)]
 
 
 def levels_folder(path: Path) -> Path:
@@ -452,44 +366,99 @@ def unfinished(path: Path) -> xr.DataTree | None:
             by_level = {name: np.stack([stats[level][name] for level in sorted(stats)]) for name in names}
             dims = {name: ["level"] for name in by_level}
             groups["level_stats"] = dataset(by_level, dims=dims, coords={"level": sorted(stats)})
+        groups["verdict"] = _of_stopped(call, o, stats)
     except Exception as error:  # the archives raise whatever they like on bytes that were changed
         raise ValueError(f"{folder} is damaged: {error}. Remove it to begin anew.") from error
     form = "next level" if call["next_level"] else "clean"
     about = {"inversion": "reverse", "finished": 0, "form": form, "inverter": call["invert"], "seed": call["seed"]}
-    about |= {"draws": call["draws"], "chains": call["chains"]}
+    about |= {"draws": call["draws"], "chains": call["chains"], "carries": call.get("carries", "")}
     return tree(groups, {**about, "created_at": ""})
+
+
+def _of_stopped(
+    call: Mapping[str, Any], o: Mapping[int, np.ndarray], stats: Mapping[int, Mapping[str, np.ndarray]]
+) -> xr.Dataset:
+    """The verdict on what a chain had finished."""
+    from bayesdiff.verdict import of_chain  # what it imports takes longer than to load a run
+
+    levels = sorted(stats)
+    p_values, lost = (
+        np.array([float(stats[level].get(name, missing)) for level in levels])
+        for name, missing in (("lineages_p_value", np.nan), ("lost", 0))
+    )
+    x = o[min(o)].reshape(call["draws"] * call["chains"], -1) if o else np.zeros((0, 1))
+    about = {"carries": call.get("carries", ""), "searches": call.get("searches", True)}
+    return of_chain(x, levels=levels, p_values=p_values, lost=lost, **about, finished=False)
 
 
 # What the two formats cannot hold by themselves: the order of things, the width of text, lists and the like in
 # attributes, and some names.
 
 
-def _layout(tree: xr.DataTree) -> dict[str, Any]:
-    """List every group and variable, in order, with its dtype and the attributes that NetCDF would change.
+def _plain(tree: xr.DataTree) -> tuple[xr.DataTree, dict[str, Any]]:
+    """Make the tree that is written, and its layout: every group and variable, in order, and what the formats change.
 
     By the names that they are stored under. Where these are not their own, the root has "names", from stored to own.
     """
     for node in tree.subtree:
         _check_depths(node.to_dataset(inherit=False))
-    stored = _stored(tree)
-    try:
-        layout: dict[str, Any] = {
-            _path(node, tree, stored): {
-                "attrs": _special(node.attrs),
-                "variables": {
-                    stored[name]: {"dtype": _text(variable).dtype.str, "attrs": _special(variable.attrs)}
-                    for name, variable in node.to_dataset(inherit=False).variables.items()
-                },
-            }
-            for node in tree.subtree
-        }
-        json.dumps(layout)
-    except TypeError as error:
-        raise TypeError(f"Attributes must be text, numbers, bool, None, lists or dicts of them: {error}.") from error
+    stored, groups, layout = _stored(tree), {}, {}
+    for node in tree.subtree:
+        ds, path = node.to_dataset(inherit=False).drop_encoding(), _path(node, tree, stored)
+        variables, levels = _unpacked(ds)
+        entries = {}
+        for name, variable in variables.items():
+            variables[name], entries[stored[name]] = _on_disk(name, variable)
+            if name in levels:
+                entries[stored[name]]["levels"] = [stored[level] for level in levels[name]]
+        groups[path] = _rebuild(ds, variables, stored)
+        groups[path].attrs = _open(ds.attrs)
+        layout[path] = {"attrs": _special(ds.attrs), "variables": entries}
     names = {name: true for true, name in stored.items() if name != true}
     if names:
         layout["/"]["names"] = names
-    return layout
+    try:
+        stamps = (FORMAT, __version__, json.dumps(layout))
+    except TypeError as error:
+        raise TypeError(f"Attributes must be text, numbers, bool, None, lists or dicts of them: {error}.") from error
+    groups["/"].attrs |= dict(zip(_STAMPS, stamps, strict=True))
+    return xr.DataTree.from_dict(groups), layout
+
+
+def _unpacked(ds: xr.Dataset) -> tuple[dict[Any, xr.Variable], dict[Any, list[Any]]]:
+    """The variables of a dataset, those of several levels (a pandas.MultiIndex) as their levels; and these by name."""
+    variables, levels = dict(ds.variables), {}
+    for name, index in ds.xindexes.items():
+        if isinstance(index, xr.indexes.PandasMultiIndex) and name == index.dim:
+            levels[name] = list(index.index.names)
+            columns = {level: index.index.get_level_values(level) for level in levels[name]}
+            for column, values in {name: np.arange(len(index.index)), **columns}.items():
+                variables[column] = xr.Variable(name, values, variables[column].attrs)
+    return variables, levels
+
+
+def _on_disk(name: Any, variable: xr.Variable) -> tuple[xr.Variable, dict[str, Any]]:
+    """A variable as both formats hold it, and what its layout says: dtype, attributes and what its texts stand for.
+
+    Text of any kind is fixed-width text, the one kind that both formats and every NumPy agree on. Times are counts of
+    ticks, so that no library rounds them, with the units that other programs look for.
+    """
+    dtype, attrs = variable.dtype, variable.attrs
+    if len(set(variable.dims)) < variable.ndim:
+        raise ValueError(f"{name!r} has a dimension twice, {variable.dims}; rename one of them")
+    numpy = isinstance(dtype, np.dtype)
+    if numpy and dtype.kind in "mM":
+        ticks = _TICKS[np.datetime_data(dtype)[0]]
+        units = {"units": f"{ticks} since 1970-01-01"} if dtype.kind == "M" else {"units": ticks, "dtype": dtype.name}
+        counts = xr.Variable(variable.dims, variable.values.astype("i8"), units)
+        return counts, {"dtype": dtype.str, "attrs": _json(attrs)}
+    if numpy and dtype.kind in "OTU" and fixed(variable.values):
+        variable = variable.copy(data=np.array(variable.values.tolist(), dtype=str).reshape(variable.shape))
+    elif not (numpy and plain(dtype)):
+        texts, together = as_text(variable.values if numpy else pd.Index(variable.data), f"the variable {name!r}")
+        variable = xr.Variable(variable.dims, texts, attrs)
+        return _opened(variable), {"dtype": texts.dtype.str, "attrs": _special(attrs), "labels": together}
+    return _opened(variable), {"dtype": variable.dtype.str, "attrs": _special(attrs)}
 
 
 def _names(layout: Mapping[str, Any]) -> dict[str, str]:
@@ -557,8 +526,25 @@ def _special(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in _json(attrs).items()
-        if not isinstance(value, str | float) or not (_ordinary(name) and (isinstance(value, float) or _held(value)))
+        if not isinstance(value, str | float)
+        or not (_ordinary(name) and _unread(name) and (isinstance(value, float) or _held(value)))
     }
+
+
+def _unread(name: str) -> bool:
+    """Whether an attribute so called is left alone by the libraries that write and read files."""
+    return not name.startswith("_") and name not in _ORDERS
+
+
+def _open(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """What of attributes stands where other programs look for them."""
+    return {name: value for name, value in attrs.items() if _unread(str(name))}
+
+
+def _opened(variable: xr.Variable) -> xr.Variable:
+    variable = variable.copy(deep=False)
+    variable.attrs = _open(variable.attrs)
+    return variable
 
 
 def _held(text: str) -> bool:
@@ -577,26 +563,6 @@ def _json(value: Any) -> Any:
     return value
 
 
-def _text(variable: xr.Variable) -> xr.Variable:
-    """Hold text of any kind as fixed-width text: the one kind that both formats and every NumPy agree on."""
-    if variable.dtype.kind == "T" or (
-        variable.dtype.kind == "O" and all(isinstance(item, str) for item in variable.values.flat)
-    ):
-        return variable.copy(data=np.array(variable.values.tolist(), dtype=str).reshape(variable.shape))
-    return variable
-
-
-def _plain(tree: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
-    """Make the tree that is written."""
-    groups, stored = {}, {true: name for name, true in _names(layout).items()}
-    for path, node in zip(layout, tree.subtree, strict=True):
-        ds = node.to_dataset(inherit=False).drop_encoding()
-        groups[path] = _rebuild(ds, {name: _text(variable) for name, variable in ds.variables.items()}, stored)
-    stamps = (FORMAT, __version__, json.dumps(layout))
-    groups["/"].attrs |= dict(zip(_STAMPS, stamps, strict=True))
-    return xr.DataTree.from_dict(groups)
-
-
 def _restore(raw: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
     """Undo ``_plain`` and what the format did to the tree."""
     groups, names = {}, _names(layout)
@@ -605,18 +571,13 @@ def _restore(raw: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
         if not isinstance(node, xr.DataTree):
             raise ValueError(f"{path!r} is no group")
         ds = node.to_dataset(inherit=False).drop_encoding()
-        variables = {}
-        for name, kept in entry["variables"].items():
-            variable = ds.variables[name]
-            if variable.dtype.str != kept["dtype"]:
-                kinds = variable.dtype.kind, np.dtype(kept["dtype"]).kind
-                if kinds[0] != kinds[1] and kinds not in (("O", "U"), ("T", "U")):
-                    raise ValueError(f"{name!r} in {path!r} is of dtype {variable.dtype}, not {kept['dtype']}")
-                variable = variable.astype(kept["dtype"])
-            variable.attrs = _json(variable.attrs) | kept["attrs"]
-            variables[name] = variable
-        groups[path] = _rebuild(ds, variables, names)
-        attrs = {name: value for name, value in _json(ds.attrs).items() if name not in _STAMPS}
+        variables = {
+            name: _as_it_was(ds.variables[name], kept, f"{name!r} in {path!r}")
+            for name, kept in entry["variables"].items()
+        }
+        levels = {name: kept["levels"] for name, kept in entry["variables"].items() if "levels" in kept}
+        groups[path] = _rebuild(ds, variables, names, levels)
+        attrs = {name: value for name, value in _open(_json(ds.attrs)).items() if name not in _STAMPS}
         groups[path].attrs = attrs | entry["attrs"]
         _check_depths(groups[path])
     restored = xr.DataTree.from_dict(groups)
@@ -625,21 +586,55 @@ def _restore(raw: xr.DataTree, layout: Mapping[str, Any]) -> xr.DataTree:
     return restored
 
 
+def _as_it_was(variable: xr.Variable, kept: Mapping[str, Any], what: str) -> xr.Variable:
+    """Undo ``_on_disk`` and what the format did to a variable."""
+    attrs = _open(_json(variable.attrs))
+    if variable.dtype.str != kept["dtype"]:
+        kinds = variable.dtype.kind, np.dtype(kept["dtype"]).kind
+        if kinds[0] != kinds[1] and kinds not in (("O", "U"), ("T", "U"), ("i", "M"), ("i", "m")):
+            raise ValueError(f"{what} is of dtype {variable.dtype}, not {kept['dtype']}")
+        attrs = {} if kinds[1] in "mM" else attrs  # what is there are units of the counts
+        variable = variable.astype(kept["dtype"])
+    if "labels" in kept:
+        made = of_text(variable.values, kept["labels"])
+        variable = xr.Variable(variable.dims, _as_objects(made) if made.ndim == 1 else made)
+    variable.attrs = attrs | kept["attrs"]
+    return variable
+
+
+def _as_objects(labels: np.ndarray | pd.Index) -> np.ndarray | pd.Index:
+    """Labels that xarray takes as they are: of an array of objects it makes times, or NaN of None."""
+    return pd.Index(labels, dtype=object, copy=False) if labels.dtype == object else labels
+
+
 def _check_depths(ds: xr.Dataset) -> None:
     check_depth(ds.attrs)
     for variable in ds.variables.values():
         check_depth(variable.attrs)
 
 
-def _rebuild(ds: xr.Dataset, variables: Mapping[Any, xr.Variable], named: Mapping[Any, str]) -> xr.Dataset:
-    """Put variables together, under other names where these are given."""
+def _rebuild(
+    ds: xr.Dataset,
+    variables: Mapping[Any, xr.Variable],
+    named: Mapping[Any, str],
+    levels: Mapping[str, Sequence[str]] | None = None,
+) -> xr.Dataset:
+    """Put variables together, under other names where these are given, and coordinates out of their levels."""
     data: dict[Any, xr.Variable] = {}
     coords: dict[Any, xr.Variable] = {}
     for name, variable in variables.items():
         renamed = variable.copy(deep=False)
         renamed.dims = tuple(named.get(dim, dim) for dim in variable.dims)
         (data if name in ds.data_vars else coords)[named.get(name, name)] = renamed
-    return xr.Dataset(data, coords=coords, attrs=ds.attrs)
+    built = xr.Dataset(data, coords=coords, attrs=ds.attrs)
+    for dim, parts in (levels or {}).items():
+        dim, parts = named.get(dim, dim), [named.get(part, part) for part in parts]
+        together = pd.MultiIndex.from_arrays([built.variables[part].to_index() for part in parts], names=parts)
+        index = xr.indexes.PandasMultiIndex(together, dim)
+        variables = index.create_variables({name: built.variables[name] for name in (dim, *parts)})
+        order = list(built.variables)
+        built = built.assign_coords(xr.Coordinates(variables, {name: index for name in variables}))[order]
+    return built
 
 
 def _check_written(path: Path, tree: xr.DataTree) -> None:
@@ -647,10 +642,10 @@ def _check_written(path: Path, tree: xr.DataTree) -> None:
     try:
         found = load(path, in_memory=False)
         for ours, theirs in zip(tree.subtree, found.subtree, strict=True):
-            there = theirs.to_dataset(inherit=False).variables
+            there = _unpacked(theirs.to_dataset(inherit=False))[0]
             attrs = {name: value for name, value in _json(ours.attrs).items() if name not in _STAMPS}
-            for name, variable in ours.to_dataset(inherit=False).variables.items():
-                if not there[name].equals(_text(variable)):
+            for name, variable in _unpacked(ours.to_dataset(inherit=False))[0].items():
+                if not _on_disk(name, there[name])[0].equals(_on_disk(name, variable)[0]):
                     raise ValueError(f"{name!r} of the group {ours.name!r} is not what it was")
             if json.dumps(attrs, sort_keys=True) != json.dumps(_json(theirs.attrs), sort_keys=True):
                 raise ValueError(f"the attributes of the group {ours.name!r} are not what they were")
@@ -723,10 +718,8 @@ def _write_netcdf(plain: xr.DataTree, path: Path) -> None:
     for node in plain.subtree:
         ds = node.to_dataset(inherit=False)
         ds.attrs = _netcdf_attrs(ds.attrs)
-        for name, variable in ds.variables.items():
+        for variable in ds.variables.values():
             variable.attrs = _netcdf_attrs(variable.attrs)
-            if variable.dtype.kind == "U" and not all(map(_held, variable.values.flat)):
-                raise ValueError(f"{name!r} has text that NetCDF cannot hold. Save to a path that ends in .zarr.")
         groups[node.path] = ds
         arrays = [name for name, v in ds.variables.items() if v.ndim and v.size and v.dtype.kind != "U"]
         checked[node.path] = {name: {"fletcher32": True} for name in arrays}  # a changed byte is found when it is read

@@ -29,6 +29,7 @@ from pytensor.tensor.variable import TensorVariable
 
 from bayesdiff.checks import real_array, writable
 from bayesdiff.schedule import Schedule
+from bayesdiff.typed import check_labels
 
 # Dimensions of our results. A model that has one of its own would be mixed up with them.
 RESERVED_DIMS = ("chain", "draw", "observation", "level", "mode", "summary", "diagnostic")
@@ -254,7 +255,7 @@ def layout(prior: pm.Model) -> Layout:
 
 
 def _check_texts(prior: pm.Model, dims: Iterable[Any]) -> None:
-    """Raise for names, and labels, that a result cannot have."""
+    """Raise for names, labels and dimensions that a result cannot have."""
     named = [("variable", name) for name in prior.named_vars] + [("dimension", dim) for dim in dims]
     for what, name in named:
         if not isinstance(name, str):
@@ -267,13 +268,14 @@ def _check_texts(prior: pm.Model, dims: Iterable[Any]) -> None:
             raise ValueError(
                 f"the prior has a {what} {name!r}, with half of a surrogate pair, which is no letter; write it without"
             )
-    for dim, labels in prior.coords.items():
-        for label in () if labels is None else labels:
-            if isinstance(label, str) and ("\0" in label or not writable(label)):
-                raise ValueError(
-                    f"the dimension {dim!r} of the prior has the label {label!r}, with a NUL or half of a surrogate "
-                    "pair, which not every file keeps; write it without"
-                )
+    check_labels(prior.coords)
+    for name, own in prior.named_vars_to_dims.items():
+        twice = next((dim for dim in own if list(own).count(dim) > 1), None)
+        if twice is not None:
+            raise ValueError(
+                f"the variable {name!r} of the prior has the dimension {twice!r} twice, and no result can have that; "
+                f"write another one with the same labels, as dims=({twice!r}, '{twice}_2')"
+            )
 
 
 def _is_circular(transform: Any) -> bool:

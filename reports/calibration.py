@@ -122,7 +122,7 @@ def study(
             warnings.simplefilter("always", UserWarning)
             runs[name] = calibrate(replicates=size, random_seed=seed, **how)
         warned.extend(f"{name}: {warning.message}" for warning in caught)
-        say(f"{name:32} {time.perf_counter() - started:5.0f} s  {runs[name].attrs['verdict']}")
+        say(f"{name:32} {time.perf_counter() - started:5.0f} s  {runs[name]['verdict'].attrs['sentence']}")
 
     normal = bd.compile_prior(gaussian.prior())
     for name, invert in CONTROLS.items():

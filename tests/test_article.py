@@ -30,7 +30,7 @@ def run(folder):
 
 def numbers(run, name):
     both = run[name]
-    o, modes = both["map"]["observed_data"]["x"].values, both["map"]["posterior"]["x"].values.ravel()
+    o, modes = both["map"]["step/o"]["x"].values, both["map"]["posterior"]["x"].values.ravel()
     return o, modes, both["posterior"]["posterior"]["x"], both["posterior"]["diagnostics"]["x"]
 
 

@@ -139,8 +139,8 @@ def inversion(kind, o=1.0, sigma=2.0):
         "unconstrained_posterior": state,
         "sample_stats": results.dataset(dict.fromkeys(STATS, -(x**2)), sample_dims=("chain", "draw")),
         "diagnostics": results.dataset({"x": 1.0}),
-        "observed_data": results.dataset({"x": o}),
-        "constant_data": results.dataset({"alpha": 1.0, "sigma": sigma}),
+        "step": results.dataset({"alpha": 1.0, "sigma": sigma}),
+        "step/o": results.dataset({"x": o}),
         **({"laplace": results.dataset({"x": 1.0})} if kind == "map" else {}),
     }
     return results.tree(groups, {"inversion": kind})

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayesdiff import batches
-from bayesdiff.batches import in_chunks, power_of_two, progress_bar
+from bayesdiff import batches, calls
+from bayesdiff.batches import in_chunks, power_of_two
+from bayesdiff.calls import progress_bar
 
 
 @jax.jit
@@ -54,7 +55,7 @@ def test_power_of_two():
 
 def test_the_bar_shows_only_what_takes_long(capsys, monkeypatch):
     now = 0.0  # a clock of its own: on a busy machine nothing is quick
-    monkeypatch.setattr(batches, "time", SimpleNamespace(perf_counter=lambda: now))
+    monkeypatch.setattr(calls, "time", SimpleNamespace(perf_counter=lambda: now))
     with progress_bar("quick", 10, True) as advance:
         now += 0.4
         advance(10)

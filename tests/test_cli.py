@@ -517,7 +517,7 @@ def test_sample_says_what_is_not_to_be_trusted(folder, capsys):
     assert run("sample", "flat.py", "--out", "r.zarr", "--draws", 100, "--seed", 1) == 0
     out, err = capsys.readouterr()
     assert re.fullmatch(r"bayesdiff: warning: .*improper.*\n", err)
-    assert err == f"bayesdiff: warning: {bd.load('r.zarr').attrs['warning']}\n"
+    assert err == f"bayesdiff: warning: {bd.load('r.zarr')['verdict'].attrs['sentence']}\n"
     assert "No mode was found." in out
 
 
@@ -572,7 +572,7 @@ def test_the_demo_is_right(small, demo_sizes):
     for name, size in (("article", "few"), ("population", "many")):
         saved = bd.load(out / f"{name}.zarr")
         assert set(saved.children) == {"map", "posterior"}
-        o = saved["map"]["observed_data"]["x"].values
+        o = saved["map"]["step/o"]["x"].values
         mode = saved["map"]["posterior"]["x"].values.ravel()
         last = saved["posterior"]["posterior"]["x"].isel(chain=0, draw=-1).values
         n = len(o)
@@ -589,7 +589,7 @@ def test_the_demo_is_right(small, demo_sizes):
 def test_the_demos_mixture_is_right(small):
     saved = bd.load(small[0] / "mixture.zarr")
     high = (saved["posterior"]["posterior"]["x"] > 1).mean(("chain", "draw")).values
-    o = saved["map"]["observed_data"]["x"].values
+    o = saved["map"]["step/o"]["x"].values
     # Shares of the two components by Bayes: N(o; m, v + 100), .7 and .3. Their tails across 1 are below .002.
     weight = [
         w * np.exp(-0.5 * (o - m) ** 2 / (v + 100)) / np.sqrt(v + 100) for w, m, v in ((0.7, -2, 1), (0.3, 2, 0.0625))
@@ -609,7 +609,7 @@ def test_the_demo_says_what_its_numbers_say(small):
     assert f"The MAPs spread by {sd:.3f}: {1 / sd:.1f} times too little." in text
     assert "3. 3,000 of them" in text
     assert "DOES NOT AGREE" not in text
-    o = bd.load(out / "article.zarr")["map"]["observed_data"]["x"].values[0]
+    o = bd.load(out / "article.zarr")["map"]["step/o"]["x"].values[0]
     assert f"One o drawn from there: o = {o:.4f}." in text
     assert text.endswith(f"Open {out / 'index.html'}")
 

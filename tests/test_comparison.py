@@ -11,7 +11,7 @@ import xarray as xr
 from arviz_stats import mcse
 
 from bayesdiff import comparison
-from bayesdiff.comparison import SUMMARY, compare
+from bayesdiff.comparison import SUMMARY, compare, holds
 from bayesdiff.results import dataset, load, save, tree
 
 SAMPLE = ("chain", "draw")
@@ -25,8 +25,8 @@ def inversions(draws, modes, *, o, laplace, sigma=10.0, lp=None, forward=None, m
     batch = ("observation",) if np.ndim(sigma) else ()
     own = {name: (*batch, *(dims or {}).get(name, ())) for name in draws}
     step = {
-        "observed_data": dataset(o, dims=own, coords=coords),
-        "constant_data": dataset({"alpha": 1.0, "sigma": sigma}, dims={"sigma": batch}),
+        "step": dataset({"alpha": 1.0, "sigma": sigma}, dims={"sigma": batch}),
+        "step/o": dataset(o, dims=own, coords=coords),
     }
     trees = []
     for kind, free in {"map": modes, "posterior": draws}.items():
@@ -243,8 +243,8 @@ def test_a_bad_observation_is_a_row_of_nan_alone():
     modes, posterior = article(n=4)
     clean = compare(modes, posterior)
     for result in (modes, posterior):
-        for group in ("posterior", "unconstrained_posterior", "sample_stats", "observed_data", "laplace"):
-            if group in result.children:
+        for group in ("posterior", "unconstrained_posterior", "sample_stats", "step/o", "laplace"):
+            if holds(result, group):
                 for variable in result[group].data_vars.values():
                     variable.loc[{"observation": 2}] = np.nan
     table = compare(modes, posterior)
@@ -271,13 +271,14 @@ def test_trees_are_left_as_they_were():
 
 
 def without(result, group):
-    return tree({name: node for name, node in result.children.items() if name != group}, result.attrs)
+    kept = {node.path[1:]: node.to_dataset(inherit=False) for node in result.subtree}
+    return tree({path: ds for path, ds in kept.items() if not f"{path}/".startswith(f"{group}/")}, result.attrs)
 
 
 def changed(result, group, name, value):
-    ds = result[group].to_dataset(inherit=False)
-    ds[name] = ds[name] * 0 + value
-    return tree({**result.children, group: ds}, result.attrs)
+    other = result.copy(deep=True)
+    other[f"{group}/{name}"] = other[group][name] * 0 + value
+    return other
 
 
 M, P = article(n=3)
@@ -289,10 +290,12 @@ BAD = {
     "two posteriors": ((P, P), ValueError, "map_tree is the result of an inversion by posterior"),
     "the run": ((tree({"map": M, "posterior": P}), P), ValueError, r"run\['map'\], run\['posterior'\]"),
     "no laplace": ((without(M, "laplace"), P), ValueError, "map_tree has no group 'laplace'"),
+    "no step": ((without(M, "step"), P), ValueError, "map_tree has no group 'step'"),
+    "no o": ((M, without(P, "step/o")), ValueError, "posterior_tree has no group 'step/o'"),
     "no lp": ((M, without(P, "sample_stats")), ValueError, "posterior_tree has no group 'sample_stats'"),
-    "another o": ((changed(M, "observed_data", "x", 1.0), P), ValueError, r"'x' is 1\.0 in map_tree.*observation 0"),
-    "another sigma": ((M, changed(P, "constant_data", "sigma", 9.0)), ValueError, r"'sigma' is 10\.0 .* 9\.0"),
-    "another alpha": ((M, changed(P, "constant_data", "alpha", 0.5)), ValueError, r"'alpha' is 1\.0 .* 0\.5"),
+    "another o": ((changed(M, "step/o", "x", 1.0), P), ValueError, r"'x' is 1\.0 in map_tree.*observation 0"),
+    "another sigma": ((M, changed(P, "step", "sigma", 9.0)), ValueError, r"'sigma' is 10\.0 .* 9\.0"),
+    "another alpha": ((M, changed(P, "step", "alpha", 0.5)), ValueError, r"'alpha' is 1\.0 .* 0\.5"),
     "another batch": ((article(n=4)[0], P), ValueError, "'x' has the dimensions {'observation': 4}"),
     "another prior": ((schools()[0], P), ValueError, r"different variables: \['eta', 'tau', 'theta', 'w', 'x'\]"),
 }
@@ -313,7 +316,7 @@ def test_a_name_that_compare_needs():
 
 
 def test_o_that_is_nan_in_both_is_the_same_o():
-    nan = [changed(result, "observed_data", "x", np.nan) for result in (M, P)]
+    nan = [changed(result, "step/o", "x", np.nan) for result in (M, P)]
     assert isinstance(compare(*nan), xr.Dataset)
 
 

@@ -12,6 +12,7 @@ import pymc as pm
 import pytest
 
 import bayesdiff as bd
+from bayesdiff.calls import Call
 from bayesdiff.images import inverters, training
 from bayesdiff.images.networks import (
     LOG_SNR,
@@ -354,15 +355,15 @@ def test_the_same_seed_gives_the_same_weights_stopped_or_not(tmp_path, monkeypat
     x, word = points(500, 12)
     learn = partial(train, SMALL, x, word, course=SHORT, random_seed=1, progressbar=False)
     monkeypatch.setattr(training, "KEEP_EVERY", 10)
-    keep = training._Keeper.keep
+    keep = Call.keep
 
-    def stopped(keeper, name, state):
-        keep(keeper, name, state)
-        if name == "density" and state.step == 10:
+    def stopped(self, name, found):
+        keep(self, name, found)
+        if name == "density" and found["step"] == 10:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(training._Keeper, "keep", stopped)
+        patch.setattr(Call, "keep", stopped)
         with pytest.raises(KeyboardInterrupt):
             learn(store=tmp_path / "kept")
     (tmp_path / "kept" / "density.npz.part").write_bytes(b"cut off")  # what a kill in the middle of a write leaves
@@ -422,17 +423,21 @@ def test_a_store_of_another_training_is_refused(tmp_path):
     learn(x, word, random_seed=1)
     with pytest.raises(ValueError, match="random_seed was 1 there and is 2 here"):
         learn(x, word, random_seed=2)
-    with pytest.raises(ValueError, match="holds another training: data was"):
+    with pytest.raises(ValueError, match="was written by another call: data was"):
         learn(x + 1, word, random_seed=1)
-    with pytest.raises(ValueError, match=r"holds another training: warp was None there and is '.*flipped"):
+    with pytest.raises(ValueError, match=r"was written by another call: warp was None there and is .*flipped"):
         learn(x, word, random_seed=1, warp=flipped)
     with pytest.raises(ValueError, match="kept is a folder; write the path of a file"):
         load_network(tmp_path / "kept")
+    whole = learn(x, word, random_seed=1)
     (tmp_path / "kept" / "density.npz").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"density.npz is damaged .* this part is trained anew"):
-        learn(x, word, random_seed=1)
+    assert same(learn(x, word, random_seed=1), whole)  # what is damaged is trained anew
     (tmp_path / "kept" / "call.json").write_text("{")
-    with pytest.raises(ValueError, match=r"call.json is damaged .* or choose another store"):
+    assert same(learn(x, word, random_seed=1), whole)  # its parts know whose they are
+    for part in (tmp_path / "kept").glob("*.npz"):
+        part.unlink()
+    (tmp_path / "kept" / "call.json").write_text("{")
+    with pytest.raises(ValueError, match=r"call.json is damaged .*; remove .*kept to begin anew"):
         learn(x, word, random_seed=1)
 
 

@@ -1,15 +1,18 @@
 """The two inversions for people: exact answers, labels, warnings, bad input."""
 
+import datetime as dt
 import warnings
 
 import exact
 import numpy as np
+import pandas as pd
 import pymc as pm
 import pytensor.tensor as pt
 import pytest
 import xarray as xr
 
 import bayesdiff as bd
+from bayesdiff import inverters
 from bayesdiff.step import clone
 from models import eight_schools, linear_inverse, rings
 
@@ -51,7 +54,7 @@ def test_the_article(gaussian):
     # Each draw of each chain is, over fresh o, a draw of the prior; the modes are not.
     assert abs(float(tree["posterior"]["x"].std()) - 1) < 4 * np.sqrt(1 / (2 * 500))
     assert abs(float(modes["posterior"]["x"].std()) - np.sqrt(101) / 101) < 4 * 0.1 / np.sqrt(2 * 500)
-    assert tree.attrs["warning"] == ""
+    assert tree["verdict"].attrs["code"] == "ok"
 
 
 def test_without_the_jacobian_it_agrees_with_pymc():
@@ -294,6 +297,70 @@ def test_rings(sigma):
     assert np.abs(outer - [t["shares"][1] for t in truth]).max() < 0.06
 
 
+# ------------------------------------------------------------------------------------------------------ what was asked
+
+TAKEN = ["alpha", "sigma", "o", "step"]
+
+
+def collided(labels=("u", "v")):
+    """A model whose names are those of the group `step`, with data of its own."""
+    with pm.Model(coords={"d": labels}) as model:
+        for name in TAKEN:
+            pm.Normal(name, 0, 1, dims="d")
+        pm.Data("observed_data", [3.0, 4.0], dims="d")
+        size = pm.Data("constant_data", 2.0)
+        pm.Normal("y", model["alpha"], size, observed=[1.0, 2.0], dims="d")
+    return model
+
+
+def asked_for(tree, o, rows=slice(None)):
+    np.testing.assert_array_equal(tree["step"]["alpha"], np.full(3, 0.5)[rows])
+    np.testing.assert_array_equal(tree["step"]["sigma"], np.array([1.0, 2.0, 3.0])[rows])
+    assert set(tree["step/o"].data_vars) == set(TAKEN)
+    for name in TAKEN:
+        np.testing.assert_array_equal(tree["step/o"][name], o[name][rows])
+        assert tree["step/o"][name].dims[-1] == "d"
+
+
+@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
+def test_what_a_step_was_has_a_group_and_data_are_the_models_own(tmp_path, suffix):
+    model, sigma = collided(), [1.0, 2.0, 3.0]
+    o = {name: np.arange(6.0).reshape(3, 2) + i for i, name in enumerate(TAKEN)}
+    how = {"random_seed": 1, **QUIET}
+    theirs = pm.sample_prior_predictive(1, model=model, random_seed=1)  # PyMC's own groups of data
+    modes = bd.find_map(model, o, 0.5, sigma, **how)
+    draws = bd.sample_posterior(model, o, 0.5, sigma, draws=4, tune=4, chains=2, store=tmp_path / f"p{suffix}", **how)
+    for tree in (modes, draws, bd.load(bd.save(modes, tmp_path / f"m{suffix}"))):
+        asked_for(tree, o)
+        for group in ("observed_data", "constant_data"):
+            xr.testing.assert_equal(tree[group].to_dataset(), theirs[group].to_dataset())
+    assert set(modes["constant_data"].data_vars) == {"observed_data", "constant_data"}
+    single = bd.find_map(model, {name: values[1] for name, values in o.items()}, 0.5, 2.0, **how)
+    asked_for(single, o, 1)
+    assert single["step/o"]["o"].dims == ("d",)
+    assert {"lp", *TAKEN} == set(bd.compare(modes, draws).data_vars)
+
+
+def test_a_model_without_data_has_none_in_its_result():
+    with pm.Model() as prior:
+        pm.Normal("x")
+    tree = bd.find_map(prior, 1.0, **QUIET)
+    assert {"observed_data", "constant_data"} & set(tree.children) == set()
+
+
+def test_labels_of_any_kind_are_those_of_a_result_that_grew(tmp_path, monkeypatch):
+    monkeypatch.setattr(inverters, "CLIMB_CHUNK", 64)
+    monkeypatch.setattr(inverters, "CLIMB_BLOCK", 1)
+    labels = [dt.date(2026, 1, 31), ("a", pd.Period("2026-01", "M"))]
+    o = {name: np.random.default_rng(i).normal(size=(200, 2)) for i, name in enumerate(TAKEN)}
+    tree = bd.find_map(collided(labels), o, store=tmp_path / "run.zarr", random_seed=1, **QUIET)
+    for group in ("posterior", "unconstrained_posterior", "modes", "laplace", "step/o", "observed_data"):
+        assert tree[group]["d"].values.tolist() == labels
+    for name in TAKEN:
+        np.testing.assert_array_equal(tree["step/o"][name], o[name])
+    assert tree["step"]["sigma"].shape == (200,)
+
+
 # ------------------------------------------------------------------------------------------------------- metamorphic
 
 
@@ -358,10 +425,11 @@ def test_the_trees_have_the_models_names_dims_and_labels(schools):
         np.testing.assert_allclose(
             posterior["theta"], posterior["mu"] + posterior["tau"] * posterior["z"], rtol=1e-12, atol=1e-12
         )
-        assert set(tree["observed_data"].data_vars) == {"mu", "tau", "z", "y"}
-        assert tree["observed_data"]["z"].dims == ("observation", "school")
+        assert set(tree["step/o"].data_vars) == {"mu", "tau", "z"}
+        assert tree["step/o"]["z"].dims == ("observation", "school")
+        assert set(tree["observed_data"].data_vars) == {"y"}
         np.testing.assert_array_equal(tree["observed_data"]["y"], eight_schools.Y)
-        np.testing.assert_array_equal(tree["constant_data"]["sigma"], [1.0, 2.0])
+        np.testing.assert_array_equal(tree["step"]["sigma"], [1.0, 2.0])
         assert tree.name is None
         for key in ("inference_library", "model_graph", "model_equations", "inversion", "sampling_time"):
             assert tree.attrs[key]
@@ -416,10 +484,10 @@ def test_bad_observations_are_nan_and_said_once(gaussian, invert):
     ) as record:
         tree = invert(gaussian, o, sigma=10, random_seed=1, **QUIET)
     assert len(record) == 1
-    assert "index 1, 3" in tree.attrs["warning"]
+    assert "index 1, 3" in tree["verdict"].attrs["sentence"]
     x = tree["posterior"]["x"].mean(("chain", "draw")).values
     np.testing.assert_array_equal(np.isnan(x), [False, True, False, True])
-    np.testing.assert_array_equal(np.isnan(tree["observed_data"]["x"]), [False, True, False, True])
+    np.testing.assert_array_equal(np.isnan(tree["step/o"]["x"]), [False, True, False, True])
 
 
 def test_too_few_draws_are_said_to_be_too_few():
@@ -428,13 +496,13 @@ def test_too_few_draws_are_said_to_be_too_few():
         UserWarning, match=r"The draws of \d of 3 observations are not to be trusted\. The worst is observation"
     ):
         tree = bd.sample_posterior(prior, np.zeros((3, 2)), sigma=50.0, draws=60, tune=60, random_seed=1, **QUIET)
-    assert "Ask for more" in tree.attrs["warning"]
+    assert "Ask for more" in tree["verdict"].attrs["sentence"]
 
 
 def test_chains_that_never_move_are_flagged():
     """A spike narrower than any move can aim at: R-hat of a constant is NaN, and that must not read as fine."""
     spike = bd.density(lambda x: pt.switch(pt.abs(x) < 1e-40, 0.0, -np.inf))
-    with pytest.warns(UserWarning, match=r"The draws of 1 of 1 observations are not to be trusted.*R-hat inf, 0 effec"):
+    with pytest.warns(UserWarning, match=r"The draws are not to be trusted.*R-hat inf, 0 effec"):
         bd.sample_posterior(spike, 0.0, sigma=1.0, draws=50, tune=50, random_seed=1, **QUIET)
 
 
@@ -444,7 +512,7 @@ def test_an_observation_without_a_start_keeps_its_o():
         with pytest.warns(UserWarning, match=r"of 1 of 2 observations is not finite at any start.*index 1"):
             tree = invert(half, [1.0, 1e200], sigma=1e-3, random_seed=1, **QUIET)
         np.testing.assert_array_equal(np.isnan(tree["posterior"]["x"].mean(("chain", "draw"))), [False, True])
-        np.testing.assert_array_equal(tree["observed_data"]["x"], [1.0, 1e200])
+        np.testing.assert_array_equal(tree["step/o"]["x"], [1.0, 1e200])
 
 
 @pytest.mark.parametrize("flat", [lambda: pm.Flat("x"), lambda: pm.CustomDist("x", logp=lambda v: 0 * v)])
@@ -471,7 +539,7 @@ def test_a_heavy_tail_has_its_share_after_a_short_warm_up(sigma):
 
 def test_a_density_without_a_maximum_is_said():
     prior = bd.density(lambda x: 0.6 * x**2)  # with sigma = 1 the posterior grows as .1 x^2
-    with pytest.warns(UserWarning, match="The climb of 1 of 1 observations did not end at a maximum"):
+    with pytest.warns(UserWarning, match="The climb did not end at a maximum"):
         tree = bd.find_map(prior, 1.0, sigma=1.0, random_seed=1, **QUIET)
     assert not tree["sample_stats"]["converged"].values.item()
     assert np.isnan(tree["laplace"]["x"].values)

@@ -129,17 +129,17 @@ CALL = "import sys, killed; killed.attempt(sys.argv[1], sys.argv[2])"
 # The same, and once it has kept two blocks it waits: however busy the machine is, the signal comes between two of them.
 WAITING = """
 import sys, time, killed
-from bayesdiff import inversion
+from bayesdiff.calls import Call
 
-keep, units = inversion.keep, []
+keep, units = Call.keep, []
 
-def keep_and_wait(file, call, arrays):
-    keep(file, call, arrays)
-    units.append(file)
+def keep_and_wait(self, name, found):
+    keep(self, name, found)
+    units.append(name)
     if len(units) == 2:
         time.sleep(300)
 
-inversion.keep = keep_and_wait
+Call.keep = keep_and_wait
 killed.attempt(sys.argv[1], sys.argv[2])
 """
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import bayesdiff as bd
-from bayesdiff import chain
+from bayesdiff.calls import Call
 from bayesdiff.cli import main
 from bayesdiff.images.networks import Network, PictureNet, VectorNet, save_network
 from bayesdiff.images.training import KNOTS
@@ -72,7 +72,7 @@ def test_the_same_call_gives_the_same_pictures_and_another_is_refused(network, o
 
 
 def test_a_run_that_was_stopped_goes_on(network, out, tmp_path, monkeypatch):
-    keep, levels = chain.keep, []
+    keep, levels = Call.keep, []
 
     def stop_after_the_second(*args):
         keep(*args)
@@ -81,7 +81,7 @@ def test_a_run_that_was_stopped_goes_on(network, out, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(chain, "keep", stop_after_the_second)
+        patch.setattr(Call, "keep", stop_after_the_second)
         assert kittens(network, tmp_path / "stopped") == 130
     assert not (tmp_path / "stopped" / "run.zarr").exists()
     assert kittens(network, tmp_path / "stopped") == 0

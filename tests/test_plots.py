@@ -29,11 +29,11 @@ def trees(draws, modes, *, o, sigma, prior=None, alpha=1.0, forward=None, dims=N
     lead = ("observation",) if batch else ()
     own = {name: (*lead, *(dims or {}).get(name, ())) for name in {*draws, *(dims or {})}}
     step = {
-        "observed_data": dataset(o, dims=own, coords=coords),
-        "constant_data": dataset(
+        "step": dataset(
             {"alpha": alpha, "sigma": sigma},
             dims={k: lead for k, v in (("alpha", alpha), ("sigma", sigma)) if np.ndim(v)},
         ),
+        "step/o": dataset(o, dims=own, coords=coords),
     }
     made = []
     for kind, free in {"map": modes, "posterior": draws}.items():
@@ -208,7 +208,7 @@ def test_step_of_one_observation_in_a_batch():
     mode, posterior = many()
     collection = plot_step(posterior, mode, observation=7, backend="none")
     assert collection.get_viz("map", "x")["x"] == mode["posterior"]["x"].values[0, 0, 7]
-    assert collection.get_viz("observed", "x")["x"] == mode["observed_data"]["x"].values[7]
+    assert collection.get_viz("observed", "x")["x"] == mode["step/o"]["x"].values[7]
     assert collection.viz["figure_title"].item()["string"] == "observation 7 of a batch of 100"
     first = plot_step(posterior, mode, backend="none")
     assert first.get_viz("map", "x")["x"] == mode["posterior"]["x"].values[0, 0, 0]
@@ -282,7 +282,7 @@ def test_compare_gives_each_component_of_a_batch_its_panel():
 def test_a_bad_observation_is_an_empty_row():
     mode, posterior = many(n=4)
     for result in (mode, posterior):
-        for group in ("posterior", "unconstrained_posterior", "observed_data"):
+        for group in ("posterior", "unconstrained_posterior", "step/o"):
             result[group]["x"].loc[{"observation": 1}] = np.nan
     points = plot_compare(mode, posterior, backend="none").get_viz("map", "x")
     assert np.isnan(points["x"]).tolist() == [False, True, False, False]

@@ -86,7 +86,7 @@ def test_a_report_is_one_small_file_that_passes_the_checklist(pages):
         text = page.read_text(encoding="utf-8")
         assert problems_of(text) == []
         assert len(text) < 5e6
-        verdicts = {"step": "observations can be trusted", "chain": "No check failed."}
+        verdicts = {"step": "The draws can be trusted", "chain": "No check failed."}
         assert verdicts.get(name, "The draws can be trusted") in text
         assert "checksum of what came out" in text
     assert "<script>alert" not in pages["step"].read_text(encoding="utf-8")
@@ -160,7 +160,7 @@ def test_tables_hold_the_numbers_of_the_run(step):
     """Against the closed form: the table's posterior mean is within 5 of its own errors of the exact one."""
     text = show.comparison_table(step["map"], step["posterior"], rows=100).text
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:102]]
-    o = step["map"]["observed_data"]["x"].values
+    o = step["map"]["step/o"]["x"].values
     truth = mixture.exact(o, 1.0, 10.0)
     off = []
     for i, row in enumerate(rows):
@@ -174,14 +174,15 @@ def test_tables_hold_the_numbers_of_the_run(step):
 def test_numbers_that_are_not_to_be_trusted_are_withheld(step):
     """The same draws, but for one observation whose chains disagree, and one climb that did not end."""
     posterior, modes = step["posterior"].copy(deep=True), step["map"].copy(deep=True)
-    posterior["diagnostics"]["x"].loc[{"observation": 3, "diagnostic": "r_hat"}] = 1.7
-    modes["sample_stats"]["converged"].values[..., 5] = False
-    assert np.flatnonzero(~show.judge(posterior).ok).tolist() == [3]
-    assert show.judge(step["posterior"]).ok.all()
+    for part, row, code in ((posterior, 3, "r_hat"), (modes, 5, "no_maximum")):
+        part["verdict"]["ok"].values[row] = False
+        part["verdict"]["code"].values[row] = code
+    posterior["verdict"]["r_hat"].values[3] = 1.7
+    assert step["posterior"]["verdict"]["ok"].values.all()
     lines = show.comparison_table(modes, posterior, rows=100).text.splitlines()
     assert [i for i, line in enumerate(lines[2:102]) if show.WITHHELD in line] == [3, 5]
     assert lines[2 + 3].count(show.WITHHELD) == 5  # its MAP is shown
-    assert "R\\-hat 1\\.70 \\> 1\\.05" in "\n".join(lines)
+    assert "*Withheld* (observation 3): R-hat 1.70 > 1.05." in lines
     assert show.WITHHELD not in show.comparison_table(step["map"], step["posterior"], rows=100).text
 
 
@@ -193,7 +194,7 @@ def test_one_inversion_alone_is_summed_up(step):
     assert means[0] == means[1]
     assert "5 of 100 rows are shown" in show.summary_table(step["posterior"], rows=5).text
     modes = step["map"].copy(deep=True)
-    modes["sample_stats"]["converged"].values[..., 5] = False
+    modes["verdict"]["ok"].values[5] = False
     lines = show.summary_table(modes, rows=100).text.splitlines()
     assert [i for i, line in enumerate(lines[2:]) if show.WITHHELD in line] == [5]
 
@@ -263,14 +264,17 @@ def spelled(run, word):
         ds = ds.rename({name: name.replace("plain", word) for name in {*ds.variables, *ds.dims} if "plain" in name})
         groups[node.path] = ds.assign_coords({
             name: (values.dims, [f"{word} {label}" for label in values.values])
-            for name, values in ds.coords.items() if values.dtype.kind in "UO" and name not in ("diagnostic", "summary")
+            for name, values in ds.coords.items()
+            if values.dtype.kind in "UO" and name not in ("diagnostic", "summary", "check")
         })  # fmt: skip
     new = xr.DataTree.from_dict(groups)
     kept = ("inversion", "model_graph", "created_at", "sampling_time", "finished", "form")
     new.attrs = {
         name: value if name in kept else {each: word for each in value} if isinstance(value, dict) else word
-        for name, value in (run.attrs | {"warning": "", "model": "", "inverter": ""}).items()
+        for name, value in (run.attrs | {"carries": "", "model": "", "inverter": ""}).items()
     }
+    if "verdict" in new.children:
+        new["verdict"].attrs["sentence"] = word
     new.attrs["created_at"] = run.attrs["created_at"] if word == "plain" else word
     new.attrs["model_graph"] = f"graph TD\nplain([{word.splitlines()[0]} ~ Normal])\nb([b ~ Normal])\nplain --> b"
     return new
@@ -625,7 +629,7 @@ def test_a_chain_that_was_stopped_is_reported_as_such(tmp_path):
     assert "This run is not finished" in text
     assert "from level 5 to level 2" in text
     page = write_report(store, tmp_path / "run.html").read_text(encoding="utf-8")
-    assert "No: the run is not finished" in page
+    assert "The run is not finished. " in page
     levels = tmp_path / ".run.zarr.levels"
     (levels / "000003.npz").write_bytes(b"not an archive")
     with pytest.raises(ValueError, match=r"\.run\.zarr\.levels is damaged"):

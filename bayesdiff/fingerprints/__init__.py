@@ -175,7 +175,7 @@ def of_object(value: Any) -> str:
 # ------------------------------------------------------------------------------------------------------ what is printed
 
 
-def digest(arrays: list[np.ndarray]) -> str:
+def digest(*arrays: np.ndarray) -> str:
     """Tell arrays apart."""
     sha = hashlib.sha256()
     for array in arrays:
@@ -201,7 +201,7 @@ def name_of(f: Any) -> str:
 
 def _option(value: Any) -> str:
     if hasattr(value, "__array__") and np.ndim(value):  # repr leaves out the middle of a long one
-        return f"array({digest([np.asarray(value)])})"
+        return f"array({digest(np.asarray(value))})"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{key!r}: {_option(value[key])}" for key in value) + "}"
     return name_of(value) if callable(value) else re.sub(r" at 0x[0-9a-f]+", "", repr(value))

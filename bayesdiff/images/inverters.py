@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike
 from bayesdiff.batches import platform, power_of_two, threads
 from bayesdiff.checks import Seed, generator, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.inverters import Stats, Steps, read_steps
+from bayesdiff.inverters import Stats, Steps, carries, read_steps
 
 # Pictures that move together.
 CHUNK = 64
@@ -54,6 +54,7 @@ class _Step(NamedTuple):
     sd: np.ndarray
 
 
+@carries("draw", searches=False)
 def draw(
     prior: CompiledPrior,
     o: ArrayLike,
@@ -162,6 +163,7 @@ def draw(
     return _inverted(invert, prior, o, alpha, sigma, start, narrowest=narrowest)
 
 
+@carries("mode", searches=False)
 def mode(
     prior: CompiledPrior,
     o: ArrayLike,
@@ -239,6 +241,7 @@ def mode(
     return _inverted(invert, prior, o, alpha, sigma, start)
 
 
+@carries("mean", searches=False)
 def mean(
     prior: CompiledPrior,
     o: ArrayLike,
@@ -293,6 +296,7 @@ def mean(
     return _inverted(invert, prior, o, alpha, sigma, None, needs_mean=True)
 
 
+@carries("draw", searches=False)
 def flow(
     prior: CompiledPrior,
     o: ArrayLike,

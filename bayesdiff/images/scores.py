@@ -26,7 +26,7 @@ from pytensor import wrap_jax
 from pytensor.tensor.variable import TensorVariable
 from scipy import linalg
 
-from bayesdiff.batches import progress_bar
+from bayesdiff.calls import progress_bar
 from bayesdiff.checks import Seed, flag, generator, positive_int, positive_number, real_array
 from bayesdiff.images.data import array_of, distinct_texts
 

@@ -16,11 +16,9 @@ from __future__ import annotations
 import json
 import os
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -31,8 +29,9 @@ from numpy.typing import ArrayLike
 from scipy.optimize import brentq
 from scipy.special import expit
 
-from bayesdiff.batches import progress_bar
+from bayesdiff.calls import Call, long_call, progress_bar, stream, told
 from bayesdiff.checks import flag, mapping, path_like, positive_int, positive_number, real_array, whole_seed
+from bayesdiff.fingerprints import digest, name_of, of_function
 from bayesdiff.images.networks import LOG_SNR, Net, Network, check_net, digest_of, guess, implied, logit, signal
 
 # Pictures are float32 here, whatever the rest of the library computes in.
@@ -185,12 +184,12 @@ def train(
     folder = None if store is None else path_like(store, "store", "training")
     if folder is not None and folder.exists() and not folder.is_dir():
         raise ValueError(f"store is {str(folder)!r}, which is a file; write the path of a folder")
-    keeper = _Keeper(folder, _call(net, course, x, label, shown, warp, random_seed, start))
+    asked = partial(_asked, net, course, x, label, shown, warp, start)
+    total = course.guess_steps + course.density_steps
+    opened = long_call("train", asked, random_seed, None, None, progressbar, total=total, folder=folder)
     # What has been imported decides whether JAX computes in float64, and is not to decide what is learned.
-    with jax.enable_x64(False):
-        weights, losses = _learned(
-            net, course, x, label, shown / shown.sum(), warp, start, random_seed, keeper, progressbar
-        )
+    with opened as call, jax.enable_x64(False):
+        weights, losses = _learned(net, course, x, label, shown / shown.sum(), warp, start, call)
     rounded = {name: np.asarray(array).astype(np.float16).astype(FLOAT) for name, array in weights.items()}
     about = {"seed": int(random_seed), "course": asdict(course), "loss": losses, **(made or {})}
     if start is not None:
@@ -208,36 +207,29 @@ def _learned(
     shown: np.ndarray,
     warp: Warp | None,
     start: Network | None,
-    random_seed: int,
-    keeper: _Keeper,
-    progressbar: bool,
+    call: Call,
 ) -> tuple[Any, dict[str, list[list[float]]]]:
     """The weights at the end, averaged, and the losses on the way."""
     data = jnp.asarray(x)
-    first = net.initial(random_seed) if start is None else start.weights
+    first = net.initial(call.seed) if start is None else start.weights
     weights = {name: jnp.asarray(array) for name, array in first.items()}
     # One that goes on sees other pictures in other noise than it saw first.
-    seed = (random_seed,) if start is None else (random_seed, int(digest_of(start.weights, start.constants)[:8], 16))
-    total = course.guess_steps + course.density_steps
+    before = () if start is None else (int(digest_of(start.weights, start.constants)[:8], 16),)
     losses: dict[str, list[list[float]]] = {}
-    with progress_bar("train", total, progressbar) as progress:
-        for part, (name, loss, steps, rate) in enumerate(
-            (
-                ("guess", _guess_loss, course.guess_steps, course.guess_rate),
-                ("density", _density_loss, course.density_steps, course.density_rate),
-            )
-        ):
-            state, rates = _State(weights, weights, OPTIMISER.init(weights), 0, []), _rates(rate, steps)
-            state = keeper.read(name, state)
-            if progress:
-                progress(state.step)
-            while state.step < steps:
-                state = _some_steps(
-                    net, loss, rates, warp, state, min(steps, state.step + KEEP_EVERY), data, label, shown,
-                    (*seed, part), course.batch, progress,
-                )  # fmt: skip
-                keeper.keep(name, state)
-            weights, losses[name] = state.average, state.losses
+    for name, loss, steps, rate in (
+        ("guess", _guess_loss, course.guess_steps, course.guess_rate),
+        ("density", _density_loss, course.density_steps, course.density_rate),
+    ):
+        state, rates = _State(weights, weights, OPTIMISER.init(weights), 0, []), _rates(rate, steps)
+        state = call.kept(name, partial(_restored, state)) or state
+        call.advance(state.step)
+        while state.step < steps:
+            state = _some_steps(
+                net, loss, rates, warp, state, min(steps, state.step + KEEP_EVERY), data, label, shown, course.batch,
+                call, (name, *before),
+            )  # fmt: skip
+            call.keep(name, _arrays(state))
+        weights, losses[name] = state.average, state.losses
     return weights, losses
 
 
@@ -522,15 +514,15 @@ def _some_steps(
     data: jax.Array,
     label: np.ndarray,
     shown: np.ndarray,
-    seed: Sequence[int],
     batch: int,
-    progress: Callable[[int], None] | None,
+    call: Call,
+    purpose: tuple[Any, ...],
 ) -> _State:
     weights, average, optimised = state.weights, state.average, state.optimiser
     parts = []
     steps = np.arange(state.step, stop)
     for step, rate in zip(steps.tolist(), np.asarray(rates(steps), FLOAT), strict=True):
-        rng = np.random.default_rng([*seed, step])  # of this step alone: a stopped training goes on with the same bits
+        rng = call.rng(*purpose, step)  # of this step alone: a stopped training goes on with the same bits
         rows = rng.choice(len(shown), batch, p=shown)
         word = np.where(rng.random(batch) < NO_WORD, len(net.words), label[rows])
         key = jax.random.key(int(rng.integers(2**31)))
@@ -538,8 +530,7 @@ def _some_steps(
             net, loss, warp, weights, average, optimised, FLOAT(step), rate, key, data[rows], word
         )
         parts.append(now)
-        if progress:
-            progress(1)
+        call.advance(1)
     means = [float(value) for value in np.mean(parts, axis=0)]
     if not np.isfinite(means).all():
         raise FloatingPointError(
@@ -549,92 +540,40 @@ def _some_steps(
     return _State(weights, average, optimised, stop, [*state.losses, means])
 
 
-def _call(
+def _asked(
     net: Net,
     course: Course,
     x: np.ndarray,
     label: np.ndarray,
     shown: np.ndarray,
     warp: Warp | None,
-    random_seed: int,
     start: Network | None,
 ) -> dict[str, Any]:
-    digest = sha256(x.tobytes() + label.tobytes() + shown.tobytes()).hexdigest()
-    call = {"net": type(net).__name__, **asdict(net), **asdict(course), "data": digest, "random_seed": int(random_seed)}
-    call["warp"] = None if warp is None else _told(warp)
-    call["start"] = None if start is None else digest_of(start.weights, start.constants)
-    return json.loads(json.dumps(call))
+    """What tells trainings apart."""
+    return {
+        "net": type(net).__name__,
+        **asdict(net),
+        **asdict(course),
+        "data": digest(x, label, shown),
+        "warp": None if warp is None else name_of(warp),
+        "code of warp": None if warp is None else told(of_function, warp),
+        "start": None if start is None else digest_of(start.weights, start.constants),
+    }
 
 
-def _told(warp: Warp) -> str:
-    """The name of a warp and a sum of its code."""
-    # Here: PyMC comes with it, which a training does not need otherwise.
-    from bayesdiff.chain import code_of, name_of
-
-    return f"{name_of(warp)} {code_of(getattr(warp, '__wrapped__', warp))}".strip()  # jax.jit hides the code there
-
-
-@dataclass(frozen=True)
-class _Keeper:
-    """The folder where a training keeps what it needs to go on."""
-
-    folder: Path | None
-    call: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        if self.folder is None:
-            return
-        file = self.folder / "call.json"
-        if file.exists():
-            try:
-                before = dict(json.loads(file.read_text(encoding="utf-8")))
-            except (ValueError, TypeError) as error:
-                raise ValueError(
-                    f"{file} is damaged ({error}); remove {self.folder}, or choose another store"
-                ) from error
-            differs = [name for name in self.call if before.get(name) != self.call[name]]
-            if differs:
-                name = differs[0]
-                raise ValueError(
-                    f"{self.folder} holds another training: {name} was {before.get(name)!r} there and is "
-                    f"{self.call[name]!r} here; choose another store, or remove it"
-                )
-        else:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            _write(file, json.dumps(self.call).encode())
-
-    def keep(self, name: str, state: _State) -> None:
-        if self.folder is None:
-            return
-        leaves = jax.tree.leaves((state.weights, state.average, state.optimiser))
-        arrays = {f"{i:05d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
-        beside = self.folder / f"{name}.npz.part"
-        with open(beside, "wb") as file:
-            np.savez(file, allow_pickle=False, step=state.step, losses=np.array(state.losses), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, self.folder / f"{name}.npz")
-
-    def read(self, name: str, first: _State) -> _State:
-        """What was kept last, or the beginning."""
-        file = None if self.folder is None else self.folder / f"{name}.npz"
-        if file is None or not file.exists():
-            return first
-        leaves, shape = jax.tree.flatten((first.weights, first.average, first.optimiser))
-        try:
-            with open(file, "rb") as handle, np.load(handle, allow_pickle=False) as arrays:
-                kept = [jnp.asarray(arrays[f"{i:05d}"]) for i in range(len(leaves))]
-                step, losses = int(arrays["step"]), arrays["losses"].tolist()
-        except Exception as error:  # the archive raises whatever it likes on bytes that were changed
-            raise ValueError(f"{file} is damaged ({error}); remove it, and this part is trained anew") from error
-        weights, average, optimiser = jax.tree.unflatten(shape, kept)
-        return _State(weights, average, optimiser, step, losses)
+def _arrays(state: _State) -> dict[str, np.ndarray]:
+    """What is kept of a training."""
+    leaves = jax.tree.leaves((state.weights, state.average, state.optimiser))
+    arrays = {f"leaf{i:05d}": np.asarray(leaf) for i, leaf in enumerate(leaves)}
+    return {**arrays, "step": np.array(state.step), "losses": np.array(state.losses)}
 
 
-def _write(path: Path, data: bytes) -> None:
-    beside = path.with_name(path.name + ".part")
-    beside.write_bytes(data)
-    os.replace(beside, path)
+def _restored(first: _State, *, step: np.ndarray, losses: np.ndarray, **leaves: np.ndarray) -> _State:
+    """A training as it was, in the shape of its beginning."""
+    _, shape = jax.tree.flatten((first.weights, first.average, first.optimiser))
+    kept = [jnp.asarray(leaves[name]) for name in sorted(leaves)]
+    weights, average, optimiser = jax.tree.unflatten(shape, kept)
+    return _State(weights, average, optimiser, step.item(), losses.tolist())
 
 
 # -------------------------------------------------------------------------------------------------------- normalisation
@@ -716,7 +655,7 @@ def normalise(
     if draws is not None:
         positive_int(draws, "draws")
     count = draws or int(np.clip(50_000 // np.prod(network.shape), 64, 1024))
-    rng = np.random.default_rng([random_seed, 2])
+    rng = stream(random_seed, "normalise")
     levels = np.linspace(*LOG_SNR, KNOTS)
     any_word = len(network.words)
     with jax.enable_x64(False):  # as in `train`

@@ -1,8 +1,8 @@
-"""Honesty: which of a run's numbers can be trusted, and which cannot, in words.
+"""Honesty: the numbers that a verdict on a tempered run rests on.
 
 Every chain started for itself: its own starts, its own ladder. So chains must agree, in the draws (R-hat), in the
 weights of the modes (R-hat of which mode a draw is at) and in the evidence. Where they do not, the evidence is
-withheld. What no chain found cannot be seen in any of this.
+withheld. What no chain found cannot be seen in any of this. `bayesdiff.verdict` says what all of it comes to.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from scipy.stats import chi2
 
 from bayesdiff.multimodal.scout import Found
 from bayesdiff.multimodal.tempering import log_evidence
-from bayesdiff.trust import ENOUGH_DRAWS, ENOUGH_IN_A_CHAIN, R_HAT, too_few
+from bayesdiff.verdict import LIMITS
 
 # Batches of a chain, for the error of its evidence.
 BATCHES = 8
@@ -24,14 +24,7 @@ NEGLIGIBLE = 0.05
 CONTRADICTION = 1e-3
 # Of draws with which nobody finds fault.
 GOOD_R_HAT = 1.02
-# States that came all the way from q, in one chain: fewer, and the weights rest on where it started.
-ENOUGH_ARRIVALS = 20
-PARETO_K = 0.7
 PARETO_ROWS = 4096
-# The share of climbs that would end at a mode nobody has seen.
-UNSEEN = 0.05
-ENOUGH_CLIMBS = 30
-INVALID = 0.01
 # A spread that grows by this has not been seen whole.
 WIDENS = 1.1
 # In errors that are themselves estimated from a few chains, and of all coordinates the worst.
@@ -42,13 +35,11 @@ GROWS = 2.0
 ENDLESS = 1e4
 # Draws that say how wide the modes are.
 LABELLED = 8192
-# A mode of less weight than this may be left to one chain without a word.
-OF_WEIGHT = 0.005
 
 
 @dataclass(frozen=True)
-class Judged:
-    """What is known of a run.
+class Measured:
+    """What is known of a run's evidence, and of what its rounds saw.
 
     Attributes
     ----------
@@ -57,12 +48,16 @@ class Judged:
     by_chain, by_chain_se, upwards, downwards : ndarray (chains,)
         log evidence of each chain: by bridge sampling, its error by batches, and by stepping stones from q to p and
         from p to q.
-    arrivals : ndarray (chains,)
-        States that arrived at p fresh from q.
+    contradicts : bool
+        Whether the evidences of the chains are farther apart than their errors allow.
     pareto_k : ndarray (rungs - 1,)
         Of the weights between neighbours that the evidence rests on.
-    text : list of str
-        What is not to be trusted, in words.
+    drift : (float, float, int, float), optional
+        Of two last rounds that differ: the log evidence before and now, which coordinate's spread grew most, and how
+        many times.
+    grew : (int, float), optional
+        Which coordinate's spread grew round after round, so that p is probably improper, and how many times in all:
+        infinitely where it is no number any more.
     """
 
     log_evidence: float
@@ -71,9 +66,10 @@ class Judged:
     by_chain_se: np.ndarray
     upwards: np.ndarray
     downwards: np.ndarray
-    arrivals: np.ndarray
+    contradicts: bool
     pareto_k: np.ndarray
-    text: list[str]
+    drift: tuple[float, float, int, float] | None
+    grew: tuple[int, float] | None
 
 
 def shares_of(found: Found, x: np.ndarray) -> np.ndarray:
@@ -115,7 +111,7 @@ def _nearest(x: np.ndarray, means: np.ndarray, covariances: np.ndarray, weights:
 
 def agreement(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """R-hat and bulk effective sample size of x (chains, draws, n), as ArviZ computes them; NaN for too few draws."""
-    if x.shape[1] < ENOUGH_IN_A_CHAIN:
+    if x.shape[1] < LIMITS.draws_of_chain:
         nothing = np.full(x.shape[-1], np.nan)
         return nothing, nothing
     return (
@@ -151,7 +147,7 @@ def agree(betas: np.ndarray, gains: list[np.ndarray], r_hat: np.ndarray, ess: np
         not contradict(whole[0], errors)
         and (np.nan_to_num(r_hat, nan=1.0) < GOOD_R_HAT).all()
         and (np.nan_to_num(ess, nan=np.inf) > wanted).all()
-        and np.nanmax(pareto_of(betas, np.concatenate(gains)), initial=-np.inf) <= PARETO_K
+        and np.nanmax(pareto_of(betas, np.concatenate(gains)), initial=-np.inf) <= LIMITS.pareto_k
     )
 
 
@@ -181,87 +177,33 @@ def _widened(before: np.ndarray, now: np.ndarray) -> np.ndarray:
     return now.mean(axis=0) - before.mean(axis=0) > np.maximum(np.log(WIDENS), SURELY * error)
 
 
-def judge(
-    found: Found,
-    *,
-    labels: np.ndarray,
-    draws: int,
-    r_hat: np.ndarray,
-    ess: np.ndarray,
-    names: list[str],
+def measured(
     betas: np.ndarray,
     gains: list[np.ndarray],
-    arrivals: np.ndarray,
-    invalid: float,
-    spreads: list[np.ndarray],
     evidences: list[tuple[float, float]],
-) -> Judged:
-    """Judge a run.
+    spreads: list[np.ndarray],
+) -> Measured:
+    """Measure a run.
 
     Parameters
     ----------
-    found : Found
-        What the search for modes found.
-    labels : ndarray (chains, sweeps)
-        At which mode each sweep was.
-    draws : int
-        Sweeps of a chain that are kept as draws.
-    r_hat, ess : ndarray (n + modes,)
-        Of the coordinates, and of the indicators of the modes that have weight.
-    names : list of str
-        How the coordinates and these modes are called.
     betas : ndarray (rungs,)
         The ladder.
     gains : list of ndarray (sweeps, rungs)
         D of each chain.
-    arrivals : ndarray (chains,)
-        States that arrived at p fresh from q.
-    invalid : float
-        The share of proposals whose density was not a number.
-    spreads : list of ndarray (chains, n)
-        How widely x was spread, round after round, as `width` says.
     evidences : list of (float, float)
-        The evidence of these rounds, each with its error.
+        The evidence of its rounds, each with its error.
+    spreads : list of ndarray (chains, n)
+        How widely x was spread in these rounds, as `width` says.
     """
-    chains = len(labels)
-    whole, errors = evidence_of(betas, gains)
-    by_chain = whole[0]
+    (by_chain, upwards, downwards), errors = evidence_of(betas, gains)
     log_z, se = evidences[-1]
-    text = []
-    if len(found.x):
-        weights = np.bincount(labels.ravel(), minlength=len(found.x)) / labels.size
-        text += [_modes_text(found, weights, chains)]
-    improper = _growth_text(spreads, names)
-    text += [improper, _invalid_text(invalid)]
-    if chains == 1:
-        text.append("With one chain nothing can be compared: what is said here rests on it alone.")
-    if not too_few(chains, draws):
-        text += [_agreement_text(r_hat, ess, names)]
-    few = arrivals < ENOUGH_ARRIVALS
-    if few.any():
-        text.append(
-            f"In {few.sum()} of {chains} chains fewer than {ENOUGH_ARRIVALS} states came all the way from the "
-            f"mixture ({int(arrivals.min())} in one): the weights of the modes rest on where the chains began. Ask for "
-            "more draws."
-        )
+    contradicts, grew = contradict(by_chain, errors), grown(spreads)
+    if contradicts or grew is not None:
+        log_z, se = np.nan, np.nan
     pareto = pareto_of(betas, np.concatenate(gains))
-    if np.nanmax(pareto, initial=-np.inf) > PARETO_K:
-        text.append(
-            f"Importance weights along the ladder have a heavy tail (Pareto k {np.nanmax(pareto):.2f}, more than "
-            f"{PARETO_K}): the evidence and its error may be far off. Ask for more draws."
-        )
-    text.append(_drift_text(evidences[-2:], spreads[-2:], names))
-    if contradict(by_chain, errors):
-        text.append(
-            f"The chains contradict each other: their log evidences are {_numbers(by_chain)}, where "
-            f"errors of {_numbers(errors)} are expected. The evidence is withheld. Ask for more draws."
-        )
-        log_z, se = np.nan, np.nan
-    if improper:
-        log_z, se = np.nan, np.nan
-    # Of an improper posterior nothing else needs to be said: more draws do not help.
-    text = [improper] if improper else text
-    return Judged(log_z, se, by_chain, errors, whole[1], whole[2], arrivals, pareto, [part for part in text if part])
+    drift = drifted(evidences[-2:], spreads[-2:])
+    return Measured(log_z, se, by_chain, errors, upwards, downwards, contradicts, pareto, drift, grew)
 
 
 def _standard_error(by_chain: np.ndarray, errors: np.ndarray) -> float:
@@ -285,89 +227,26 @@ def pareto_of(betas: np.ndarray, gain: np.ndarray) -> np.ndarray:
     return np.where(np.ptp(log, axis=1) > 1e-8, found, np.nan)
 
 
-def _drift_text(evidences: list[tuple[float, float]], spreads: list[np.ndarray], names: list[str]) -> str:
+def drifted(evidences: list[tuple[float, float]], spreads: list[np.ndarray]) -> tuple[float, float, int, float] | None:
+    """Where the last two rounds differ: see `Measured`."""
     if settled(evidences, spreads):
-        return ""
-    (before, _), (now, _) = evidences
+        return None
     growth = np.exp(spreads[-1].mean(axis=0) - spreads[-2].mean(axis=0))
-    return (
-        f"The last two rounds differ: the log evidence went from {before:.2f} to {now:.2f}, and the spread of "
-        f"{names[int(np.argmax(growth))]} grew {growth.max():.2f} times. Parts of the posterior may still be unseen. "
-        "Ask for more draws."
-    )
+    return evidences[0][0], evidences[1][0], int(np.argmax(growth)), float(growth.max())
 
 
-def _numbers(values: np.ndarray) -> str:
-    return ", ".join(f"{value:.2f}" for value in values)
-
-
-def _modes_text(found: Found, weights: np.ndarray, chains: int) -> str:
-    once = (found.by > 0).sum(axis=1) == 1
-    lone = np.flatnonzero(once & (weights > OF_WEIGHT))
-    parts = []
-    if chains > 1 and len(lone) and len(found.x) > 1:
-        parts.append(
-            f"{len(lone)} of {len(found.x)} modes, with {weights[lone].sum():.1%} of the draws, were found by the "
-            "starts of one chain alone: others may be unseen. Pass initvals near any that you know of."
-        )
-    elif found.by.sum() >= ENOUGH_CLIMBS and found.unseen > UNSEEN:
-        parts.append(
-            f"Of climbs to a mode, some {found.unseen:.0%} would end at one that was not seen. Of their weight nothing "
-            "is known. Pass initvals near any that you know of."
-        )
-    return " ".join(parts)
-
-
-def basins_text(found: Found, nowhere: float) -> list[str]:
-    """Say so if the modes' basins are not all: `nowhere` is the share of climbs from draws that ended at no mode."""
-    if nowhere <= UNSEEN or not len(found.x):
-        return []
-    edge = " Climbs end all along an edge, so the weight of what is highest there is withheld (NaN)."
-    return [
-        f"Of climbs from the draws {nowhere:.0%} ended at no maximum: so much of p belongs to no mode, and the weights "
-        f"of the modes do not add up to 1.{edge if found.on_edge.any() else ''}"
-    ]
-
-
-def _growth_text(spreads: list[np.ndarray], names: list[str]) -> str:
+def grown(spreads: list[np.ndarray]) -> tuple[int, float] | None:
+    """Which coordinate's spread has no end that anybody saw: see `Measured`."""
     if len(spreads) < 3:
-        return ""
+        return None
     with np.errstate(invalid="ignore"):
         size = np.array([one.mean(axis=0) for one in spreads])
     endless = ~np.isfinite(size[-1]) & ~(size[-1] < 0)
     if endless.any():
-        return (
-            f"The draws of {names[int(np.argmax(endless))]} are not finite: the posterior is probably improper there, "
-            "and then neither draws nor evidence mean anything. Give it a proper prior."
-        )
+        return int(np.argmax(endless)), np.inf
     steps, total = np.diff(size, axis=0), size[-1] - size[0]
     growing = (steps[-2:] > np.log(GROWS)).all(axis=0) & (total > 3 * np.log(GROWS)) | (total > np.log(ENDLESS))
     if not growing.any():
-        return ""
+        return None
     where = int(np.argmax(np.where(growing, total, -np.inf)))
-    return (
-        f"The spread of {names[where]} grew round after round, {np.exp(total[where]):.3g} times in all: the posterior "
-        "is probably improper there, and then neither draws nor evidence mean anything. Give it a proper prior."
-    )
-
-
-def _invalid_text(invalid: float) -> str:
-    if invalid <= INVALID:
-        return ""
-    return (
-        f"log p was not a number for {invalid:.0%} of the proposals, which were refused as if p were 0 there. "
-        "Look for log or sqrt of what can be negative."
-    )
-
-
-def _agreement_text(r_hat: np.ndarray, ess: np.ndarray, names: list[str]) -> str:
-    worst_r, fewest = np.nan_to_num(r_hat, nan=1.0), np.nan_to_num(ess, nan=np.inf)
-    if (worst_r <= R_HAT).all() and (fewest >= ENOUGH_DRAWS).all():
-        return ""
-    r, e = int(np.argmax(worst_r)), int(np.argmin(fewest))
-    parts = []
-    if worst_r[r] > R_HAT:
-        parts.append(f"The chains do not agree: R-hat is {worst_r[r]:.2f} for {names[r]}.")
-    if fewest[e] < ENOUGH_DRAWS:
-        parts.append(f"There are {fewest[e]:.0f} effective draws of {names[e]}.")
-    return " ".join([*parts, "Draws and weights are not to be trusted yet. Ask for more draws."])
+    return where, float(np.exp(total[where]))

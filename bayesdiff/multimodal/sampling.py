@@ -9,11 +9,11 @@ again       fit q to these draws, and temper from the new q, until two rounds an
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -21,18 +21,17 @@ import pymc as pm
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import progress_bar, threads
-from bayesdiff.checks import Seed, flag, generator, path_like, positive_int, real_array
+from bayesdiff.batches import threads
+from bayesdiff.calls import Call, check_executor, long_call, stream, told
+from bayesdiff.checks import Seed, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.labels import Labels, describe, warn_once
+from bayesdiff.fingerprints import digest, of_prior
+from bayesdiff.labels import Labels, describe
 from bayesdiff.multimodal.honesty import (
-    OF_WEIGHT,
-    UNSEEN,
     agree,
     agreement,
-    basins_text,
     evidence,
-    judge,
+    measured,
     settled,
     shares_of,
     width,
@@ -51,9 +50,9 @@ from bayesdiff.multimodal.tempering import (
     rejections,
     sweeps,
 )
-from bayesdiff.results import dataset, levels_folder, save, tree
+from bayesdiff.results import dataset
 from bayesdiff.step import batch_of
-from bayesdiff.stores import concluded, digest, fingerprint, keep, kept, opened
+from bayesdiff.verdict import LIMITS, of_tempering
 
 RUNGS = 8
 MOST_RUNGS = 32
@@ -100,6 +99,7 @@ def sample(
     random_seed: Seed = None,
     progressbar: bool = True,
     store: str | os.PathLike[str] | None = None,
+    executor: Executor | None = None,
 ) -> xr.DataTree:
     """Draw from a posterior, all its modes in their right weights, and compute its evidence.
 
@@ -126,6 +126,9 @@ def sample(
     store : path, optional
         Where the result is saved (``.zarr`` or ``.nc``). Chains that are finished are kept beside it, and the same call
         again does not draw them again; it gives the same numbers as a call that was not stopped.
+    executor : concurrent.futures.Executor, optional
+        Who moves the chains, each for itself: a pool's processes (not forked ones), or a Dask client's,
+        ``client.get_executor()``. The numbers do not depend on it.
 
     Returns
     -------
@@ -143,7 +146,9 @@ def sample(
         ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``, ``acceptance``,
         ``step_size``; by chain ``arrivals``, states that came all the way from q; ``evaluations`` of log p with its
         gradient, the search included; ``sweeps_per_draw``. ``diagnostics``: R-hat and effective draws of the
-        unconstrained numbers. ``observed_data``, ``prior`` and ``unconstrained_prior`` where the model has them.
+        unconstrained numbers. ``verdict``: whether draws, weights (by mode) and evidence are to be trusted; its
+        attribute ``sentence`` says it all in words. ``observed_data``, ``constant_data``, ``prior`` and
+        ``unconstrained_prior`` where the model has them.
 
     Raises
     ------
@@ -151,7 +156,8 @@ def sample(
         If there is no model, or it has discrete free variables; if an argument is of the wrong kind.
     ValueError
         If the model has no free variables; if log p is finite at no start; `draws` or `chains` below 1; `initvals` that
-        are not complete, not of the right shape, or outside the support; a `store` of another call.
+        are not complete, not of the right shape, or outside the support; a `store` of another call; an `executor` whose
+        workers are forks.
 
     Warns
     -----
@@ -190,50 +196,43 @@ def sample(
     >>> abs(float(run["log_evidence"]["log_evidence"])) < 0.1
     True
     """
-    begun = time.perf_counter()
     for name, value in (("draws", draws), ("chains", chains)):
         positive_int(value, name)
-    flag(progressbar, "progressbar")
-    if store is not None:
-        store = path_like(store, "store", "run.zarr")
+    check_executor(executor)
     prior = compile_prior(_model(model))
     _check_names(prior)
     given = _given(prior, initvals)
-    rng = generator(random_seed)
-    run = _Run(prior, draws, chains, int(rng.integers(2**31)))
-    if store is None:
-        return _sampled(run, given, begun, random_seed, progressbar)
-    known = random_seed is not None
-    call = _call(run, given, known)
-    with opened(store, call, seed=run.seed, given=known, what="sample", units="chains") as place:
-        if place.finished is not None:
-            return place.finished
-        run = replace(run, seed=place.call["seed"], store=place.store, call=place.call)
-        result = _sampled(run, given, begun, random_seed, progressbar)
-        save(result, place.store)
-        concluded(place)
-        return result
+    asked = partial(_asked, prior, draws, chains, given)
+    # Chains know nothing of one another: without an executor each has a core of its own.
+    with (
+        threads(min(chains, os.cpu_count() or 1)) as pool,
+        long_call(
+            "sample", asked, random_seed, store, executor or pool, progressbar, total=chains * draws, units="chains"
+        ) as call,
+    ):
+        if call.finished is not None:
+            return call.finished
+        return _sampled(_Run(prior, call, draws, chains), given)
 
 
-def _sampled(run: _Run, given: np.ndarray, begun: float, random_seed: Seed, progressbar: bool) -> xr.DataTree:
+def _sampled(run: _Run, given: np.ndarray) -> xr.DataTree:
     """Scout, explore, produce, and look again."""
-    prior = run.prior
-    with progress_bar("sample", run.chains * run.draws, progressbar) as progress:
-        found = scout(prior, given, run.chains, run.rng(0))
-        run = run.sized(found)
-        q, ladders, gaussians = _explore(run, found)
-        several = len(found.x) != 1
-        produced = _produce(run, q, ladders, several, 0, progress)
-        for number in range(1, AGAIN + 1):
-            if _good(run, found, produced):
-                break
-            gaussians, q = _refitted(run, q, gaussians, produced.seen, run.rng(16, number))
-            ladders = _restarted(run, q, ladders, produced.seen, produced.betas, run.rng(17, number))
-            ladders, _ = _placed(run, q, ladders, LAST_PLACE, 18, number)
-            produced = _produce(run, q, ladders, several, number, None)
-        found, basins = look_again(prior, found, produced.x, run.rng(19))
-        run.spent.append(found.evaluations)
-    return _result(run, found, basins, q, produced, begun, random_seed)
+    prior, call = run.prior, run.call
+    found = scout(prior, given, run.chains, call.rng("scout"))
+    run = run.sized(found)
+    q, ladders, gaussians = _explore(run, found)
+    several = len(found.x) != 1
+    produced = _produce(run, q, ladders, several, 0)
+    for number in range(1, AGAIN + 1):
+        if _good(run, found, produced):
+            break
+        gaussians, q = _refitted(run, q, gaussians, produced.seen, call.rng("refit", number))
+        ladders = _restarted(run, q, ladders, produced.seen, produced.betas, call.rng("restart", number))
+        ladders, _ = _placed(run, q, ladders, LAST_PLACE, "place", number)
+        produced = _produce(run, q, ladders, several, number)
+    found, basins = look_again(prior, found, produced.x, call.rng("look again"))
+    run.spent.append(found.evaluations)
+    return _result(run, found, basins, q, produced)
 
 
 # ---------------------------------------------------------------------------------------------------------------- call
@@ -244,12 +243,10 @@ class _Run:
     """A call of `sample`, checked, and what it has spent and seen so far."""
 
     prior: CompiledPrior
+    call: Call
     draws: int
     chains: int
-    seed: int
     components: int = 4
-    store: Path | None = None
-    call: Mapping[str, Any] = field(default_factory=dict)
     spent: list[float] = field(default_factory=list)
     spreads: list[np.ndarray] = field(default_factory=list)
     evidences: list[tuple[float, float]] = field(default_factory=list)
@@ -264,19 +261,6 @@ class _Run:
         """The most Gaussians that a mixture may have."""
         return self.components - wides(self.prior.n)
 
-    @property
-    def folder(self) -> Path:
-        assert self.store is not None
-        return levels_folder(self.store)
-
-    def rng(self, *purpose: int) -> np.random.Generator:
-        """The generator of one purpose: none depends on what was computed before."""
-        return np.random.default_rng([self.seed, *purpose])
-
-    def key(self, *purpose: int) -> jax.Array:
-        """The same for JAX."""
-        return jax.random.key(int(self.rng(*purpose).integers(2**31)))
-
     def sized(self, found: Found) -> _Run:
         """With room for a component at every mode, and for some more where they are cheap."""
         n = self.prior.n
@@ -285,11 +269,6 @@ class _Run:
         most = min(MOST_COMPONENTS, max(4, MATRIX_NUMBERS // n**2))
         # By fours: few sizes, few compilations.
         return replace(self, components=min(-(-(len(found.x) + more + wides(n)) // 4) * 4, most))
-
-    def together(self, task: Callable[[int], Any]) -> list[Any]:
-        """Do a task for every chain, on all cores."""
-        with threads(min(self.chains, os.cpu_count() or 1)) as pool:
-            return list(pool.map(task, range(self.chains)))
 
 
 def _model(model: pm.Model | CompiledPrior | None) -> pm.Model | CompiledPrior:
@@ -353,15 +332,14 @@ def _given(prior: CompiledPrior, initvals: Mapping[str, ArrayLike] | None) -> np
     return starts
 
 
-def _call(run: _Run, given: np.ndarray, known: bool) -> dict[str, Any]:
+def _asked(prior: CompiledPrior, draws: int, chains: int, given: np.ndarray) -> dict[str, Any]:
     """What tells calls apart."""
     return {
-        "prior": fingerprint(run.prior),
-        "variables": dict(zip(run.prior.layout.names, map(list, run.prior.layout.shapes), strict=True)),
-        "draws": run.draws,
-        "chains": run.chains,
-        "initvals": digest([given]),
-        "random_seed": run.seed if known else None,
+        "prior": told(of_prior, prior),
+        "variables": dict(zip(prior.layout.names, map(list, prior.layout.shapes), strict=True)),
+        "draws": draws,
+        "chains": chains,
+        "initvals": digest(given),
     }
 
 
@@ -377,23 +355,44 @@ class _Chain:
     betas: np.ndarray
 
 
-def _advance(run: _Run, q: Mixture, chain: _Chain, blocks: int, learning: float, *purpose: int) -> tuple[_Chain, Block]:
+class _Task(NamedTuple):
+    """Some blocks of sweeps of one chain: so many are kept, with how much is learnt, for a purpose of its own."""
+
+    q: Mixture
+    chain: _Chain
+    blocks: int
+    learning: float
+    purpose: tuple[Any, ...]
+    kept: int | None = None
+
+    def __len__(self) -> int:
+        return self.blocks
+
+
+def _advanced(prior: CompiledPrior, seed: int, task: _Task) -> tuple[_Chain, Block]:
     """Make some blocks of sweeps of one chain; return it and what was seen, all sweeps together."""
-    ladder, steps, seen = chain.ladder, chain.steps, []
-    sweep, data = run.prior.kernel(sweeps), run.prior.data
-    for number in range(blocks):
-        key = run.key(*purpose, number)
-        ladder, steps, block = sweep(data, q, ladder, chain.betas, steps, learning / np.sqrt(1 + number), key)
+    ladder, steps, seen = task.chain.ladder, task.chain.steps, []
+    sweep, data, betas = prior.kernel(sweeps), prior.data, task.chain.betas
+    for number in range(task.blocks):
+        key = jax.random.key(int(stream(seed, *task.purpose, number).integers(2**31)))
+        learning = task.learning / np.sqrt(1 + number)
+        ladder, steps, block = sweep(data, task.q, ladder, betas, steps, learning, key)
         seen.append(jax.tree.map(np.asarray, block))
-    together = Block(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
-    return _Chain(jax.tree.map(np.asarray, ladder), jax.tree.map(np.asarray, steps), chain.betas), together
+    together = Block(*(np.concatenate(parts)[: task.kept] for parts in zip(*seen, strict=True)))
+    return _Chain(jax.tree.map(np.asarray, ladder), jax.tree.map(np.asarray, steps), betas), together
+
+
+def _drawn(prior: CompiledPrior, seed: int, task: _Task) -> Block:
+    """The same, of a chain that nobody goes on with."""
+    return _advanced(prior, seed, task)[1]
 
 
 def _all(
-    run: _Run, q: Mixture, chains: list[_Chain], blocks: int, learning: float, *purpose: int
+    run: _Run, q: Mixture, chains: list[_Chain], blocks: int, learning: float, purpose: str, *numbers: int
 ) -> tuple[list[_Chain], list[Block]]:
-    """The same for all chains."""
-    done = run.together(lambda c: _advance(run, q, chains[c], blocks, learning, *purpose, c))
+    """Advance all chains."""
+    tasks = [_Task(q, chain, blocks, learning, (purpose, *numbers, c)) for c, chain in enumerate(chains)]
+    done = run.call.spread(_advanced, (run.prior, run.call.seed), tasks)
     run.spent.append(sum(float(seen.evaluations.sum()) for _, seen in done))
     return [chain for chain, _ in done], [seen for _, seen in done]
 
@@ -405,37 +404,37 @@ def _explore(run: _Run, found: Found) -> tuple[Mixture, list[_Chain], Fit]:
     q = mixture(gaussians, _spread_at_first(found), run.components)
     flat = np.concatenate([[0.0], np.ones(RUNGS - 1)])
     steps = Steps(np.full(RUNGS, np.log(FIRST_STEP / max(1.0, run.prior.n / 16) ** 0.25)), _component_steps(q))
-    x = run.together(lambda c: _at_first(run, found, c))
+    x = [_at_first(run, found, c) for c in range(run.chains)]
     chains = [_Chain(run.prior.kernel(begin)(run.prior.data, q, one), steps, flat) for one in x]
     for number, blocks in enumerate(PILOT):
-        chains, seen = _all(run, q, chains, blocks, LEARNING, 2, number)
-        gaussians, q = _refitted(run, q, gaussians, seen, run.rng(3, number))
-        chains = _restarted(run, q, chains, seen, flat, run.rng(4, number))
+        chains, seen = _all(run, q, chains, blocks, LEARNING, "pilot", number)
+        gaussians, q = _refitted(run, q, gaussians, seen, run.call.rng("pilot refit", number))
+        chains = _restarted(run, q, chains, seen, flat, run.call.rng("pilot restart", number))
     betas = np.linspace(0, 1, RUNGS) ** 2  # q is wide of p at first, so that D varies most near it
     for number, blocks in enumerate(COLLECT):
-        chains = _restarted(run, q, chains, seen, betas, run.rng(5, number))
-        chains, rejected = _placed(run, q, chains, PLACE, 6, number)
+        chains = _restarted(run, q, chains, seen, betas, run.call.rng("collect restart", number))
+        chains, rejected = _placed(run, q, chains, PLACE, "collect place", number)
         while rejected.mean() > STEEP and len(chains[0].betas) < MOST_RUNGS:
             rungs = 2 * len(chains[0].betas)
             more = np.interp(np.linspace(0, 1, rungs), np.linspace(0, 1, rungs // 2), chains[0].betas)
-            chains = _restarted(run, q, chains, seen, more, run.rng(7, number, rungs))
-            chains, rejected = _placed(run, q, chains, PLACE, 8, number, rungs)
+            chains = _restarted(run, q, chains, seen, more, run.call.rng("more rungs", number, rungs))
+            chains, rejected = _placed(run, q, chains, PLACE, "place more rungs", number, rungs)
         betas = chains[0].betas
-        chains, seen = _all(run, q, chains, blocks, LEARNING, 9, number)
+        chains, seen = _all(run, q, chains, blocks, LEARNING, "collect", number)
         run.spreads.append(width([block.x for block in seen]))
         run.evidences.append(evidence(betas, [block.gain for block in seen]))
-        gaussians, q = _refitted(run, q, gaussians, seen, run.rng(10, number))
+        gaussians, q = _refitted(run, q, gaussians, seen, run.call.rng("collect refit", number))
         often = np.mean([block.trips.mean() for block in seen]) > OFTEN
         if (number and often and settled(run.evidences, run.spreads)) or run.evaluations > EXPLORE:
             break
-    chains = _restarted(run, q, chains, seen, betas, run.rng(11))
-    chains, _ = _placed(run, q, chains, LAST_PLACE, 12)
+    chains = _restarted(run, q, chains, seen, betas, run.call.rng("last restart"))
+    chains, _ = _placed(run, q, chains, LAST_PLACE, "last place")
     return q, chains, gaussians
 
 
 def _at_first(run: _Run, found: Found, chain: int) -> np.ndarray:
     """Where the rungs of one chain begin (RUNGS, n): half at modes that its starts found, half where p is not small."""
-    rng = run.rng(1, chain)
+    rng = run.call.rng("at first", chain)
     places = found.places[chain]
     order = np.argsort(-np.nan_to_num(run.prior.logp(places), nan=-np.inf))
     x = places[order[rng.integers(len(places) // 2 + 1, size=RUNGS)]]
@@ -476,11 +475,13 @@ def _restarted(
     return fresh
 
 
-def _placed(run: _Run, q: Mixture, chains: list[_Chain], rounds: int, *purpose: int) -> tuple[list[_Chain], np.ndarray]:
+def _placed(
+    run: _Run, q: Mixture, chains: list[_Chain], rounds: int, purpose: str, *numbers: int
+) -> tuple[list[_Chain], np.ndarray]:
     """Place the rungs anew after every block, the same for all chains; return how often each pair rejected last."""
     rejected = np.ones(1)
     for number in range(rounds):
-        chains, seen = _all(run, q, chains, 1, LEARNING, *purpose, number)
+        chains, seen = _all(run, q, chains, 1, LEARNING, purpose, *numbers, number)
         betas = chains[0].betas
         rejected = rejections(betas, np.concatenate([block.gain for block in seen]))
         chains = [replace(chain, betas=equalised(betas, rejected)) for chain in chains]
@@ -547,11 +548,9 @@ class _Produced:
         return np.stack([block.x for block in self.seen])
 
 
-def _produce(
-    run: _Run, q: Mixture, chains: list[_Chain], several: bool, number: int, progress: Callable[[int], None] | None
-) -> _Produced:
+def _produce(run: _Run, q: Mixture, chains: list[_Chain], several: bool, number: int) -> _Produced:
     # A few sweeps with nothing learnt any more, to see how often states arrive from q.
-    chains, seen = _all(run, q, chains, 1, 0.0, 13, number)
+    chains, seen = _all(run, q, chains, 1, 0.0, "rate", number)
     rate = float(np.mean([block.trips.mean() for block in seen]))
     cost = run.draws * run.chains * float(np.mean([block.evaluations.mean() for block in seen]))
     arrivals = ARRIVALS if several else ARRIVALS_AT_ONE
@@ -559,24 +558,11 @@ def _produce(
     total = max(run.draws * thin, BLOCK)  # a block at least, for something to be judged by
     blocks = -(-total // BLOCK)
 
-    def one(chain: int) -> Block:
-        file = None if run.store is None else run.folder / f"{number}-{chain:04d}.npz"
-        arrays = None if file is None else kept(file, "the chain is drawn again")
-        if arrays is not None:
-            shapes = {name: values.shape for name, values in arrays.items()}
-            if set(shapes) != set(Block._fields) or shapes["x"] != (total, run.prior.n):
-                raise ValueError(f"{file} is damaged (it holds {shapes}); remove it, and the chain is drawn again")
-            block = Block(**arrays)
-        else:
-            _, block = _advance(run, q, chains[chain], blocks, 0.0, 14, number, chain)
-            block = Block(*(values[:total] for values in block))
-            if file is not None:
-                keep(file, run.call, block._asdict())
-        if progress:
-            progress(run.draws)
-        return block
-
-    produced = run.together(one)
+    tasks = [_Task(q, chain, blocks, 0.0, ("produce", number, c), total) for c, chain in enumerate(chains)]
+    rows = {0: lambda task: run.draws}.get(number, lambda task: 0)  # what is drawn again was shown as drawn before
+    about = run.prior, run.call.seed
+    found = dict(run.call.each(_drawn, about, tasks, rows=rows, name=f"{number}-", made=Block))
+    produced = [found[c] for c in range(run.chains)]
     run.spent.append(sum(float(block.evaluations.sum()) for block in produced))
     run.spreads.append(width([block.x for block in produced]))
     run.evidences.append(evidence(chains[0].betas, [block.gain for block in produced]))
@@ -598,7 +584,7 @@ def _good(run: _Run, found: Found, produced: _Produced) -> bool:
 def _agreement(produced: _Produced, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The modes that have weight, and R-hat and effective draws of the coordinates and of these modes' indicators."""
     x = produced.x[:, produced.every]
-    heavy = np.flatnonzero(np.bincount(labels.ravel()) > OF_WEIGHT * labels.size)
+    heavy = np.flatnonzero(np.bincount(labels.ravel()) > LIMITS.of_weight * labels.size)
     heavy = heavy if len(heavy) > 1 else heavy[:0]
     at = (labels[:, produced.every, None] == heavy).astype(float)
     return heavy, *agreement(np.concatenate([x, at], axis=-1))
@@ -607,45 +593,47 @@ def _agreement(produced: _Produced, labels: np.ndarray) -> tuple[np.ndarray, np.
 # -------------------------------------------------------------------------------------------------------------- result
 
 
-def _result(
-    run: _Run, found: Found, basins: Basins, q: Mixture, produced: _Produced, begun: float, random_seed: Seed
-) -> xr.DataTree:
+def _result(run: _Run, found: Found, basins: Basins, q: Mixture, produced: _Produced) -> xr.DataTree:
     prior, n = run.prior, run.prior.n
     label = Labels(prior, batched=False)
     labels = shares_of(found, produced.x)
     found, labels, shares = _by_weight(found, labels, basins)
     climbed = basins.mode[basins.mode > -2]
     nowhere = (climbed < 0).mean() if climbed.size else 0.0
-    if nowhere > UNSEEN:
+    if nowhere > LIMITS.unseen:
         shares[:, found.on_edge] = np.nan
     heavy, r_hat, ess = _agreement(produced, labels)
     proposals = sum(block.acceptance.size for block in produced.seen)
-    judged = judge(
-        found,
-        labels=labels,
+    told = measured(produced.betas, produced.gains, run.evidences, run.spreads)
+    arrivals = np.array([block.trips.sum() for block in produced.seen])
+    verdict = of_tempering(
+        chains=run.chains,
         draws=run.draws,
+        finite=bool(np.isfinite(produced.x[:, produced.every]).all()),
         r_hat=r_hat,
         ess=ess,
         names=[*prior.layout.labels, *[f"the share of mode {k}" for k in heavy]],
-        betas=produced.betas,
-        gains=produced.gains,
-        arrivals=np.array([block.trips.sum() for block in produced.seen]),
+        weights=np.bincount(labels.ravel(), minlength=len(found.x))[: len(found.x)] / labels.size,
+        found_by=found.by,
+        on_edge=found.on_edge,
+        unseen=found.unseen,
+        nowhere=nowhere,
+        arrivals=arrivals,
         invalid=sum(float(block.invalid.sum()) for block in produced.seen) / proposals,
-        spreads=run.spreads,
-        evidences=run.evidences,
+        pareto_k=told.pareto_k,
+        by_chain=told.by_chain,
+        by_chain_se=told.by_chain_se,
+        contradicts=told.contradicts,
+        drift=told.drift,
+        grew=told.grew,
     )
-    text = warn_once([*judged.text, *basins_text(found, nowhere)])
     stats = {
         "lp": np.stack([block.lp[produced.every] for block in produced.seen]),
         "acceptance_rate": np.stack([block.acceptance[produced.every, 1:].mean(axis=1) for block in produced.seen]),
     } | ({"mode": labels[:, produced.every]} if len(found.x) else {})
     evidences = {
-        "log_evidence": judged.log_evidence,
-        "log_evidence_se": judged.log_evidence_se,
-        "by_chain": judged.by_chain,
-        "by_chain_se": judged.by_chain_se,
-        "upwards": judged.upwards,
-        "downwards": judged.downwards,
+        name: getattr(told, name)
+        for name in ("log_evidence", "log_evidence_se", "by_chain", "by_chain_se", "upwards", "downwards")
     }
     groups = {
         **label.states(produced.x[None, :, produced.every]),
@@ -653,14 +641,13 @@ def _result(
         "log_evidence": dataset(evidences, dims={name: ["chain"] for name in evidences if not name.startswith("log")}),
         "modes": _mode_group(label, found, shares, heavy, ess[n:]),
         "mixture": _mixture_group(label, q),
-        "tempering": _ladder_group(run, produced, judged.pareto_k, judged.arrivals),
+        "tempering": _ladder_group(run, produced, told.pareto_k, arrivals),
+        "verdict": verdict,
         "diagnostics": label.diagnostics(r_hat[None, :n], ess[None, :n]),
-        **label.observed(),
-        **label.prior(run.rng(15)),
+        **label.data(),
+        **label.prior(run.call.rng("prior")),
     }
-    attrs = describe(prior, "sample", random_seed, begun, text)
-    attrs |= {"draws": run.draws, "chains": run.chains, "seed": run.seed}
-    return tree(groups, attrs | ({"call": dict(run.call)} if run.call else {}))
+    return run.call.done(groups, describe(prior, "sample") | {"draws": run.draws, "chains": run.chains})
 
 
 def _by_weight(found: Found, labels: np.ndarray, basins: Basins) -> tuple[Found, np.ndarray, np.ndarray]:

@@ -22,21 +22,20 @@ from matplotlib.path import Path
 
 from bayesdiff.comparison import compare, mcse_mean
 from bayesdiff.pictures import pictures_of, shown_levels, strip, tiled
-from bayesdiff.report.judgement import (
+from bayesdiff.report.reading import (
     SAMPLE,
     agreement_of,
-    climbs,
     components,
     escaped,
     highest_mode,
-    judge,
-    judge_chain,
-    judge_sample,
     mode_of,
     standing,
+    stands,
     transformed,
     trusted_part,
+    why_no_evidence,
 )
+from bayesdiff.verdict import read, reason
 
 __all__ = [
     "chain_table",
@@ -147,7 +146,8 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
         Posterior numbers of observations that are not to be trusted are withheld; so are MAPs whose search did not
         end at a maximum, and all that rests on either.
     """
-    compared, verdict, climbed = compare(map_tree, posterior_tree), judge(posterior_tree), climbs(map_tree)
+    compared = compare(map_tree, posterior_tree)
+    of_map, of_draws = standing(map_tree), standing(posterior_tree)
     batch = "observation" in compared.dims
     labels = compared["observation"].values if batch else [None]
     numbers = [
@@ -163,14 +163,14 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
         (label, lines), i = numbers[k // len(labels)], k % len(labels)
         mode, mean, error, sd, quantile, offset, ratio = lines[i]
         cells = [f"{escaped(label)}", *([escaped(labels[i])] if batch else [])]
-        cells.append(rounded(mode) if climbed.ok[i] else WITHHELD)
-        cells += [with_error(mean, error), rounded(sd, error)] if verdict.ok[i] else [WITHHELD] * 2
+        cells.append(rounded(mode) if of_map[i] else WITHHELD)
+        cells += [with_error(mean, error), rounded(sd, error)] if of_draws[i] else [WITHHELD] * 2
         # What compares the two rests on both.
-        both = verdict.ok[i] and climbed.ok[i]
+        both = of_draws[i] and of_map[i]
         cells += [rounded(value, 0.01) for value in (quantile, offset, ratio)] if both else [WITHHELD] * 3
-        for judged in (climbed, verdict):
-            if not judged.ok[i]:
-                reasons.setdefault(judged.reason(i), []).append(str(labels[i]))
+        for tree, ok in ((map_tree, of_map), (posterior_tree, of_draws)):
+            if not ok[i]:
+                reasons.setdefault(reason(read(tree), i), []).append(str(labels[i]))
         shown.append(cells)
     free = transformed(posterior_tree)
     where = ", unconstrained" if free else ""
@@ -187,9 +187,9 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
 
 def _withheld(reasons: Mapping[str, Sequence[str]], batch: bool) -> str:
     text = ""
-    for reason, where in reasons.items():
+    for why, where in reasons.items():
         who = f" (observation {escaped(', '.join(dict.fromkeys(where)))})" if batch else ""
-        text += f"\n\n*Withheld*{who}: {escaped(reason)}."
+        text += f"\n\n*Withheld*{who}: {why}."
     return text
 
 
@@ -209,14 +209,14 @@ def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
     total = len(numbers) * n
     labels = x["observation"].values if batch else [None]
     by_map = tree.attrs["inversion"] == "map"
-    judged = climbs(tree) if by_map else judge(tree)
+    ok = standing(tree)
     shown = []
     for k in even(total, rows):
         (label, several), i = numbers[k // n], k % n
         one = several.isel(observation=i) if batch else several
         cells = [escaped(label), *([escaped(labels[i])] if batch else [])]
-        if not judged.ok[i]:
-            cells += [f"{WITHHELD}: {escaped(judged.reason(i))}", *([] if by_map else ["", ""])]
+        if not ok[i]:
+            cells += [f"{WITHHELD}: {reason(read(tree), i)}", *([] if by_map else ["", ""])]
         elif by_map:
             cells.append(rounded(float(one.item())))
         else:
@@ -284,23 +284,19 @@ def diagnostics_table(posterior_tree: xr.DataTree, rows: int = 10) -> Markdown:
     rows : int
         At most so many.
     """
-    verdict = judge(posterior_tree)
+    verdict, ok = read(posterior_tree), standing(posterior_tree)
     labels = posterior_tree["posterior"].coords.get("observation", np.array(["the only one"]))
-    order = np.lexsort([-verdict.r_hat, verdict.ok])[:rows]
-    lines = [
-        [
-            escaped(np.atleast_1d(labels)[i]),
-            *(
-                [f"{verdict.r_hat[i]:.3f}", f"{verdict.ess[i]:,.0f}", f"{verdict.diverged[i]:.1%}"]
-                if verdict.good[i] and not verdict.few
-                else ["–"] * 3
-            ),
-            "yes"
-            if verdict.ok[i]
-            else f"{'not judged' if verdict.few and verdict.good[i] else 'no'}: {escaped(verdict.reason(i))}",
-        ]
-        for i in order
+    told = [
+        verdict[name].values.reshape(len(ok)) if name in verdict else np.full(len(ok), np.nan)
+        for name in ("r_hat", "ess", "diverging")
     ]
+    lines = []
+    for i in np.lexsort([-np.nan_to_num(told[0], nan=np.inf), ok])[:rows]:
+        numbers = [f"{told[0][i]:.3f}", f"{told[1][i]:,.0f}", f"{told[2][i]:.1%}"]
+        known = numbers if np.isfinite(told[1][i]) else ["–"] * 3
+        lines.append([
+            escaped(np.atleast_1d(labels)[i]), *known, "yes" if ok[i] else f"no: {reason(verdict, i)}"
+        ])  # fmt: skip
     return Markdown(table(["observation", "R-hat", "effective draws", "diverging", "trusted"], lines))
 
 
@@ -321,9 +317,9 @@ def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markd
     several = len(runs) > 1
     withheld = ""
     for label, run in runs.items():
-        verdict = judge_chain(run)
-        if not verdict.ok:
-            withheld += f"\n\n*Withheld*{f' ({escaped(label)})' if several else ''}: {verdict.reason}."
+        ok = stands(run)
+        if not ok:
+            withheld += f"\n\n*Withheld*{f' ({escaped(label)})' if several else ''}: {reason(read(run))}."
         x = run["posterior"].to_dataset()
         prior = run["prior"].to_dataset() if "prior" in run.children else None
         lines = []
@@ -331,7 +327,7 @@ def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markd
             reference = [] if prior is None else [numbers for _, numbers in components(prior[name], SAMPLE)]
             for i, (number, draws) in enumerate(components(values, SAMPLE)):
                 cells = [escaped(number), *([escaped(label)] if several else [])]
-                if verdict.ok:
+                if ok:
                     flat = draws.values.ravel()
                     n, sd = flat.size, flat.std(ddof=1)
                     cells += [with_error(flat.mean(), sd / np.sqrt(n)), with_error(sd, sd / np.sqrt(2 * n))]
@@ -395,7 +391,8 @@ def variables_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
         What rests on the draws is withheld where they are not to be trusted. R-hat and effective draws are not: they
         say why.
     """
-    verdict, highest = judge_sample(run), highest_mode(run)
+    verdict, ok, highest = read(run), stands(run), highest_mode(run)
+    few = verdict.attrs["code"] in ("too_few", "one_chain")
     shown = []
     numbers, pairs = numbers_of(run), _diagnosed(run)
     for k in even(len(numbers), rows):
@@ -405,20 +402,25 @@ def variables_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
         sd = values.std(ddof=1) if values.size > 1 else np.nan
         low, high = np.quantile(values, [0.05, 0.95])
         cells = [escaped(label)]
-        if verdict.ok:
+        if ok:
             cells += [with_error(values.mean(), error), rounded(sd, error)]
             cells.append(f"{rounded(low, error)} to {rounded(high, error)}")
         else:
             cells += [WITHHELD] * 3
         if highest is not None:
             cells.append(rounded(mode))
-            cells.append(rounded(float((values < mode).mean()), 0.01) if verdict.ok else WITHHELD)
+            cells.append(rounded(float((values < mode).mean()), 0.01) if ok else WITHHELD)
         pair = pairs[k] or agreement_of(values)
-        shown.append([*cells, *(["–"] * 2 if verdict.few else [f"{pair[0]:.3f}", f"{pair[1]:,.0f}"])])
+        shown.append([*cells, *(["–"] * 2 if few else [f"{pair[0]:.3f}", f"{pair[1]:,.0f}"])])
     head = ["x", "mean", "sd", "90% interval"]
     head += [] if highest is None else ["MAP", "share below MAP"]
     text = table([*head, "R-hat", "effective draws"], shown) + _note(len(shown), len(numbers), "numbers")
-    return Markdown(text + (f"\n\n*Withheld*: {verdict.reason}." if not verdict.ok else ""))
+    return Markdown(text + _why(run))
+
+
+def _why(run: xr.DataTree) -> str:
+    """Why the numbers of a whole run are withheld, where they are."""
+    return "" if stands(run) else f"\n\n*Withheld*: {reason(read(run))}."
 
 
 def _diagnosed(run: xr.DataTree) -> list[tuple[float, float] | None]:
@@ -455,7 +457,7 @@ def modes_table(run: xr.DataTree, rows: int = MOST_MODES) -> Markdown:
     rows : int
         At most so many. The rest is summed up in a line.
     """
-    verdict, modes = judge_sample(run), run["modes"].to_dataset()
+    ok, modes = stands(run), run["modes"].to_dataset()
     each = shares_of(run)
     numbers = [
         pair for name, values in modes.items() if name in run["posterior"] for pair in components(values, ["mode"])
@@ -467,7 +469,7 @@ def modes_table(run: xr.DataTree, rows: int = MOST_MODES) -> Markdown:
         weight, error = float(at["weight"]), float(at["weight_se"])
         lines.append([
             str(int(modes["mode"][k])),
-            with_error(weight, error) if verdict.ok else WITHHELD,
+            with_error(weight, error) if ok else WITHHELD,
             ", ".join(f"{share:.2f}" for share in each[:, k]),
             rounded(float(at["lp"]), 0.01),
             f"{int(at['starts'])} ({int(at['chains_found'])})",
@@ -477,11 +479,11 @@ def modes_table(run: xr.DataTree, rows: int = MOST_MODES) -> Markdown:
     text = table([*head, *(escaped(label) for label, _ in where)], lines, left=0)
     left = modes.sizes["mode"] - len(lines)
     if left:
-        rest = f" ({float(modes['weight'][rows:].sum()):.2g} of the weight)" if verdict.ok else ""
+        rest = f" ({float(modes['weight'][rows:].sum()):.2g} of the weight)" if ok else ""
         text += f"\n\nThe {left} lighter modes{rest} are not shown."
     if len(where) < len(numbers):
         text += f"\n\nOf {len(numbers)} numbers of x, {len(where)} are shown."
-    return Markdown(text + (f"\n\n*Withheld*: {verdict.reason}." if not verdict.ok else ""))
+    return Markdown(text + _why(run))
 
 
 def chosen(names: Sequence[str], most: int) -> list[int]:
@@ -515,7 +517,7 @@ def shares(run: xr.DataTree, most: int = MOST_MODES) -> Figure:
     figure = plt.figure(figsize=(7, 3), layout="constrained")
     axes = figure.add_subplot()
     x = np.arange(count)
-    if judge_sample(run).ok:
+    if stands(run):
         weight, error = (modes[name].values[:count] for name in ("weight", "weight_se"))
         axes.bar(x, weight, width=0.6, color="#9CC4E0", label="all chains, with 2 standard errors")
         axes.errorbar(x, weight, 2 * error, fmt="none", ecolor="#333333", capsize=5)
@@ -617,7 +619,7 @@ def evidence_table(run: xr.DataTree) -> Markdown:
     run : xarray.DataTree
         What ``sample`` returned.
     """
-    verdict, told = judge_sample(run), run["log_evidence"].to_dataset()
+    why, told = why_no_evidence(run), run["log_evidence"].to_dataset()
     error = float(told["log_evidence_se"])
     digits = 0.01 if not np.isfinite(error) else min(max(error, 1e-4), 0.01)
     ways = ("by_chain", "upwards", "downwards")
@@ -627,12 +629,12 @@ def evidence_table(run: xr.DataTree) -> Markdown:
     ]
     # The mean of what is withheld says as much as what is withheld.
     means = [WITHHELD] * 4
-    if not verdict.evidence:
+    if not why:
         means = [rounded(float(told[name].mean()), digits) for name in ("log_evidence", "upwards", "downwards")]
         means.append(rounded(error, error))
     lines.append(["**all**", *means])
     text = table(["chain", "bridge sampling", "stones upwards", "stones downwards", "standard error"], lines)
-    return Markdown(text + (f"\n\n*Withheld*: {'; '.join(verdict.evidence)}." if verdict.evidence else ""))
+    return Markdown(text + (f"\n\n*Withheld*: {why}." if why else ""))
 
 
 def ladder_table(run: xr.DataTree, rows: int = 16) -> Markdown:

@@ -20,24 +20,22 @@ import numpy as np
 import xarray as xr
 
 from bayesdiff.checks import flag, path_like
-from bayesdiff.comparison import compare
+from bayesdiff.comparison import compare, holds
 from bayesdiff.foreign import told
 from bayesdiff.pictures import is_picture
 from bayesdiff.report.document import ReportError
 from bayesdiff.report.files import check_place, write_whole
-from bayesdiff.report.judgement import (
+from bayesdiff.report.reading import (
     SAMPLE,
-    climbs,
     escaped,
-    function_of,
     highest_mode,
     highest_modes,
-    judge,
-    judge_chain,
-    judge_sample,
-    o_was_given,
     standing,
+    stands,
     transformed,
+    why_no_evidence,
+    why_not_made,
+    worded,
 )
 from bayesdiff.report.render import render
 from bayesdiff.report.show import (
@@ -53,19 +51,19 @@ from bayesdiff.report.show import (
     with_error,
 )
 from bayesdiff.results import levels_folder, load, save, unfinished
-from bayesdiff.trust import ENOUGH_DRAWS, R_HAT
+from bayesdiff.verdict import LIMITS, read, reason
 
 HOW = {"map": "the mode of its posterior (MAP)", "posterior": "draws of its posterior"}
 _PLAIN = " ._-+=,/"  # what a literal in a cell may hold beside letters and digits
 # What a report reads of a run, by its kind.
 NEEDED: dict[str, dict[str, list[str]]] = {
     "map": {
-        "posterior": [], "unconstrained_posterior": [], "observed_data": [], "laplace": [],
-        "constant_data": ["alpha", "sigma"], "sample_stats": ["converged", "starts", "starts_agreed", "lp"],
+        "posterior": [], "unconstrained_posterior": [], "laplace": [],
+        "step": ["alpha", "sigma"], "step/o": [], "sample_stats": ["starts", "starts_agreed", "lp"],
     },
     "posterior": {
-        "posterior": [], "unconstrained_posterior": [], "observed_data": [], "diagnostics": [],
-        "constant_data": ["alpha", "sigma"], "sample_stats": ["diverging", "lp"],
+        "posterior": [], "unconstrained_posterior": [],
+        "step": ["alpha", "sigma"], "step/o": [], "sample_stats": ["lp"],
     },
     "reverse": {"schedule": ["alpha", "sigma"]},
     "sample": {
@@ -75,19 +73,19 @@ NEEDED: dict[str, dict[str, list[str]]] = {
         "tempering": ["beta", "rejection", "pareto_k", "acceptance", "arrivals", "evaluations"],
     },
 }  # fmt: skip
+# What it reads of the run's verdict, where there is one: without one, nothing stands.
+VERDICT = {
+    "map": ["ok"], "posterior": ["ok", "r_hat", "ess", "diverging"], "reverse": ["trajectories", "arrived"],
+    "sample": ["r_hat", "ess", "arrivals", "pareto_k", "pareto_ok", "evidence_ok"],
+}  # fmt: skip
 # Of what type an attribute is that a report reads, where it is there: somebody else may have written it.
 ATTRS = {
-    **dict.fromkeys(("inversion", "created_at", "warning", "inverter", "form"), str),
+    **dict.fromkeys(("inversion", "created_at", "inverter", "form", "carries"), str),
     **dict.fromkeys(("model", "model_equations", "model_graph"), str),
     **dict.fromkeys(("finished", "sampling_time"), Real),
     "versions": Mapping,
 }
-# What a chain carries that is no draw.
-NO_DRAWS = {
-    "bayesdiff.inverters.mode": "modes",
-    "bayesdiff.images.inverters.mode": "modes",
-    "bayesdiff.images.inverters.mean": "means",
-}
+VERDICT_ATTRS = {"sentence": str, "code": str, "ok": Real}
 FAR = 0.5  # so many posterior sd from the mean, a MAP is said not to be near it
 MANY = 20  # of so many observations the spread is compared
 OFF_THE_PICTURE = 20  # a MAP so many posterior sd off would squeeze its posterior to a line
@@ -234,16 +232,22 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
 
 def _check_groups(part: xr.DataTree, who: str) -> None:
     """Raise where a run lacks what its report reads, or has something else in its place."""
-    for attr, form in ATTRS.items():
-        if attr in part.attrs and not isinstance(part.attrs[attr], form):
-            what = {str: "text", Real: "number", Mapping: "list of names and values"}[form]
-            raise _no_run(who, f"its attribute {attr!r} is no {what}: {reprlib.repr(part.attrs[attr])}")
+    judged = part["verdict"].attrs if "verdict" in part.children else {}
+    for attrs, forms in ((part.attrs, ATTRS), (judged, VERDICT_ATTRS)):
+        for attr, form in forms.items():
+            if attr in attrs and not isinstance(attrs[attr], form):
+                what = {str: "text", Real: "number", Mapping: "list of names and values"}[form]
+                raise _no_run(who, f"its attribute {attr!r} is no {what}: {reprlib.repr(attrs[attr])}")
     kind = str(part.attrs.get("inversion"))
     needed = NEEDED.get(kind, {})
     if kind == "reverse" and "posterior" not in part.children and part.attrs.get("finished", 1):
         needed = {"posterior": [], **needed}
+    if "verdict" in part.children:
+        if missing := VERDICT_ATTRS.keys() - judged.keys():
+            raise _no_run(who, f"its group 'verdict' has no attribute {min(missing)!r}")
+        needed = {**needed, "verdict": VERDICT.get(kind, [])}
     for group, names in needed.items():
-        if group not in part.children:
+        if not holds(part, group):
             raise ValueError(f"{who} has no group {group!r}, so it is damaged or only part of a run. Run it again.")
         for name in names:
             if name not in part[group]:
@@ -397,6 +401,19 @@ def _date(run: xr.DataTree) -> str:
     return told[0] if told else "undated" if created else ""
 
 
+def _verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, bool]:
+    """Whether the numbers are to be trusted, as the runs themselves say it; and whether nothing is to be said."""
+    said, fine = [], True
+    several = len(parts) > 1 and "map" not in parts
+    for name, part in parts.items() if several else sorted(parts.items(), reverse=True):  # draws before their MAP
+        verdict = read(part)
+        said.append((f"{escaped(name)}: " if several else "") + worded(verdict.attrs["sentence"]))
+        if not verdict.attrs["ok"]:
+            said.append("What rests on it is withheld.")
+        fine &= verdict.attrs["code"] == "ok"
+    return " ".join(dict.fromkeys(said)), fine
+
+
 def _cell(code: str, **options: Any) -> str:
     told = [
         f"#| {name.replace('_', '-')}: {_quoted(value) if isinstance(value, str) else json.dumps(value)}"
@@ -415,13 +432,6 @@ def _table(label: str, caption: str, code: str) -> str:
 
 def _callout(kind: str, title: str, text: str) -> str:
     return f"::: {{.callout-{kind}}}\n## {title}\n\n{text}\n:::"
-
-
-def _warning(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
-    for name, part in parts.items():
-        if text := str(part.attrs.get("warning", "")):
-            who = f"{escaped(name)}: " if len(parts) > 1 else ""
-            yield _callout("warning", "What the run warned of", f"{who}{escaped(text)}")
 
 
 def _model(run: xr.DataTree, called: str, noise: str, equation: str) -> Iterator[str]:
@@ -474,16 +484,15 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     both = len(parts) == 2
     x = run["posterior"].to_dataset()
     n = x.sizes.get("observation")
-    noise = run["constant_data"].to_dataset()
+    noise = run["step"].to_dataset()
     said = [f"{name} = {_range(noise[name].values)}" for name in ("alpha", "sigma")]
-    short, verdict, fine = _step_verdict(parts)
+    verdict, fine = _verdict(parts)
     beside = _beside(parts) if both else ""
     yield (
-        f"{short} {_count(n)} of x through noise, {', '.join(said)}, inverted by "
+        f"{verdict} {_count(n)} of x through noise, {', '.join(said)}, inverted by "
         f"{' and by '.join(HOW[kind] for kind in parts)}." + beside
     )
     yield _callout("tip" if fine else "important", "Are these numbers to be trusted?", verdict)
-    yield from _warning(parts)
     each = "Each" if n and n > 1 else "It"
     yield from _model(
         run,
@@ -531,7 +540,7 @@ def _step(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         )
     if "map" in parts:
         stats = parts["map"]["sample_stats"].to_dataset()
-        agreed, starts = (stats[name].values.ravel()[climbs(parts["map"]).ok] for name in ("starts_agreed", "starts"))
+        agreed, starts = (stats[name].values.ravel()[standing(parts["map"])] for name in ("starts_agreed", "starts"))
         if np.isfinite(agreed).any():
             low, middle = int(np.nanmin(agreed)), rounded(float(np.nanmedian(agreed)))
             yield (
@@ -659,65 +668,6 @@ def _range(values: np.ndarray) -> str:
     return rounded(low) if low == high else f"{rounded(low)} to {rounded(high)}"
 
 
-def _step_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, str, bool]:
-    """Say whether the numbers are to be trusted: in a sentence without numbers, with them, and whether it is a yes."""
-    words, short, fine = [], [], True
-    run = next(iter(parts.values()))
-    labels = np.atleast_1d(run["posterior"].coords.get("observation", np.array([0])))
-    n = len(labels)
-    good = (climbs(run) if "map" in parts else judge(run)).good
-    if not good.all():
-        fine = False
-        words.append(
-            f"{int((~good).sum())} of {n} observations could not be inverted." if n > 1 else "It could not be inverted."
-        )
-    if "posterior" in parts:
-        verdict = judge(parts["posterior"])
-        failed = int((verdict.good & ~verdict.ok).sum())
-        if verdict.few:
-            words.append(f"Not judged: {verdict.few}. The numbers of the draws are withheld: ask for more.")
-            short.append("The draws are too few to be judged, so their numbers are withheld.")
-            fine = False
-        elif failed:
-            doubtful = np.where(verdict.good & ~verdict.ok, np.nan_to_num(verdict.r_hat, posinf=1e9), -np.inf)
-            worst = int(np.argmax(doubtful))
-            who = f"the draws of {failed} of {n} observations" if n > 1 else "the draws"
-            which = f" The worst is observation {escaped(labels[worst])}" if n > 1 else " Why"
-            words.append(
-                f"No: {who} are not to be trusted, and their numbers are withheld.{which}: {verdict.reason(worst)}."
-            )
-            all_of = failed == int(verdict.good.sum())
-            short.append(f"{'The' if all_of else 'Some'} draws are not to be trusted, and their numbers are withheld.")
-            fine = False
-        elif good.any():
-            ok = verdict.ok
-            which = "" if n == 1 else f"of all {n:,} observations " if ok.all() else f"of the other {int(ok.sum()):,} "
-            words.append(
-                f"The draws {which}can be trusted, as far as the chains can tell: R-hat is at most "
-                f"{verdict.r_hat[ok].max():.3f} (limit {R_HAT:.2f}), {verdict.ess[ok].min():,.0f} draws or more are "
-                f"effective ({ENOUGH_DRAWS} are needed)."
-            )
-            short.append("The draws can be trusted, as far as the chains can tell.")
-    if "map" in parts:
-        climbed = climbs(parts["map"])
-        lost, tried = int((climbed.good & ~climbed.ok).sum()), int(climbed.good.sum())
-        if lost:
-            which = f" of {lost} of {n} observations" if n > 1 else ""
-            words.append(f"The search for the MAP{which} did not end at a maximum: that is withheld.")
-            short.append("Not every MAP is a maximum." if n > 1 else "The MAP is no maximum, and withheld.")
-            fine = False
-        elif tried:
-            words.append(
-                "Every search for a MAP ended at a maximum."
-                if tried > 1
-                else "The search for the MAP ended at a maximum."
-            )
-            short += [] if short else ["Every MAP is a maximum." if tried > 1 else "The MAP is a maximum."]
-    if not good.all():
-        short.append("Not every observation could be inverted." if good.any() else "Nothing could be inverted.")
-    return " ".join(short), " ".join(words), fine
-
-
 def _beside(parts: Mapping[str, xr.DataTree]) -> str:
     """Say how far the two inversions are apart, in sentences after a space, as far as that is known.
 
@@ -786,15 +736,15 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     run = next(iter(parts.values()))
     schedule = run["schedule"].to_dataset()
     levels = schedule.sizes["level"] - 1
-    judged = {name: judge_chain(part) for name, part in parts.items()}
-    done = all(each.finished for each in judged.values())
-    short, verdict, fine = _chain_verdict(parts)
-    told = f"{short} {_sent(parts)} {levels} step{'s' * (levels != 1)}, from sigma = {rounded(_last_sigma(run))} down. "
+    done = all(map(_finished, parts.values()))
+    verdict, fine = _verdict(parts)
+    told = (
+        f"{verdict} {_sent(parts)} {levels} step{'s' * (levels != 1)}, from sigma = {rounded(_last_sigma(run))} down. "
+    )
     yield told + _prior_words(parts)
     if not done:
         yield _callout("important", "This run is not finished", _unfinished(parts, levels))
     yield _callout("tip" if fine else "important", "Are these numbers to be trusted?", verdict)
-    yield from _warning(parts)
     forms = {str(part.attrs.get("form", "")) for part in parts.values()} - {""}
     form = f" in the {escaped(next(iter(forms)))} form" if forms else ""
     clean = r"x \sim p(x \mid o_k), \qquad o_{k-1} \sim p(o_{k-1} \mid o_k, x)"
@@ -821,7 +771,7 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         yield "# What came out {#sec-result}"
         for name, part in parts.items():
             who = f"{escaped(name)}: the" if len(parts) > 1 else "The"
-            count = judge_chain(part).arrived
+            count = _counts(part)[1]
             yield _figure(
                 f"pictures-{1 + list(parts).index(name)}",
                 f"{who} pictures that the chain ended with{f', 100 of {count:,}' if count > 100 else ''}. Look at "
@@ -841,7 +791,7 @@ def _chain(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     yield "# Diagnostics {#sec-diagnostics}"
     yield verdict
     yield (
-        f"Trajectories are independent, so R-hat says nothing here; {ENOUGH_DRAWS} of them are needed to be judged. "
+        f"Trajectories are independent, so R-hat says nothing here; {LIMITS.draws} of them are needed to be judged. "
         "Three checks stand in for it: half of the trajectories begin their searches elsewhere, and must agree with "
         "the other half at every level; the final x, diffused again, must be distributed as the noise that it came "
         "from; and x must be distributed as draws of p~0~, where there are any. All are necessary, none is sufficient."
@@ -853,17 +803,32 @@ def _last_sigma(run: xr.DataTree) -> float:
     return float(run["schedule"].to_dataset()["sigma"][-1])
 
 
+def _finished(run: xr.DataTree) -> bool:
+    return bool(run.attrs.get("finished", 1)) and "posterior" in run.children
+
+
+def _counts(run: xr.DataTree) -> tuple[int, int]:
+    """How many particles were sent, and how many are left."""
+    verdict = read(run)
+    sent, arrived = (int(verdict[name]) if name in verdict else 0 for name in ("trajectories", "arrived"))
+    if not sent:
+        sizes = run["posterior"].sizes if _finished(run) else run.attrs
+        sent = arrived = np.prod(
+            [int(sizes.get(name, 0)) for name in (SAMPLE if _finished(run) else ("chains", "draws"))]
+        )
+    return int(sent), int(arrived)
+
+
 def _sent(parts: Mapping[str, xr.DataTree]) -> str:
     """Say how many particles were sent down, and how many are left."""
     told = []
     for name, part in parts.items():
-        judged = judge_chain(part)
-        sent = judged.sent or int(part.attrs.get("draws", 0)) * int(part.attrs.get("chains", 0))
+        sent, arrived = _counts(part)
         who = f"{escaped(name)}: " if len(parts) > 1 else ""
-        if not judged.finished:
+        if not _finished(part):
             told.append(f"{who}{sent:,} particles are on their way from noise to x")
-        elif judged.arrived < sent:
-            told.append(f"{who}of {sent:,} particles that were sent from noise, {judged.arrived:,} came to x")
+        elif arrived < sent:
+            told.append(f"{who}of {sent:,} particles that were sent from noise, {arrived:,} came to x")
         else:
             told.append(f"{who}{sent:,} particle{'s were' if sent > 1 else ' was'} brought from noise to x")
     text = "; ".join(told)
@@ -906,7 +871,7 @@ def _paths(parts: Mapping[str, xr.DataTree], done: bool) -> Iterator[str]:
     if numbers > 8:
         yield "x has too many numbers for a picture of each path."
         return
-    shown = [name for name, part in parts.items() if judge_chain(part).ok]
+    shown = [name for name, part in parts.items() if stands(part)]
     if not shown:
         yield "There is no picture: the particles are not to be trusted."
         return
@@ -962,52 +927,11 @@ def _by_level(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
         )
 
 
-def _chain_verdict(parts: Mapping[str, xr.DataTree]) -> tuple[str, str, bool]:
-    """Say whether the chains are to be trusted: in a sentence without numbers, with them, and whether it is a yes."""
-    words, short, fine = [], [], True
-    for name, part in parts.items():
-        who = f"{escaped(name)}: " if len(parts) > 1 else ""
-        judged = judge_chain(part)
-        no_draws = NO_DRAWS.get(function_of(str(part.attrs.get("inverter", ""))), "")
-        fine &= judged.ok and judged.finished and len(judged.missing) <= 1
-        wide = " and their numbers are withheld"
-        if judged.failed:
-            told = [*judged.failed, *([judged.few] if judged.few else [])]
-            told += [] if judged.finished else ["the run is not finished"]
-            words.append(f"{who}No: {'; '.join(told)}. What rests on it is withheld.")
-            short.append(f"{who}These particles are not to be trusted,{wide}.")
-        elif not judged.ok:
-            words.append(
-                f"{who}{'' if judged.finished else 'No: the run is not finished. '}Not judged: {judged.reason}. What "
-                "rests on it is withheld." + (f" They are {no_draws}, and {no_draws} are no draws." if no_draws else "")
-            )
-            short.append(f"{who}These particles cannot be judged,{wide}.")
-        elif not judged.finished:
-            words.append(f"{who}No: the run is not finished. No check failed so far.")
-            short.append(f"{who}The run is not finished.")
-        elif no_draws:
-            fine = False
-            words.append(
-                f"{who}No check failed, but a chain of {no_draws} is no sample of p~0~ even then: {no_draws} are no "
-                "draws."
-            )
-            short.append(f"{who}No check failed, but {no_draws} are no draws.")
-        else:
-            words.append(f"{who}No check failed. The checks are necessary, not sufficient.")
-            short.append(f"{who}No check failed.")
-        if judged.missing:
-            words.append(f"{who}Not checked: {'; '.join(judged.missing)}.")
-            if judged.ok and judged.finished and len(judged.missing) > 1:
-                short[-1] += " Most checks were not made."
-    return " ".join(short), " ".join(words), fine
-
-
 def _prior_words(parts: Mapping[str, xr.DataTree]) -> str:
     """Say how far the spread of x is from that of p0, of the chains whose numbers are shown."""
     told = []
     for label, run in parts.items():
-        judged = judge_chain(run)
-        if "prior" not in run.children or not (judged.ok and judged.finished) or o_was_given(run):
+        if "prior" not in run.children or not (stands(run) and _finished(run)) or why_not_made(run, "prior") == "given":
             continue
         ratios = [
             float(values.std() / known.std())
@@ -1028,24 +952,22 @@ def _prior_words(parts: Mapping[str, xr.DataTree]) -> str:
 
 def _sample(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     run = next(iter(parts.values()))
-    judged = judge_sample(run)
-    short, verdict, fine = _sample_verdict(run)
+    verdict, fine = _verdict(parts)
     sizes, count = run["posterior"].sizes, run["modes"].sizes["mode"]
     found = f"{count} mode{'s' * (count != 1)} found" if count else "no mode found"
     chains = f"{sizes['chain']} chain{'s' * (sizes['chain'] != 1)}"
     yield (
-        f"{short} {sizes['chain'] * sizes['draw']:,} draws of a posterior in {chains}, {found}. {_told_evidence(run)}"
+        f"{verdict} {sizes['chain'] * sizes['draw']:,} draws of a posterior in {chains}, {found}. {_told_evidence(run)}"
         + _map_words(run)
     )
     yield _callout("tip" if fine else "important", "Are these numbers to be trusted?", verdict)
-    yield from _warning(parts)
     yield from _posterior(run)
     yield "# What came out {#sec-result}"
     yield _table(
         "variables",
         "The posterior, with the Monte Carlo errors of its means"
         + ("." if not count else ", beside the highest mode found (MAP).")
-        + (" The chains agree on every number." if judged.ok else f" Its numbers are withheld: {judged.reason}."),
+        + (" The chains agree on every number." if stands(run) else f" Its numbers are withheld: {reason(read(run))}."),
         "show.variables_table(run)",
     )
     yield from _modes(run)
@@ -1062,41 +984,9 @@ def _sample(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
     )
 
 
-def _sample_verdict(run: xr.DataTree) -> tuple[str, str, bool]:
-    """Say whether the numbers are to be trusted: in a sentence without numbers, with them, and whether it is a yes."""
-    judged, warned = judge_sample(run), bool(str(run.attrs.get("warning", "")))
-    if not judged.ok:
-        more = "Ask for more chains." if run["posterior"].sizes["chain"] == 1 else "Ask for more draws."
-        more = "Give it a proper prior." if "improper" in judged.reason else more
-        return (
-            f"The draws {'cannot be judged' if judged.few else 'are not to be trusted'}, so their numbers, the weights "
-            "of the modes and the evidence are withheld.",
-            f"{'Not judged' if judged.few else 'No'}: {judged.reason}. The numbers of the draws, the weights and the "
-            f"evidence are withheld. {more}",
-            False,
-        )
-    words = (
-        f"The draws can be trusted, as far as the chains can tell: R-hat is at most {judged.r_hat[1]:.3f} (limit "
-        f"{R_HAT:.2f}), {judged.ess[1]:,.0f} draws or more are effective ({ENOUGH_DRAWS} are needed), and in each "
-        f"chain {judged.arrivals:,} states or more came all the way from the mixture."
-    )
-    short = "The draws can be trusted, as far as the chains can tell."
-    if judged.evidence:
-        words += f" The evidence is withheld: {'; '.join(judged.evidence)}."
-        short += " The evidence is not to be trusted, and withheld."
-    elif warned:
-        words += " But the run warned: read below of what."
-        short += " But the run warned, see below."
-    else:
-        told = run["log_evidence"].to_dataset()["by_chain"].values
-        words += f" The log evidences of the chains lie within {rounded(float(np.ptp(told)), digits=2)} of each other."
-    words += " A mode that no start reached is seen by none of this."
-    return short, words, not (judged.evidence or warned)
-
-
 def _told_evidence(run: xr.DataTree) -> str:
-    judged, told = judge_sample(run), run["log_evidence"].to_dataset()
-    if judged.evidence:
+    told = run["log_evidence"].to_dataset()
+    if why_no_evidence(run):
         return "The log evidence is withheld."
     value, error = (float(told[name]) for name in ("log_evidence", "log_evidence_se"))
     return f"The log evidence is {with_error(value, error)}."
@@ -1105,7 +995,7 @@ def _told_evidence(run: xr.DataTree) -> str:
 def _map_words(run: xr.DataTree) -> str:
     """Say whether the highest mode stands for the posterior, in sentences after a space, as far as that is known."""
     highest = highest_mode(run)
-    if highest is None or not judge_sample(run).ok:
+    if highest is None or not stands(run):
         return ""
     said, count = "", run["modes"].sizes["mode"]
     if count > 1:
@@ -1180,16 +1070,16 @@ def _data(run: xr.DataTree) -> str:
 
 
 def _modes(run: xr.DataTree) -> Iterator[str]:
-    count, judged = run["modes"].sizes["mode"], judge_sample(run)
+    count, ok = run["modes"].sizes["mode"], stands(run)
     yield "# The modes {#sec-modes}"
     if not count:
         yield "No climb ended at a mode: the density is flat, or has no highest point." + (
-            " Draws need none." if judged.ok else ""
+            " Draws need none." if ok else ""
         )
         return
     weight, se = (run["modes"].to_dataset()[name].values for name in ("weight", "weight_se"))
     concludes = "Which mode is how heavy is withheld, as the chains cannot tell."
-    if judged.ok:
+    if ok:
         concludes = (
             "All draws are at the one mode that was found."
             if count == 1
@@ -1207,15 +1097,15 @@ def _modes(run: xr.DataTree) -> Iterator[str]:
     several = run["posterior"].sizes["chain"] > 1
     agree = (
         f"The shares of the chains differ by at most {apart:.2f}: "
-        + ("they agree on the weights." if judged.ok else "no weight of all chains is shown.")
+        + ("they agree on the weights." if ok else "no weight of all chains is shown.")
         if several
         else "There is one chain, which nothing was compared with."
     )
     yield _figure(
         "shares",
-        ("Weights of the modes (bars), and" if judged.ok else "The weights are withheld;")
+        ("Weights of the modes (bars), and" if ok else "The weights are withheld;")
         + f" each chain's own share of its draws (markers). {agree}",
-        ("Bars for the weights of the modes, and m" if judged.ok else "M")
+        ("Bars for the weights of the modes, and m" if ok else "M")
         + "arkers for the share of each chain at each mode.",
         "show.shares(run);",
     )
@@ -1224,9 +1114,9 @@ def _modes(run: xr.DataTree) -> Iterator[str]:
 def _sample_figures(run: xr.DataTree) -> Iterator[str]:
     """The posterior by mode, where its draws are to be trusted."""
     yield "# The posterior {#sec-posterior}"
-    judged, count = judge_sample(run), run["modes"].sizes["mode"]
-    if not judged.ok:
-        yield f"There is no picture: {judged.reason}."
+    count = run["modes"].sizes["mode"]
+    if not stands(run):
+        yield f"There is no picture: {reason(read(run))}."
         return
     numbers, highest = numbers_of(run), highest_mode(run)
     outside = [
@@ -1258,10 +1148,10 @@ def _sample_figures(run: xr.DataTree) -> Iterator[str]:
 
 
 def _log_evidence(run: xr.DataTree) -> Iterator[str]:
-    judged, told = judge_sample(run), run["log_evidence"].to_dataset()
+    why, told = why_no_evidence(run), run["log_evidence"].to_dataset()
     yield "# Evidence {#sec-evidence}"
-    if judged.evidence:
-        yield f"The log evidence is withheld: {'; '.join(judged.evidence)}."
+    if why:
+        yield f"The log evidence is withheld: {why}."
         concludes = "What the chains say each is shown, to see how they differ; it is no estimate."
     else:
         yield (
@@ -1281,7 +1171,7 @@ def _log_evidence(run: xr.DataTree) -> Iterator[str]:
 
 
 def _ladder(run: xr.DataTree) -> Iterator[str]:
-    told, judged = run["tempering"].to_dataset(), judge_sample(run)
+    told, verdict = run["tempering"].to_dataset(), read(run)
     yield "# The ladder {#sec-ladder}"
     arrived = ", ".join(f"{int(count):,}" for count in told["arrivals"].values[:12])
     more = " (the first 12 chains)" if told.sizes["chain"] > 12 else ""
@@ -1290,7 +1180,7 @@ def _ladder(run: xr.DataTree) -> Iterator[str]:
         f"{float(told['evaluations']):,.0f} evaluations of the density with its gradient."
     )
     rejected, pareto = (float(told[name].max()) for name in ("rejection", "pareto_k"))
-    heavy = any("Pareto" in reason for reason in judged.evidence)
+    heavy = "pareto_ok" in verdict and not bool(verdict["pareto_ok"])
     concludes = (
         f"Of exchanges between neighbours at most {rejected:.0%} were rejected; Pareto k is at most {pareto:.2f}"
         + (": too much for the evidence." if heavy else ", below its limit of 0.7.")
@@ -1336,7 +1226,7 @@ def _reproduce(parts: Mapping[str, xr.DataTree]) -> str:
             **{name: about.get("versions", {}).get(name, "unknown") for name in ("pymc", "jax", "numpy", "python")},
             "machine": about.get("machine", "unknown"),
             "evaluations": f"{float(part['tempering']['evaluations']):,.0f}" if "tempering" in part.children else "–",
-            "checksum of what was inverted": _checksum(part, ("observed_data", "constant_data", "schedule")),
+            "checksum of what was inverted": _checksum(part, ("step", "step/o", "schedule")),
             "checksum of what came out": _checksum(part, ("unconstrained_posterior", "path")),
         })  # fmt: skip
     # What no part says is left out: a MAP has no chains, a run that is not finished no versions yet.
@@ -1357,11 +1247,11 @@ def _network(made: Any) -> str:
 
 
 def _checksum(part: xr.DataTree, groups: tuple[str, ...]) -> str:
-    if not any(group in part.children for group in groups):
+    if not any(holds(part, group) for group in groups):
         return "–"
     digest = hashlib.sha256()
     for group in groups:
-        if group in part.children:
+        if holds(part, group):
             for name, values in sorted(part[group].to_dataset().data_vars.items(), key=lambda item: str(item[0])):
                 digest.update(f"{group}/{name}{values.shape}{values.dtype.str}".encode())
                 digest.update(np.ascontiguousarray(values.values).tobytes())

@@ -1,4 +1,4 @@
-"""Blocks: who works on them changes no number, and a worker that fails is named."""
+"""Executors: who works on parts changes no number, and a worker that fails is named."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ import pytest
 
 import bayesdiff as bd
 from bayesdiff import chain, inverters
-from bayesdiff.blocks import cut, each, ready
+from bayesdiff.calls import Call, cut
 
 SEED = 3
 
@@ -73,7 +73,10 @@ def calls(prior, levels):
     def calibrated(executor):
         return bd.calibrate(level_prior, sigma=1.5, replicates=200, draws=5, executor=executor, **how)
 
-    return [find, sample, small_steps, calibrated]
+    def tempered(executor):
+        return bd.sample(prior, draws=40, chains=2, executor=executor, **how)
+
+    return [find, sample, small_steps, calibrated, tempered]
 
 
 @pytest.fixture(scope="module")
@@ -143,11 +146,17 @@ def doubled(x, part, *, progress=None):
     return x * part
 
 
-def test_blocks_come_as_they_finish_and_those_done_are_left_out():
+def test_parts_come_as_they_finish_and_those_kept_are_not_computed(tmp_path):
     assert cut(10, 4) == [slice(0, 4), slice(4, 8), slice(8, 10)]
-    assert dict(each(ready(doubled, (2,), None), [1, 2, 3], done=[1])) == {0: 2, 2: 6}
     with ThreadPoolExecutor(2) as pool:
-        assert dict(each(ready(doubled, (2,), pool), [1, 2, 3], done=[1], executor=pool)) == {0: 2, 2: 6}
+        for executor in (None, pool):
+            call = Call("test", 1, folder=tmp_path / str(executor), executor=executor)
+            call.keep("000001", {"x": np.array(5)})
+            rows = {"rows": lambda part: 1, "made": lambda x: int(x), "then": lambda i, result: {"x": result}}
+            found = list(call.each(doubled, (2,), [1, 2, 3], **rows))
+            assert found[0] == (1, 5)
+            assert dict(found[1:]) == {0: {"x": 2}, 2: {"x": 6}}
+            assert call.spread(doubled, (2,), [1, 2, 3]) == [2, 4, 6]
 
 
 def test_lost_workers_are_said_to_be_lost():
@@ -156,7 +165,7 @@ def test_lost_workers_are_said_to_be_lost():
         ProcessPoolExecutor(1, mp_context=context) as pool,
         pytest.raises(RuntimeError, match=r"the executor lost its workers .* a new one goes on, from what a store has"),
     ):
-        list(each(ready(doubled, (2,), pool), [None], executor=pool))
+        Call("test", 1, executor=pool).spread(doubled, (2,), [None])
 
 
 def test_an_inverter_that_fails_on_a_worker_is_a_chain_error(levels):

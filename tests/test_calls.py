@@ -1,16 +1,18 @@
-"""Stores: what a call must be to go on, and what is mended when a part of it is gone."""
+"""Long calls: what one must be to go on, and what is mended when a part of it is gone."""
 
 from functools import partial
 
+import jax
 import numpy as np
 import pymc as pm
+import pytensor.tensor as pt
 import pytest
 
 import bayesdiff as bd
-from bayesdiff import chain, compiled, inversion, inverters, results
-from bayesdiff.chain import code_of
+from bayesdiff import compiled, inverters, results
+from bayesdiff.calls import Call, long_call
+from bayesdiff.growing import Growth
 from bayesdiff.results import unfinished
-from bayesdiff.stores import opened
 
 QUIET = {"random_seed": 1, "progressbar": False}
 
@@ -30,16 +32,16 @@ def small(monkeypatch):
 
 def stopped(call, after, monkeypatch):
     """Stop a call once it has kept so many blocks."""
-    keep, units = inversion.keep, []
+    keep, units = Call.keep, []
 
-    def keep_and_stop(file, about, arrays):
-        keep(file, about, arrays)
-        units.append(file)
+    def keep_and_stop(self, name, found):
+        keep(self, name, found)
+        units.append(name)
         if len(units) == after:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(inversion, "keep", keep_and_stop)
+        patched.setattr(Call, "keep", keep_and_stop)
         with pytest.raises(KeyboardInterrupt, match=f"of its blocks {after} are kept"):
             call()
     return units
@@ -88,11 +90,10 @@ def test_the_function_is_the_first_difference(prior, tmp_path):
 
 
 def test_numbers_of_numpy_are_numbers(tmp_path):
-    call = {"draws": np.int64(10), "path": np.bool_(True), "probability": np.float32(0.5), "o": np.arange(2)}
-    how = {"seed": 1, "given": True, "what": "reverse", "units": "levels"}
-    with opened(tmp_path / "run.zarr", call, **how) as place:
-        ours = place.call
-    assert {name: ours[name] for name in call} == {"draws": 10, "path": True, "probability": 0.5, "o": [0, 1]}
+    asked = {"draws": np.int64(10), "path": np.bool_(True), "probability": np.float32(0.5), "o": np.arange(2)}
+    with long_call("reverse", lambda: asked, 1, tmp_path / "run.zarr", None, False, total=1) as call:
+        ours = call.asked
+    assert {name: ours[name] for name in asked} == {"draws": 10, "path": True, "probability": 0.5, "o": [0, 1]}
 
 
 @pytest.mark.parametrize(
@@ -116,24 +117,130 @@ def test_home_is_home(prior, tmp_path, monkeypatch):
     assert (tmp_path / "run.zarr").is_dir()
 
 
+FACTOR = 0.5
+
+
+def half(o):
+    return FACTOR * o
+
+
+def made(array, *, option=1, pair=(1, 2)):
+    def invert(prior, o, alpha, sigma, *, start=None, random_seed=None, more=option):
+        return half(o) + more * array.sum() * 0 + 0 * sum(pair), {}
+
+    return invert
+
+
+class Scaled:
+    """An inverter that is an object."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, prior, o, alpha, sigma, *, start=None, random_seed=None):
+        return self.factor * o, {}
+
+
+def other_constant(prior, o, alpha, sigma, *, start=None, random_seed=None):
+    return 0.5 * o + 0 * sum((1, 3)), {}
+
+
+def constant(prior, o, alpha, sigma, *, start=None, random_seed=None):
+    return 0.5 * o + 0 * sum((1, 2)), {}
+
+
+other_constant.__name__ = other_constant.__qualname__ = "constant"
+
+
 @pytest.mark.filterwarnings("ignore:20 replicates see gross errors alone:UserWarning")
-def test_an_inverter_that_was_changed_is_another(prior, tmp_path):
-    def made(factor):
-        def invert(prior, o, alpha, sigma, *, start=None, random_seed=None):
-            return factor * o, {}
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (made(np.ones(3)), made(np.ones(3), option=2)),
+        (made(np.ones(3)), made(np.ones(3), pair=(1, 3))),
+        (made(np.ones(3)), made(np.array([1.0, 1.0, 2.0]))),
+        (constant, other_constant),
+        (Scaled(0.5), Scaled(0.25)),
+        (partial(constant), made(np.ones(3))),
+    ],
+)
+def test_an_inverter_that_was_changed_is_another(prior, tmp_path, one, other):
+    schedule = bd.geometric(2, 0.4, 12.0)
+    calls = {
+        "calibrate": lambda invert, store: bd.calibrate(
+            prior, 1.0, 2.0, invert, replicates=20, draws=9, store=store, **QUIET
+        ),
+        "reverse": lambda invert, store: bd.reverse(prior, schedule, invert, draws=10, store=store, **QUIET),
+    }
+    for name, call in calls.items():
+        store = tmp_path / f"{name}.zarr"
+        call(one, store)
+        call(one, store)
+        with pytest.raises(ValueError, match=r"invert was .* there and is"):
+            call(other, store)
 
-        return invert
 
-    def other(prior, o, alpha, sigma, *, start=None, random_seed=None):
-        return 0.5 * o + 0.0, {}
-
-    assert code_of(made(0.5)) == code_of(made(0.5))
-    assert code_of(partial(made(0.5))) == code_of(made(0.5))
-    assert len({code_of(made(0.5)), code_of(made(0.9)), code_of(other)}) == 3
-    call = partial(bd.calibrate, prior, 1.0, 2.0, replicates=20, draws=9, store=tmp_path / "run.zarr", **QUIET)
-    call(made(0.5))
+def test_a_global_that_was_changed_is_seen(prior, tmp_path, monkeypatch):
+    invert, store = made(np.ones(3)), tmp_path / "run.zarr"
+    call = partial(bd.reverse, prior, bd.geometric(2, 0.4, 12.0), invert, draws=10, store=store, **QUIET)
+    call()
+    call()
+    monkeypatch.setitem(half.__globals__, "FACTOR", 0.25)  # which a function reads that the inverter calls
     with pytest.raises(ValueError, match="code of invert was"):
-        call(made(0.9))
+        call()
+
+
+def test_what_cannot_be_compared_is_named_and_not_taken_for_the_same(prior, tmp_path):
+    store = tmp_path / "run.zarr"
+    with open(tmp_path / "log", "w") as handle:
+
+        def invert(prior, o, alpha, sigma, *, start=None, random_seed=None):
+            handle.write("once more")
+            return 0.5 * o, {}
+
+        call = partial(bd.reverse, prior, bd.geometric(2, 0.4, 12.0), invert, draws=10, store=store, **QUIET)
+        whole = call()
+        assert bits(bd.load(store)) == bits(whole)
+        with pytest.raises(
+            ValueError, match=r"closure 'handle' of .*invert: a TextIOWrapper cannot be compared .*remove"
+        ):
+            call()
+
+
+def test_a_prior_that_differs_far_away_is_another(tmp_path):
+    def cut_off(at):
+        with pm.Model() as model:
+            x = pm.Normal("x")
+            pm.Potential("far", pt.switch(x > at, -1.0, 0.0))
+        return model
+
+    call = partial(bd.find_map, o=[0.5], sigma=1.0, store=tmp_path / "run.zarr", **QUIET)
+    call(cut_off(50.0))
+    call(cut_off(50.0))
+    with pytest.raises(ValueError, match="prior was"):
+        call(cut_off(60.0))
+
+
+@pytest.mark.filterwarnings("ignore:.*not to be trusted|.*effective draws:UserWarning")
+def test_float64_whatever_the_switch_says_now():
+    o = {"x": [0.3, 1.0], "s": 0.1}
+
+    def calls():
+        with pm.Model() as model:
+            pm.Normal("x", 1.0 + 1e-9, 1, shape=2)
+            pm.Exponential("s", 1.0)
+        compiled = bd.compile_prior(model)
+        yield bd.find_map(compiled, o, sigma=2.0, **QUIET)
+        yield bd.sample_posterior(compiled, o, sigma=2.0, draws=20, tune=20, chains=2, **QUIET)
+        yield bd.reverse(compiled, bd.geometric(2, 0.4, 12.0), bd.laplace, draws=10, **QUIET)
+
+    try:
+        expected = [bits(run) for run in calls()]
+        jax.config.update("jax_enable_x64", False)
+        assert [bits(run) for run in calls()] == expected
+        assert not jax.config.jax_enable_x64  # it is the user's
+    finally:
+        jax.config.update("jax_enable_x64", True)
 
 
 @pytest.mark.filterwarnings("ignore:The point of 10 of 20 replicates has no sd:UserWarning")
@@ -208,13 +315,13 @@ def test_names_that_no_file_system_keeps_come_back(odd, tmp_path, which, suffix)
 
 
 def test_levels_of_a_stopped_chain_have_their_names(odd, tmp_path, monkeypatch):
-    keep = chain.keep
+    keep = Call.keep
 
     def keep_and_stop(*args):
         keep(*args)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(chain, "keep", keep_and_stop)
+    monkeypatch.setattr(Call, "keep", keep_and_stop)
     with pytest.raises(KeyboardInterrupt, match="of its levels 1 are kept"):
         bd.reverse(odd, bd.geometric(2, 0.4, 12.0), bd.laplace, draws=9, store=tmp_path / "run.zarr", **QUIET)
     assert list(unfinished(tmp_path / "run.zarr")["path"].data_vars) == [r"$\mu$", "zarr.json"]
@@ -261,12 +368,28 @@ def test_names_that_cannot_be_kept_are_refused_at_once(tmp_path, monkeypatch, wh
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("label", ["a\0", "a\0b", "\ud800"])
-def test_labels_that_cannot_be_kept_are_refused_at_once(label):
-    with pm.Model(coords={"d": ["p", label]}) as model:
-        pm.Normal("x", 0, 1, dims="d")
-    with pytest.raises(ValueError, match=r"dimension 'd' of the prior has the label .* not every file keeps; write it"):
-        bd.find_map(model, [0.0, 0.0], sigma=1.0, **QUIET)
+@pytest.mark.parametrize("which", CALLS)
+def test_labels_that_cannot_be_kept_are_refused_at_once(monkeypatch, which):
+    monkeypatch.setattr(compiled, "join_nonshared_inputs", None)  # nothing is compiled
+    for label, error, says in (
+        (
+            "\ud800",
+            ValueError,
+            r"the dimension 'd' has the label .* \(str\), which a saved run does not keep: half of a",
+        ),
+        (("a", ("b", "\udc80")), ValueError, "half of a surrogate pair; write numbers, text"),
+        (print, TypeError, r"the dimension 'd' has the label <built-in function print> \(builtin_function_or_method\)"),
+        (frozenset("a"), TypeError, r"the dimension 'd' has the label frozenset\(.*as str\(label\)"),
+        ("x" * 70_000 + "\0", ValueError, "the dimension 'd' has a label of 70,008 letters.*of 65,536 at most"),
+    ):
+        with pm.Model(coords={"d": ["p", label]}) as model:
+            pm.Normal("x", 0, 1, dims="d")
+        with pytest.raises(error, match=says):
+            CALLS[which](model, **QUIET)
+    with pm.Model(coords={"d": ["p", "q"]}) as model:
+        pm.Normal("x", 0, 1, dims=("d", "d"))
+    with pytest.raises(ValueError, match=r"variable 'x' of the prior has the dimension 'd' twice.*dims=\('d', 'd_2'\)"):
+        CALLS[which](model, **QUIET)
 
 
 def test_a_dimension_called_like_an_axis_is_refused_at_once():
@@ -288,55 +411,54 @@ def spoilt(path, array):
     chunk.write_bytes(content)
 
 
+def spoiling(monkeypatch, array, times):
+    """Spoil the last chunk of an array, so often, before the folder is read back; return what parts are computed."""
+    damaged, keep, computed, left = Growth.damaged, Call.keep, [], [times]
+
+    def spoil_and_look(self):
+        if left[0]:
+            left[0] -= 1
+            spoilt(self.path, array)
+        return damaged(self)
+
+    def keep_and_count(self, name, found):
+        keep(self, name, found)
+        computed.append(name)
+
+    monkeypatch.setattr(Growth, "damaged", spoil_and_look)
+    monkeypatch.setattr(Call, "keep", keep_and_count)
+    return computed
+
+
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("suffix", [".zarr", ".nc"])
-def test_a_block_that_cannot_be_read_back_is_computed_again(prior, tmp_path, monkeypatch, suffix):
-    # Of the modes that the folder was begun for it is finished with fewer: the block is filled in all the same.
+@pytest.mark.parametrize(("array", "again"), [("modes/x", "000003"), ("prior/x", "000000")])
+def test_only_what_cannot_be_read_back_is_computed_again(prior, tmp_path, monkeypatch, suffix, array, again):
+    # What all parts share is written with the first.
     o, store = np.linspace(-3, 3, 200), tmp_path / f"run{suffix}"
-    call = partial(bd.find_map, prior, o, sigma=2.0, store=store, **QUIET)
-    finish = inversion.finish
-
-    def finish_and_spoil(path, attrs, lengths):
-        finish(path, attrs, lengths)
-        spoilt(path, "modes/x")
-
-    with monkeypatch.context() as patched:
-        patched.setattr(inversion, "finish", finish_and_spoil)
-        says = (
-            "1 of its blocks cannot be read back.*choose a disk that works: of its blocks 3 are kept in .* goes on from"
-        )
-        with pytest.raises(OSError, match=says):
-            call()
-    assert not store.exists()
-    computed = []
-    monkeypatch.setattr(inversion, "keep", lambda file, *rest: computed.append(file.name))
-    run = call()
-    assert computed == ["000003.npz"]
-    assert bits(run) == bits(bd.find_map(prior, o, sigma=2.0, **QUIET))
+    call = partial(bd.find_map, prior, o, sigma=2.0, **QUIET)
+    computed = spoiling(monkeypatch, array, 1)
+    run = call(store=store)
+    assert computed == ["000000", "000001", "000002", "000003", again]
+    assert bits(run) == bits(call())
     assert [file.name for file in tmp_path.iterdir()] == [store.name]
 
 
 @pytest.mark.usefixtures("small")
-def test_what_all_blocks_share_and_cannot_be_read_back_is_said(prior, tmp_path, monkeypatch):
-    call = partial(bd.find_map, prior, np.zeros(130), sigma=2.0, store=tmp_path / "run.zarr", **QUIET)
-    finish = inversion.finish
-
-    def finish_and_spoil(path, attrs, lengths):
-        finish(path, attrs, lengths)
-        spoilt(path, "prior/x")
-
-    says = r"run\.zarr cannot be read back .*remove .*\.levels, and all is computed"
+def test_a_disk_that_does_not_give_back_is_said_to_fail(prior, tmp_path, monkeypatch):
+    call = partial(bd.find_map, prior, np.zeros(200), sigma=2.0, store=tmp_path / "run.zarr", **QUIET)
+    says = "1 of its blocks cannot be read back.*choose a disk that works: of its blocks 3 are kept in .* goes on from"
     with monkeypatch.context() as patched:
-        patched.setattr(inversion, "finish", finish_and_spoil)
-        with pytest.raises(ValueError, match=says):
+        spoiling(patched, "modes/x", 99)
+        with pytest.raises(OSError, match=says):
             call()
-    with pytest.raises(ValueError, match=says):
-        call()
-    assert len(list((tmp_path / ".run.zarr.levels").glob("*.npz"))) == 3
     assert not (tmp_path / "run.zarr").exists()
+    computed = spoiling(monkeypatch, "modes/x", 0)
+    call()
+    assert computed == ["000003"]
 
 
-@pytest.mark.filterwarnings("ignore:.*replicates:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*replicates|.*not to be trusted:UserWarning")
 @pytest.mark.parametrize(
     ("which", "suffix"), [("find_map", ".zarr"), ("reverse", ".nc"), ("calibrate", ".zarr"), ("sample", ".zarr")]
 )
@@ -352,19 +474,19 @@ def test_parts_are_kept_until_the_result_was_read_back(prior, tmp_path, monkeypa
     write = getattr(results, kind)
     folder = tmp_path / f".run{suffix}.levels"
 
-    def other_numbers(plain, path):
+    def other_numbers(plain, path, *args):
         other = plain.copy(deep=True)
         node = next(node for node in other.subtree if len(node.data_vars))
         name = next(iter(node.data_vars))
         node[name] = node[name] + 1
-        write(other, path)
+        write(other, path, *args)
 
     with monkeypatch.context() as patched:
         patched.setattr(results, kind, other_numbers)
         with pytest.raises(OSError, match=r"cannot be read back: .* is not what it was"):
             call(store=store, **QUIET)
     parts = {file.name for file in folder.glob("*.npz")}
-    assert bool(parts) == (which != "find_map")  # of one block nothing is kept
+    assert parts
     assert not store.exists()
     run = call(store=store, **QUIET)
     assert bits(bd.load(store)) == bits(run)

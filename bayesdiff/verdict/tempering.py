@@ -1,0 +1,205 @@
+"""Of a tempered run: its draws, the weights of its modes, its evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from bayesdiff.verdict.rule import CODE, LIMITS, Said, codes, summed, too_few, trusted
+
+
+def of_tempering(
+    *,
+    chains: int,
+    draws: int,
+    finite: bool,
+    r_hat: np.ndarray,
+    ess: np.ndarray,
+    names: Sequence[str],
+    weights: np.ndarray,
+    found_by: np.ndarray,
+    on_edge: np.ndarray,
+    unseen: float,
+    nowhere: float,
+    arrivals: np.ndarray,
+    invalid: float,
+    pareto_k: np.ndarray,
+    by_chain: np.ndarray,
+    by_chain_se: np.ndarray,
+    contradicts: bool,
+    drift: tuple[float, float, int, float] | None,
+    grew: tuple[int, float] | None,
+) -> xr.Dataset:
+    """Judge a run of `sample`: its draws, the weights of its modes, its evidence.
+
+    Parameters
+    ----------
+    chains, draws : int
+        Draws of each chain.
+    finite : bool
+        Whether all draws are.
+    r_hat, ess : ndarray (numbers,)
+        Of the coordinates, and of the shares of the modes that have weight; NaN where a number never moved.
+    names : sequence of str
+        How these numbers are called.
+    weights, found_by, on_edge : ndarray (modes,), (modes, chains), (modes,)
+        The share of the draws at each mode, how many starts of each chain found it, and whether it lies on an edge.
+    unseen, nowhere : float
+        The share of climbs that would end at a mode nobody has seen, and of climbs from draws that ended at none.
+    arrivals : ndarray (chains,)
+        States that arrived at p fresh from q.
+    invalid : float
+        The share of proposals whose density was not a number.
+    pareto_k : ndarray (rungs - 1,)
+        Of the weights between neighbours that the evidence rests on.
+    by_chain, by_chain_se : ndarray (chains,)
+        The log evidence of each chain, and its error.
+    contradicts : bool
+        Whether these are farther apart than their errors allow, or no numbers.
+    drift : (float, float, int, float), optional
+        Of two last rounds that differ: the log evidence before and now, and which coordinate's spread grew how much.
+    grew : (int, float), optional
+        Which coordinate's spread grew and grew, and how much in all; inf where it is no number any more.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``ok``, ``code`` (mode): whether its weight stands; ``alone``: one chain's starts alone found it; ``edge``.
+        ``r_hat``, ``ess``: the worst of all numbers; ``arrivals``: the fewest; ``pareto_k``: the largest,
+        and ``pareto_ok``.
+        ``evidence_ok``, ``evidence_code``: whether the evidence stands.
+    """
+    few = too_few(chains, draws)
+    known = np.nan_to_num(r_hat, nan=np.inf), np.where(np.isnan(r_hat), 0.0, np.nan_to_num(ess, nan=0.0))
+    worst_r, fewest = (int(np.argmax(known[0])), int(np.argmin(known[1]))) if len(names) else (0, 0)
+    r, e = (np.nan, np.nan) if few or not len(names) else (known[0][worst_r], known[1][fewest])
+    heavy_tail = float(np.nanmax(pareto_k, initial=-np.inf))
+    least = int(arrivals.min())
+    # A posterior that is probably improper has no weights and no evidence: more draws do not help.
+    improper = _improper(grew, names)
+    lone = ((found_by > 0).sum(axis=1) == 1) & (weights > LIMITS.of_weight) & (chains > 1) & (len(weights) > 1)
+    said = [improper] if improper.text else [
+        Said("alone", _seen(lone, weights, found_by, unseen), falls=False),
+        Said("invalid", _invalid(invalid), falls=False),
+        Said("one_chain", "With one chain nothing can be compared: what is said here rests on it alone."
+              if chains == 1 else ""),
+        *_agreement(r, e, names[worst_r] if len(names) else "", names[fewest] if len(names) else ""),
+        Said("no_numbers", "" if finite else "Not all draws are finite."),
+        # Chains that never came from q agree on the weights that they began with.
+        Said("arrivals", _few_arrivals(arrivals, chains), falls=len(weights) > 1),
+    ]  # fmt: skip
+    evidence = [] if improper.text else [
+        Said("pareto", "" if heavy_tail <= LIMITS.pareto_k else
+              f"Importance weights along the ladder have a heavy tail (Pareto k {heavy_tail:.2f}, more than "
+              f"{LIMITS.pareto_k}): the evidence and its error may be far off. Ask for more draws.", falls=False),
+        Said("drift", _drift(drift, names), falls=False),
+        Said("contradict" if np.isfinite(by_chain).all() else "no_evidence", "" if not contradicts else
+              f"The chains contradict each other: their log evidences are {_numbers(by_chain)}, where errors of "
+              f"{_numbers(by_chain_se)} are expected. The evidence is withheld. Ask for more draws.", falls=False),
+    ]  # fmt: skip
+    basins = ""
+    if nowhere > LIMITS.unseen and len(weights):
+        edge = " Climbs end all along an edge, so the weight of what is highest there is withheld (NaN)."
+        basins = (
+            f"Of climbs from the draws {nowhere:.0%} ended at no maximum: so much of p belongs to no mode, and the "
+            f"weights of the modes do not add up to 1.{edge if on_edge.any() else ''}"
+        )
+    few_said = Said("too_few", few, loud=False)
+    attrs = summed(
+        [*said, *evidence, Said("nowhere", basins, falls=False), few_said],
+        ""
+        if np.isnan(r)
+        else f"{trusted(np.array([r]), np.array([e]))} In each chain {least:,} states or more came all the way from "
+        f"the mixture, and the log evidences of the chains lie within {np.ptp(by_chain):.2g} of each other. A mode "
+        "that no start reached is seen by none of this.",
+    )
+    withheld = next((each.code for each in reversed(evidence) if each.text and each.code != "drift"), "ok")
+    withheld = withheld if attrs["ok"] else "draws"
+    code = codes(len(weights), *([(attrs["code"], np.array(True))] if not attrs["ok"] else []), ("alone", lone))
+    code[on_edge & (code == "ok")] = "edge"
+    return xr.Dataset(
+        {
+            "ok": ("mode", np.full(len(weights), attrs["ok"])),
+            "code": ("mode", code),
+            "r_hat": r,
+            "ess": e,
+            "arrivals": least,
+            "pareto_k": heavy_tail if np.isfinite(heavy_tail) else np.nan,
+            "pareto_ok": heavy_tail <= LIMITS.pareto_k,
+            "evidence_ok": withheld == "ok",
+            "evidence_code": np.array(withheld, CODE),
+        },
+        attrs=attrs,
+    )
+
+
+def _numbers(values: np.ndarray) -> str:
+    return ", ".join(f"{value:.2f}" for value in values)
+
+
+def _improper(grew: tuple[int, float] | None, names: Sequence[str]) -> Said:
+    if grew is None:
+        return Said("improper", "")
+    where, times = grew
+    how = (
+        f"The spread of {names[where]} grew round after round, {times:.3g} times in all:"
+        if np.isfinite(times)
+        else f"The draws of {names[where]} are not finite:"
+    )
+    return Said(
+        "improper",
+        f"{how} the posterior is probably improper there, and then neither draws nor evidence mean anything. Give it a "
+        "proper prior.",
+    )
+
+
+def _seen(lone: np.ndarray, weights: np.ndarray, found_by: np.ndarray, unseen: float) -> str:
+    if lone.any():
+        return (
+            f"{int(lone.sum())} of {len(lone)} modes, with {weights[lone].sum():.1%} of the draws, were found by the "
+            "starts of one chain alone: others may be unseen. Pass initvals near any that you know of."
+        )
+    if len(weights) and found_by.sum() >= LIMITS.climbs and unseen > LIMITS.unseen:
+        return (
+            f"Of climbs to a mode, some {unseen:.0%} would end at one that was not seen. Of their weight nothing is "
+            "known. Pass initvals near any that you know of."
+        )
+    return ""
+
+
+def _invalid(share: float) -> str:
+    if share <= LIMITS.invalid:
+        return ""
+    return (
+        f"log p was not a number for {share:.0%} of the proposals, which were refused as if p were 0 there. Look for "
+        "log or sqrt of what can be negative."
+    )
+
+
+def _agreement(r_hat: float, ess: float, of_r: str, of_ess: str) -> list[Said]:
+    apart = f"The chains do not agree: R-hat is {r_hat:.2f} for {of_r}." if r_hat > LIMITS.r_hat else ""
+    few = f"There are {ess:.0f} effective draws of {of_ess}." if ess < LIMITS.draws else ""
+    more = "Draws and weights are not to be trusted yet. Ask for more draws." if apart or few else ""
+    return [Said("r_hat", apart), Said("ess", few), Said("r_hat" if apart else "ess", more)]
+
+
+def _few_arrivals(arrivals: np.ndarray, chains: int) -> str:
+    few = arrivals < LIMITS.arrivals
+    if not few.any():
+        return ""
+    return (
+        f"In {few.sum()} of {chains} chains fewer than {LIMITS.arrivals} states came all the way from the mixture "
+        f"({int(arrivals.min())} in one): the weights of the modes rest on where the chains began. Ask for more draws."
+    )
+
+
+def _drift(drift: tuple[float, float, int, float] | None, names: Sequence[str]) -> str:
+    if drift is None:
+        return ""
+    before, now, where, growth = drift
+    return (
+        f"The last two rounds differ: the log evidence went from {before:.2f} to {now:.2f}, and the spread of "
+        f"{names[where]} grew {growth:.2f} times. Parts of the posterior may still be unseen. Ask for more draws."
+    )
