@@ -73,8 +73,8 @@ def of_tempering(
     """
     few = too_few(chains, draws)
     known = np.nan_to_num(r_hat, nan=np.inf), np.where(np.isnan(r_hat), 0.0, np.nan_to_num(ess, nan=0.0))
-    worst_r, fewest = (int(np.argmax(known[0])), int(np.argmin(known[1]))) if len(names) else (0, 0)
-    r, e = (np.nan, np.nan) if few or not len(names) else (known[0][worst_r], known[1][fewest])
+    worst_r, fewest = int(np.argmax(known[0])), int(np.argmin(known[1]))
+    r, e = (np.nan, np.nan) if few else (known[0][worst_r], known[1][fewest])
     heavy_tail = float(np.nanmax(pareto_k, initial=-np.inf))
     least = int(arrivals.min())
     # A posterior that is probably improper has no weights and no evidence: more draws do not help.
@@ -85,7 +85,7 @@ def of_tempering(
         Said("invalid", _invalid(invalid), falls=False),
         Said("one_chain", "With one chain nothing can be compared: what is said here rests on it alone."
               if chains == 1 else ""),
-        *_agreement(r, e, names[worst_r] if len(names) else "", names[fewest] if len(names) else ""),
+        *_agreement(r, e, names[worst_r], names[fewest]),
         Said("no_numbers", "" if finite else "Not all draws are finite."),
         # Chains that never came from q agree on the weights that they began with.
         Said("arrivals", _few_arrivals(arrivals, chains), falls=len(weights) > 1),
@@ -106,9 +106,8 @@ def of_tempering(
             f"Of climbs from the draws {nowhere:.0%} ended at no maximum: so much of p belongs to no mode, and the "
             f"weights of the modes do not add up to 1.{edge if on_edge.any() else ''}"
         )
-    few_said = Said("too_few", few, loud=False)
     attrs = summed(
-        [*said, *evidence, Said("nowhere", basins, falls=False), few_said],
+        [*said, *evidence, Said("nowhere", basins, falls=False), Said("too_few", few, loud=False)],
         ""
         if np.isnan(r)
         else f"{trusted(np.array([r]), np.array([e]))} In each chain {least:,} states or more came all the way from "
