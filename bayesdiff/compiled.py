@@ -9,6 +9,7 @@ live.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import hashlib
 import operator
@@ -751,6 +752,17 @@ _KEPT = "_compiled_by_bayesdiff"
 _IN_MEMORY: WeakSet[_Functions] = WeakSet()
 
 
+def give_back_memory() -> None:
+    """Free what nobody refers to any more, and give the pages back to the system.
+
+    XLA's threads leave the C library's memory full of holes: a few models compiled, and all of them gone, a process
+    held 1.4 GB, of which .9 GB were free, for it alone.
+    """
+    gc.collect()
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):  # glibc's; 50 ms
+        trim(0)
+
+
 def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
     """Compile `model`, its density with or without the Jacobian: without, a mode is that of the constrained density.
 
@@ -765,7 +777,7 @@ def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
     if jacobian not in kept or not kept[jacobian][0].is_of(anatomy):
         kept.pop(jacobian, None)
         if _IN_MEMORY:
-            gc.collect()
+            give_back_memory()
         with jax.enable_x64(True):  # shapes and constants are float64, wherever the switch stands now
             kept[jacobian] = anatomy, _compiled(model, jacobian)
         _IN_MEMORY.add(kept[jacobian][1]._functions)

@@ -2,24 +2,34 @@
 
 A worker of the suite compiles thousands of functions with JAX, many of them alike. What one test compiled is kept on
 disk for the next, and for the processes that it starts. Each function in memory takes a few memory maps, of which Linux
-allows a process 65,530, and then XLA aborts. So what one file compiled is dropped from there before the next begins.
+allows a process 65,530, and then XLA aborts. So what one file compiled is dropped from there before the next begins,
+and memory that is free is given back: between files, and after a test that leaves much of it.
 """
 
 import os
 import sys
 import tempfile
 
+import psutil
 import pytest
 
 KEPT = pytest.StashKey[tempfile.TemporaryDirectory]()
 
 
+MUCH = 2**30  # bytes that a worker holds
+
+
 class DropWhatWasCompiled:
     """Runs for the examples in the docstrings too, which lie outside of this folder."""
 
+    @pytest.hookimpl(trylast=True)  # when fixtures are gone
     def pytest_runtest_teardown(self, item, nextitem):
-        if (nextitem is None or nextitem.path != item.path) and "jax" in sys.modules:
+        compiled = sys.modules.get("bayesdiff.compiled")  # nothing is compiled without it, but by networks
+        last = nextitem is None or nextitem.path != item.path
+        if last and "jax" in sys.modules:
             sys.modules["jax"].clear_caches()
+        if compiled and (last or psutil.Process().memory_info().rss > MUCH):
+            compiled.give_back_memory()
 
 
 def pytest_configure(config):

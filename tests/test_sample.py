@@ -83,6 +83,17 @@ def sixteen():
     return sampled(two_modes(16))
 
 
+@pytest.fixture(scope="module")
+def plane():
+    """Two modes in the plane: one model for all who ask the same of it, since a model keeps what was compiled."""
+    return two_modes(2)
+
+
+@pytest.fixture(scope="module")
+def circle():
+    return eight()
+
+
 def test_two_modes_have_their_weights_and_the_evidence_is_exact(sixteen):
     weight = sixteen["modes"]["weight"].values
     assert len(weight) == 2
@@ -107,8 +118,8 @@ def test_one_chain_gets_stuck_where_sample_does_not():
     assert set(left) <= {0.0, 1.0}
 
 
-def test_eight_modes():
-    run = sampled(eight())
+def test_eight_modes(circle):
+    run = sampled(circle)
     assert run["modes"].sizes["mode"] == 8
     weight = run["modes"]["weight"].values
     assert np.abs(weight - 1 / 8).sum() / 2 < 0.02
@@ -140,14 +151,14 @@ def test_a_constrained_variable_and_its_evidence():
 
 
 def test_many_dimensions_of_many_scales():
-    sd = np.geomspace(0.01, 100, 50)
-    with pm.Model(coords={"i": range(50)}) as model:
-        pm.Normal("x", np.arange(50.0), sd, dims="i")
+    sd = np.geomspace(0.01, 100, 20)
+    with pm.Model(coords={"i": range(20)}) as model:
+        pm.Normal("x", np.arange(20.0), sd, dims="i")
     run = sampled(model)
     x = run["posterior"]["x"]
     assert x.dims == ("chain", "draw", "i")
     ess = run["diagnostics"]["x"].sel(diagnostic="ess_bulk").values
-    assert (np.abs(x.mean(("chain", "draw")).values - np.arange(50)) < 5 * sd / np.sqrt(ess)).all()
+    assert (np.abs(x.mean(("chain", "draw")).values - np.arange(20)) < 5 * sd / np.sqrt(ess)).all()
     np.testing.assert_allclose(x.std(("chain", "draw")).values / sd, 1, atol=5 / np.sqrt(2 * ess.min()))
     log_z, se = evidence(run)
     assert abs(log_z) < max(0.02, 5 * se)
@@ -224,20 +235,20 @@ def test_eight_schools_against_its_integral():
 # -------------------------------------------------------------------------------------------------------- how it is run
 
 
-def test_same_seed_same_bits_whatever_the_cores(sixteen, monkeypatch):
-    short = {"draws": 100, "chains": 2, "random_seed": 5}
-    first = sampled(two_modes(3), **short)
+def test_same_seed_same_bits_whatever_the_cores(plane, monkeypatch):
+    short = {"draws": 60, "chains": 3, "random_seed": 5}
+    first = sampled(plane, **short)
     monkeypatch.setattr(sampling.os, "cpu_count", lambda: 1)
-    again = sampled(two_modes(3), **short)
+    again = sampled(plane, **short)
     np.testing.assert_array_equal(first["posterior"]["x"], again["posterior"]["x"])
     assert evidence(first) == evidence(again)
-    other = sampled(two_modes(3), **(short | {"random_seed": 6}))
+    other = sampled(plane, **(short | {"random_seed": 6}))
     assert (first["posterior"]["x"].values != other["posterior"]["x"].values).any()
 
 
-def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on(plane, tmp_path, monkeypatch):
     options = {"draws": 60, "chains": 3, "random_seed": 2}
-    whole = sampled(two_modes(2), **options)
+    whole = sampled(plane, **options)
     store = tmp_path / "run.zarr"
     draw, calls = sampling._drawn, []
 
@@ -250,9 +261,9 @@ def test_a_run_that_was_stopped_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(sampling, "_drawn", stops)
     monkeypatch.setattr(sampling.os, "cpu_count", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
-        sampled(two_modes(2), store=store, **options)
+        sampled(plane, store=store, **options)
     assert len(list(levels_folder(store).glob("*.npz"))) == 2
-    went_on = sampled(two_modes(2), store=store, **options)
+    went_on = sampled(plane, store=store, **options)
     drawn_again = [purpose for purpose in calls[3:] if purpose[1] == 0]
     assert len(drawn_again) == 1  # of three chains, the one that was not finished
     np.testing.assert_array_equal(went_on["posterior"]["x"], whole["posterior"]["x"])
@@ -274,10 +285,10 @@ def test_a_model_that_was_wrong_leaves_no_claim_on_its_store(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_modes_that_the_search_missed_are_found_in_the_draws(monkeypatch):
+def test_modes_that_the_search_missed_are_found_in_the_draws(circle, monkeypatch):
     scout = sampling.scout
     monkeypatch.setattr(sampling, "scout", lambda *call: (found := scout(*call)).only(np.arange(len(found.x) - 2)))
-    run = sampled(eight())
+    run = sampled(circle)
     assert run["modes"].sizes["mode"] == 8
     assert np.abs(run["modes"]["weight"].values - 1 / 8).sum() / 2 < 0.02
 
@@ -302,9 +313,9 @@ def test_the_mixture_serves_as_a_prior(sixteen):
     assert np.isfinite(x).all()
 
 
-def test_one_chain_and_few_draws():
+def test_one_chain_and_few_draws(plane):
     with pytest.warns(UserWarning, match="With one chain nothing can be compared") as said:
-        run = sampled(two_modes(2), chains=1, draws=10)
+        run = sampled(plane, chains=1, draws=10)
     assert said[0].filename == __file__  # it points to the line that called
     assert run["posterior"]["x"].shape == (1, 10, 2)
     assert np.isfinite(evidence(run)[1])
@@ -455,12 +466,11 @@ def test_a_likelihood_that_raises_is_named():
 # --------------------------------------------------------------------------------------------- the bank of prior draws
 
 
-def test_draws_of_sample_are_a_bank_for_a_wide_step():
-    """A prior with data, two modes far apart in 12 dimensions, and a wide step: its posterior's shares are exact."""
-    n, sigma = 12, 6.0
+def test_draws_of_sample_are_a_bank_for_a_wide_step(sixteen):
+    """A prior with data, two modes far apart, and a wide step: its posterior's shares are exact."""
+    n, sigma = 16, 6.0
     means = np.stack([-np.ones(n), np.ones(n)])
-    prior = two_modes(n)
-    run = sampled(prior)
+    prior, run = two_modes(n), sixteen
     o = np.full(n, 0.4)
     # p(x | o) of each mode: o ~ N(m, .05 + sigma^2).
     log = np.log([2 / 3, 1 / 3]) - 0.5 * ((o - means) ** 2).sum(axis=1) / (0.05 + sigma**2)
@@ -521,8 +531,8 @@ def test_an_unidentified_posterior_is_said_to_be_improper():
 
 
 @pytest.mark.filterwarnings("ignore:.*(one chain|states came all the way)")
-def test_one_draw():
-    run = sampled(two_modes(2), draws=1, chains=2)
+def test_one_draw(plane):
+    run = sampled(plane, draws=1, chains=2)
     assert run["posterior"]["x"].shape == (2, 1, 2)
 
 
