@@ -270,8 +270,8 @@ def test_eight_schools_and_pymc_agree(schools):
     ours = schools[1].isel(observation=0)
     o, sigma = {name: values[0] for name, values in SCHOOLS.items()}, SCHOOLS_STEP["sigma"][0]
     theirs = pm.sample(
-        model=bd.step_model(eight_schools.prior(), o, sigma=sigma), draws=1000, tune=1000, chains=2, cores=1, nuts_sampler="pymc",
-        random_seed=1, progressbar=False, compute_convergence_checks=False, target_accept=0.95,
+        model=bd.step_model(eight_schools.prior(), o, sigma=sigma), draws=1000, tune=1000, chains=2, cores=1,
+        nuts_sampler="pymc", random_seed=1, progressbar=False, compute_convergence_checks=False, target_accept=0.95,
     )  # fmt: skip
     for name in ("mu", "tau", "theta"):
         a, b = ours["posterior"][name], theirs["posterior"][name]
