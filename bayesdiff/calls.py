@@ -96,7 +96,7 @@ class Call:
     executor: Executor | None = None
     progress: Callable[[int], None] | None = None
     begun: float = field(default_factory=time.perf_counter)
-    _ready: dict[Any, Callable[..., Any]] = field(default_factory=dict)
+    _ready: dict[Any, tuple[Callable[..., Any], tuple[Any, ...]]] = field(default_factory=dict)
 
     def rng(self, purpose: str, *numbers: int) -> np.random.Generator:
         """The generator of one purpose: none depends on what was computed before."""
@@ -220,7 +220,9 @@ class Call:
                 yield i, work(*about, parts[i], progress=self.progress if rows else None)
             return
         key = (work, *map(id, about))
-        sent = self._ready.setdefault(key, _ready(work, about, self.executor))
+        if key not in self._ready:  # with what it is about: no other gets its place in memory
+            self._ready[key] = _ready(work, about, self.executor), about
+        sent, _ = self._ready[key]
         waiting = iter(left)
         running: dict[Future[Any], int] = {}
         try:
@@ -279,6 +281,11 @@ class Call:
             result = tree(made, whole)
         else:
             assert self.folder is not None
+            if self.store.exists():  # nobody's result is replaced
+                raise ValueError(
+                    f"{self.store} was written by others while this call computed; move it away, and the same call "
+                    f"goes on from {self.folder}"
+                )
             if not isinstance(made, Growth):
                 save(tree(made, whole), self.store)
             else:
@@ -351,7 +358,7 @@ def long_call(
     asked : callable
         () -> what tells calls apart, as JSON has it. Asked for only where there is a store.
     random_seed : int, Generator or None
-        The seed; with None, that of the call that was stopped.
+        The seed; with None, that of the call that was stopped, if it was given none either.
     store : path, optional
         Where the result will be.
     executor : Executor, optional
@@ -410,14 +417,17 @@ def _opened(
         check_target(store, overwrite=True)
         folder = levels_folder(store)
     assert folder is not None
-    named, place, kept = store or folder, None if store is None else store.absolute(), folder.absolute()
-    if store is not None and store.exists():
-        finished = load(store, in_memory=None)
+    named, place, kept = store or folder, None if store is None else _resolved(store), _resolved(folder)
+    lock = None if place is not None and place.exists() else _locked(named, folder)
+    if place is not None and place.exists():  # it may have come while this process waited for the lock
+        if lock is not None:
+            lock.release()
+        finished = load(place, in_memory=None)
         known = _compared(named, kept, ours, seed, given, finished)
         _tidied(kept)  # what a run leaves that was killed at its very end
         yield place, kept, known, finished
         return
-    lock = _locked(named, folder)
+    assert lock is not None
     try:
         held_in(kept)
     except Elsewhere as error:  # what is written there must not be written elsewhere
@@ -442,6 +452,11 @@ def _opened(
     finally:
         _tidied(kept, only_if_empty=True)
         lock.release()
+
+
+def _resolved(path: Path) -> Path:
+    """Where a path lies now: its own name, in the folder that its parent leads to."""
+    return path.parent.resolve() / path.name
 
 
 def _locked(named: Path, folder: Path) -> FileLock:
@@ -508,7 +523,7 @@ def _call_in(folder: Path, ours: dict[str, Any], given: bool) -> dict[str, Any] 
         return None
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(before, dict) or "seed" not in before:
+        if not isinstance(before, dict) or not {"format", "function", "seed"} <= before.keys():
             raise ValueError("it is no call")
         return before
     except (ValueError, RecursionError) as error:

@@ -531,15 +531,19 @@ class CompiledPrior:
         return _current(shared, self.model, self.level)
 
 
-def _jitted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function that computes in float64, wherever JAX's switch stands now: others may have turned it back."""
-    made = jax.jit(function)
+class _Jitted:
+    """A function compiled to compute in float64, wherever JAX's switch stands now: others may have turned it back."""
 
-    def run(*arrays: Any) -> Any:
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._made: Any = jax.jit(function)
+
+    def __call__(self, *arrays: Any) -> Any:
         with jax.enable_x64(True):
-            return made(*arrays)
+            return self._made(*arrays)
 
-    return run
+    def _cache_size(self) -> int:
+        """How many programs were compiled, as JAX counts them."""
+        return int(self._made._cache_size())
 
 
 @dataclass(frozen=True, eq=False)
@@ -557,26 +561,26 @@ class _Functions:
     def kernel(self, function: Callable[..., Any], static: tuple[Hashable, ...]) -> Callable[..., Any]:
         made = self.kernels.get((function, static))
         # Two threads that ask at once get the same one.
-        return made or self.kernels.setdefault((function, static), _jitted(partial(function, self.density, *static)))
+        return made or self.kernels.setdefault((function, static), _Jitted(partial(function, self.density, *static)))
 
     @cached_property
     def logp(self) -> Callable[[np.ndarray, Data], jax.Array]:
-        return _jitted(jax.vmap(self.density, in_axes=(0, None)))
+        return _Jitted(jax.vmap(self.density, in_axes=(0, None)))
 
     @cached_property
     def logp_and_gradient(self) -> Callable[[np.ndarray, Data], tuple[jax.Array, jax.Array]]:
-        return _jitted(jax.vmap(jax.value_and_grad(self.density), in_axes=(0, None)))
+        return _Jitted(jax.vmap(jax.value_and_grad(self.density), in_axes=(0, None)))
 
     @cached_property
     def constrain(self) -> tuple[Callable[[np.ndarray, Data], list[jax.Array]], tuple[SharedVariable, ...]]:
         function, shared = self.constrained
-        return _jitted(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None))), shared
+        return _Jitted(jax.vmap(lambda x, data: function(x, *data), in_axes=(0, None))), shared
 
     @cached_property
     def back(self) -> tuple[Callable[[np.ndarray, Data], list[jax.Array]], tuple[SharedVariable, ...]]:
         # The free variables alone: Deterministics may be large, and are not computed.
         (function, shared), count = self.constrained, len(self.layout.names)
-        return _jitted(jax.vmap(lambda x, data: function(x, *data)[:count], in_axes=(0, None))), shared
+        return _Jitted(jax.vmap(lambda x, data: function(x, *data)[:count], in_axes=(0, None))), shared
 
     @cached_property
     def unconstrain(self) -> tuple[Callable[[list[np.ndarray], Data], jax.Array], tuple[SharedVariable, ...]]:
@@ -590,7 +594,7 @@ class _Functions:
         def flat(arrays: list[jax.Array], data: Data) -> jax.Array:
             return jnp.concatenate([jnp.ravel(part) for part in function(*arrays, *data)])
 
-        return _jitted(jax.vmap(flat, in_axes=(0, None))), shared
+        return _Jitted(jax.vmap(flat, in_axes=(0, None))), shared
 
     def forward(self, draws: int, rng: np.random.Generator, level: int | None) -> list[np.ndarray]:
         """Draw the free variables, constrained: one array (draws, *shape) each."""

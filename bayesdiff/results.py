@@ -739,7 +739,9 @@ def _fits_netcdf(value: Any) -> bool:
     """Tell what NetCDF can hold, if not always give back: numbers, text, and lists of one of them."""
     if isinstance(value, list):
         kinds = {type(item) for item in value}
-        return bool(kinds) and (kinds <= {int, float} or (kinds <= {str} and all(map(_held, value))))
+        return len(kinds) > 0 and (kinds <= {int, float} or kinds <= {str}) and all(map(_fits_netcdf, value))
     if isinstance(value, str):
         return _held(value)
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, int):  # Python's may be longer than any of HDF5
+        return not isinstance(value, bool) and -(2**63) <= value < 2**63
+    return isinstance(value, float)

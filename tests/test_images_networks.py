@@ -451,7 +451,7 @@ def test_a_training_goes_on_from_a_network(trained, tmp_path):
     # What it has learned is not lost: a training from nothing is far worse after as few steps.
     new = learn()
     assert went_on.made["loss"]["density"][0][0] < 0.75 * new.made["loss"]["density"][0][0]
-    with pytest.raises(ValueError, match="holds another training: start was"):
+    with pytest.raises(ValueError, match="written by another call: start was"):
         learn(store=tmp_path / "kept")
     with pytest.raises(ValueError, match=r"start is made of VectorNet.* write one made of the same"):
         train(SMALL, x, word, start=trained, progressbar=False)

@@ -15,7 +15,7 @@ import pytest
 import sixth
 
 from bayesdiff.calls import Call
-from bayesdiff.results import load
+from bayesdiff.results import load, save
 
 Y = np.random.default_rng(0).normal(size=50)
 
@@ -76,6 +76,51 @@ def test_a_store_stays_where_it_was_when_the_folder_changes(tmp_path, monkeypatc
         assert bits(sixth.bootstrap(Y, random_seed=1, store=store, grow=grow)) == WHOLE
         assert bits(load(tmp_path / store)) == WHOLE
     assert not list((tmp_path / "elsewhere").iterdir())
+
+
+@pytest.mark.parametrize("grow", [True, False])
+def test_a_result_that_came_meanwhile_is_not_replaced(tmp_path, monkeypatch, grow):
+    store, keep = tmp_path / "run.zarr", Call.keep
+    theirs = sixth.bootstrap(Y, random_seed=2)
+
+    def keep_while_others_save(self, name, found):
+        keep(self, name, found)
+        if not store.exists():
+            save(theirs, store)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Call, "keep", keep_while_others_save)
+        with pytest.raises(ValueError, match=r"was written by others while this call computed; move it away"):
+            sixth.bootstrap(Y, random_seed=1, store=store, grow=grow)
+    assert bits(load(store)) == bits(theirs)
+    store.rename(tmp_path / "theirs.zarr")
+    numbers = computed(monkeypatch)
+    assert bits(sixth.bootstrap(Y, random_seed=1, store=store, grow=grow)) == WHOLE
+    assert not numbers  # nothing was lost
+
+
+def test_a_folder_that_is_a_link_is_followed_once(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    link, keep = tmp_path / "link", Call.keep
+    link.symlink_to(tmp_path / "one")
+
+    def keep_and_point_elsewhere(self, name, found):
+        keep(self, name, found)
+        link.unlink()
+        link.symlink_to(tmp_path / "two")
+
+    monkeypatch.setattr(Call, "keep", keep_and_point_elsewhere)
+    assert bits(sixth.bootstrap(Y, random_seed=1, store=link / "run.zarr", grow=True)) == WHOLE
+    assert [path.name for path in (tmp_path / "one").iterdir()] == ["run.zarr"]
+    assert not list((tmp_path / "two").iterdir())
+
+
+def test_a_seed_longer_than_any_number_of_a_file_is_kept(tmp_path):
+    whole = sixth.bootstrap(Y, random_seed=2**127)
+    run = sixth.bootstrap(Y, random_seed=2**127, store=tmp_path / "run.nc", grow=True)
+    assert bits(run) == bits(whole)
+    assert load(tmp_path / "run.nc").attrs["seed"] == 2**127
 
 
 def stopped(folder, after, grow=True):

@@ -519,7 +519,7 @@ def test_what_a_calibration_warns_of(fine, bad, code, said):
     assert told(group)[1].startswith(said)
     assert "No error seen in" in told(group)[1]
     assert group.attrs["warned"]
-    assert group.attrs["ok"]
+    assert group.attrs["ok"] == (code != "halves")
     assert "Not calibrated" in told(calibration(**bad, p=(0.0, 0.5)))[1]
 
 
@@ -843,3 +843,45 @@ def test_a_chain_that_stopped_holds_a_verdict_of_its_levels(gaussian, tmp_path):
     one, other = read(caught.value.partial), read(results.unfinished(store))
     assert told(one)[0] == "unfinished"
     xr.testing.assert_identical(one, other)
+
+
+def foreign(**variables):
+    """A tree of a sampler of somebody else's: arrays (chain, draw)."""
+    return xr.DataTree.from_dict({"posterior": xr.Dataset({k: (SAMPLE, v) for k, v in variables.items()})})
+
+
+def test_a_whole_number_that_stands_still_elsewhere_in_each_chain_is_stuck():
+    x = np.random.default_rng(0).normal(size=(4, 500))
+    k = np.ones((4, 500), int)
+    assert verdict.of_draws(foreign(x=x, k=k)).attrs["ok"]  # the same in all: it may be so
+    k[2] = 2
+    group = verdict.of_draws(foreign(x=x, k=k))
+    assert not group.attrs["ok"]
+    assert group["code"].values.tolist() == ["ok", "stuck"]
+    alone = verdict.of_draws(foreign(k=np.ones((4, 500), int)))
+    assert told(alone) == ("constant", "Nothing moves, so nothing can be judged.")
+
+
+def test_chains_that_drift_are_not_called_modes():
+    rng = np.random.default_rng(1)
+    walks = np.cumsum(rng.normal(size=(4, 2000)), axis=1)
+    apart = rng.normal(size=(4, 2000)) + np.array([0.0, 0.0, 9.0, 9.0])[:, None]
+    assert "Several modes" not in verdict.of_draws(foreign(x=walks)).attrs["sentence"]
+    assert verdict.of_draws(foreign(x=walks)).attrs["code"] == "r_hat"
+    assert verdict.of_draws(foreign(x=apart)).attrs["code"] == "modes"
+
+
+def test_ranks_of_which_many_were_lost_say_nothing_of_all():
+    p = np.array([0.4, 0.6])
+    about = {"names": ["x", "y"], "p_values": p, "p_family": 2 * p, "probability": 0.99, "width": 0.06, "without": 0}
+    for lost, lineages, ok in ((0, [], True), (5, [], True), (400, [], False), (0, [1e-9], False)):
+        group = verdict.of_calibration(**about, lost=np.arange(1000) < lost, lineages=np.array(lineages, float))
+        assert group.attrs["ok"] is ok
+
+
+def test_the_reason_of_a_whole_is_that_of_its_first_unit():
+    apart = np.random.default_rng(1).normal(size=(4, 500)) + np.array([0.0, 0.3, 0.6, 0.9])[:, None]
+    group = verdict.of_draws(foreign(x=apart))
+    assert reason(group).startswith("R-hat 1.")
+    assert reason(group, code="never heard of") == "not to be trusted"
+    assert reason(group.drop_vars("r_hat")) == "not to be trusted"

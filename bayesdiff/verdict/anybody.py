@@ -63,7 +63,7 @@ def of_draws(tree: xr.DataTree) -> xr.Dataset:
     moves = np.ptp(np.where(np.isfinite(x), x, 0.0), axis=1) > 0  # (chain, number)
     same = ~moves.any(axis=0) & (x == x[0, 0]).all(axis=(0, 1))
     by_construction = same & found.of_many & np.isin(x[0, 0], FIXED)
-    judged = finite & moves.any(axis=0) & (not few)
+    judged = finite & (moves.any(axis=0) | ~same) & (not few)
     r_hat, ess, ess_tail = (np.full(len(labels), np.nan) for _ in range(3))
     at = np.flatnonzero(judged)
     if len(at):
@@ -75,7 +75,7 @@ def of_draws(tree: xr.DataTree) -> xr.Dataset:
     code = codes(
         len(labels),
         ("no_numbers", ~finite),
-        ("stuck", ~whole & ~same & ~moves.all(axis=0)),
+        ("stuck", ~same & ~moves.all(axis=0) & (~whole | ~moves.any(axis=0))),
         ("constant", ~whole & same & ~by_construction),
         ("r_hat", judged & (r_hat > LIMITS.r_hat)),
         ("ess", judged & (ess < LIMITS.draws)),
@@ -112,9 +112,11 @@ def of_draws(tree: xr.DataTree) -> xr.Dataset:
         Said("one_chain", "There is one chain, which no other can be compared with." if chains == 1 else ""),
         Said("too_few", few, loud=False),
     ]
+    if not judged.any() and not any(each.text for each in said):
+        said.append(Said("constant", "Nothing moves, so nothing can be judged."))
     known = group.isel(number=judged & (code == "ok"))
     return group.assign_attrs(
-        summed(said, trusted(known["r_hat"].values, known["ess"].values) if known.sizes["number"] else "Nothing moves.")
+        summed(said, trusted(known["r_hat"].values, known["ess"].values) if known.sizes["number"] else "")
     )
 
 
@@ -241,8 +243,9 @@ def _in_modes(group: xr.Dataset, x: np.ndarray, lp: np.ndarray | None) -> str:
 
 def _steady(values: np.ndarray) -> bool:
     """Whether one chain (draw,) agrees with itself."""
+    halves = np.stack(np.array_split(values[len(values) % 2 :], 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        r_hat = float(array_stats.rhat(values[None], chain_axis=0, draw_axis=1))
+        r_hat = float(array_stats.rhat(halves, chain_axis=0, draw_axis=1))
     return not r_hat > LIMITS.r_hat
 
 

@@ -91,8 +91,8 @@ def of_calibration(
         )
     said = [
         Said("few", few, falls=False),
-        Said("lost", missing, falls=False),
-        Said("halves", doubt, falls=False),
+        Said("lost", missing, falls=len(gone) > LIMITS.lost * len(lost)),
+        Said("halves", doubt),
         Said("no_sd", points, falls=False),
         Said("not_uniform", result if failed.any() else "", loud=False),
     ]

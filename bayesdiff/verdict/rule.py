@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import Formatter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,6 +110,7 @@ WORDS = {
     "unchecked": "no check was made",
     "none": "the run holds no verdict",
 }
+NOT_TRUSTED = "not to be trusted"
 NO_VERDICT = "This run holds no verdict: whether its numbers can be trusted is not known."
 
 
@@ -173,12 +175,17 @@ def reason(group: xr.Dataset, i: int | None = None, code: str | None = None) -> 
     if i is not None and "code" in group:
         code = str(np.atleast_1d(group["code"].values)[i])
     code = code or str(group.attrs.get("code", "none"))
+    if i is None and "code" in group:  # the first unit of which this is said
+        i = next(iter(np.flatnonzero(np.atleast_1d(group["code"].values) == code).tolist()), None)
+    dims = group["code"].dims if "code" in group else ()
     numbers = {
         str(name): float(values.values.ravel()[i if values.ndim and i is not None else 0])
         for name, values in group.data_vars.items()
-        if values.dtype.kind in "biuf" and (not values.ndim or i is not None) and values.size
+        if values.dtype.kind in "biuf" and values.size and (not values.ndim or (values.dims == dims and i is not None))
     }
-    return WORDS.get(code, "not to be trusted").format(**numbers)
+    words = WORDS.get(code, NOT_TRUSTED)
+    needs = {name for _, name, _, _ in Formatter().parse(words) if name}
+    return words.format(**numbers) if needs <= numbers.keys() else NOT_TRUSTED
 
 
 def too_few(chains: int, draws: int) -> str:
