@@ -186,7 +186,9 @@ def test_pictures_agree_too():
     assert model.named_vars_to_dims["x"] == ("row", "column", "colour")
 
 
-@pytest.mark.parametrize(("prompt", "share"), [(None, None), pytest.param("left", 0.0, marks=pytest.mark.slow), ("right", 1.0)])
+@pytest.mark.parametrize(
+    ("prompt", "share"), [(None, None), pytest.param("left", 0.0, marks=pytest.mark.slow), ("right", 1.0)]
+)
 def test_small_steps_give_the_mixture_back(trained, prompt, share):
     prior = bd.compile_prior(classifier_prior(trained, prompt))
     invert = partial(inverters.draw, moves=4, narrowest=0.3)
