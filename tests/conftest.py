@@ -1,9 +1,9 @@
 """What all tests share: nothing that they see.
 
 A worker of the suite compiles thousands of functions with JAX, many of them alike. What one test compiled is kept on
-disk for the next, and for the processes that it starts. Each function in memory takes a few memory maps, of which Linux
-allows a process 65,530, and then XLA aborts. So what one file compiled is dropped from there before the next begins,
-and memory that is free is given back: between files, and after a test that leaves much of it.
+disk for the next, for the other workers, and for the processes that they start. Each function in memory takes a few
+memory maps, of which Linux allows a process 65,530, and then XLA aborts. So what one file compiled is dropped from
+there before the next begins, and memory that is free is given back: between files, and after a test that leaves much.
 """
 
 import os
