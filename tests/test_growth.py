@@ -17,6 +17,7 @@ import pytest
 
 import bayesdiff as bd
 from bayesdiff import inversion, inverters
+from bayesdiff.growing import Growth
 
 
 @pytest.fixture(scope="module")
@@ -71,18 +72,18 @@ def test_a_block_is_gone_before_the_next_one_is_computed(call, tmp_path, monkeyp
     monkeypatch.setattr(inverters, "BLOCK_NUMBERS", 1)
     monkeypatch.setattr(inverters, "DRAW_LANES", 64)
     blocks, alive = [], []
-    fill, work = inversion.fill, {"find_map": "find_modes_from", "sample_posterior": "sample_from"}[call]
+    write, work = Growth.write, {"find_map": "find_modes_from", "sample_posterior": "sample_from"}[call]
     compute = getattr(inversion, work)
 
-    def filled(block, *where):
+    def written(self, block, number):
         blocks.append(weakref.ref(block))
-        fill(block, *where)
+        write(self, block, number)
 
     def computed(*about, **how):
         alive.append(sum(block() is not None for block in blocks))
         return compute(*about, **how)
 
-    monkeypatch.setattr(inversion, "fill", filled)
+    monkeypatch.setattr(Growth, "write", written)
     monkeypatch.setattr(inversion, work, computed)
     with pm.Model() as model:
         pm.Normal("x", 0, 1)
