@@ -416,6 +416,7 @@ def mean_inverter(mean: Callable[[np.ndarray, float], np.ndarray]) -> Callable:
     def invert(prior, o, alpha=1.0, sigma=1.0, *, start=None, random_seed=None):
         return np.asarray(mean(o / alpha, sigma / alpha), float), {"evaluations": np.ones(len(o))}
 
+    invert.carries = "mean"  # so that nobody takes what a chain ends with for draws of p0
     return invert
 
 
