@@ -453,7 +453,8 @@ def _on_disk(name: Any, variable: xr.Variable) -> tuple[xr.Variable, dict[str, A
         counts = xr.Variable(variable.dims, variable.values.astype("i8"), units)
         return counts, {"dtype": dtype.str, "attrs": _json(attrs)}
     if numpy and dtype.kind in "OTU" and fixed(variable.values):
-        variable = variable.copy(data=np.array(variable.values.tolist(), dtype=str).reshape(variable.shape))
+        if dtype.kind != "U":  # a width of its own stays: other parts may have longer texts
+            variable = variable.copy(data=np.array(variable.values.tolist(), dtype=str).reshape(variable.shape))
     elif not (numpy and plain(dtype)):
         texts, together = as_text(variable.values if numpy else pd.Index(variable.data), f"the variable {name!r}")
         variable = xr.Variable(variable.dims, texts, attrs)

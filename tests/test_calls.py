@@ -445,6 +445,16 @@ def test_only_what_cannot_be_read_back_is_computed_again(prior, tmp_path, monkey
 
 
 @pytest.mark.usefixtures("small")
+def test_texts_of_later_parts_may_be_longer_than_those_of_the_first(prior, tmp_path):
+    o = np.linspace(-3, 3, 200)
+    o[150] = np.nan
+    with pytest.warns(UserWarning, match="1 of 200 observations"):
+        run = bd.find_map(prior, o, sigma=2.0, store=tmp_path / "run.zarr", **QUIET)
+    assert set(run["verdict"]["code"].values[:64]) == {"ok"}
+    assert run["verdict"]["code"].values[150] == "not_finite"
+
+
+@pytest.mark.usefixtures("small")
 def test_a_disk_that_does_not_give_back_is_said_to_fail(prior, tmp_path, monkeypatch):
     call = partial(bd.find_map, prior, np.zeros(200), sigma=2.0, store=tmp_path / "run.zarr", **QUIET)
     says = "1 of its blocks cannot be read back.*choose a disk that works: of its blocks 3 are kept in .* goes on from"
