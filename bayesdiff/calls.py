@@ -233,7 +233,8 @@ class Call:
                         break
                 if not running:
                     return
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                ended = wait(running, return_when=FIRST_COMPLETED).done
+                for future in sorted(ended, key=lambda one: one.exception() is not None):  # none is lost to a failure
                     i = running.pop(future)
                     yield i, future.result()
                     if rows:

@@ -135,6 +135,7 @@ def test_a_function_of_ones_own_inverts_on_workers(levels):
     def half(prior, o, alpha, sigma, *, start, random_seed):  # a closure: no module has it
         return 0.5 * o, {}
 
+    half.carries = "mean"  # no draw of p0
     with ThreadPoolExecutor(2) as pool:
         run = bd.reverse(prior, schedule, half, draws=200, chains=1, random_seed=1, progressbar=False, executor=pool)
     np.testing.assert_allclose(run["posterior"]["x"].std(), run["path"]["x"].isel(level=0).std() / 8)
@@ -157,6 +158,26 @@ def test_parts_come_as_they_finish_and_those_kept_are_not_computed(tmp_path):
             assert found[0] == (1, 5)
             assert dict(found[1:]) == {0: {"x": 2}, 2: {"x": 6}}
             assert call.spread(doubled, (2,), [1, 2, 3]) == [2, 4, 6]
+
+
+def failing(part, *, progress=None):
+    if part < 0:
+        raise ArithmeticError("not this one")
+    return {"x": part}
+
+
+def test_what_ended_beside_a_failure_is_kept(tmp_path):
+    # All have ended before anybody looks, so their order is that of a set.
+    for i in range(8):
+        with ThreadPoolExecutor(1) as pool:
+            call = Call("test", 1, folder=tmp_path / str(i), executor=pool)
+            parts = [1, 2, 3, -1, 5, 6]
+            found = call.each(failing, (), parts, rows=lambda part: 1)
+            next(found)
+            pool.submit(lambda: None).result()  # behind all of them
+            with pytest.raises(ArithmeticError, match="not this one"):
+                list(found)
+            assert [call.kept(f"{number:06d}") is not None for number in range(3)] == [True] * 3
 
 
 def test_lost_workers_are_said_to_be_lost():
