@@ -26,6 +26,8 @@ def plane():
 
 PLANE = exact.mixture([0.6, 0.4], [[-2.0, 0.0], [2.0, 1.0]], [0.5 * np.eye(2)] * 2)
 INVERTERS = [bd.mode, bd.draw, bd.mean, bd.laplace]
+# Whole chunks, as those of a test of 10,000: they are compiled once.
+MANY = 2048
 # The mean of many draws takes as long as the others together.
 QUICK = [pytest.param(each, marks=pytest.mark.slow) if each is bd.mean else each for each in INVERTERS]
 
@@ -49,7 +51,7 @@ def test_the_numbers_that_r_gave(gaussian):
 
 
 def test_draws_bring_the_prior_back_and_modes_do_not(gaussian):
-    n = 40_000
+    n = 20_000
     o = np.random.default_rng(1).normal(0, np.sqrt(101), size=(n, 1))
     drawn, _ = bd.draw(gaussian, o, sigma=10.0, random_seed=2)
     spread = 1 / np.sqrt(2 * n)  # standard error of a standard deviation of 1
@@ -91,7 +93,7 @@ def test_draws_of_a_batch_share_nothing_that_bends_their_average(monkeypatch):
 
 def test_one_draw_each_has_the_law_of_the_posterior(plane):
     """Each draw, turned into its exact share of the first mode, averages to that share over many equal observations."""
-    n, o, sigma = 20_000, np.array([0.3, 0.2]), 2.5
+    n, o, sigma = 10_000, np.array([0.3, 0.2]), 2.5
     x, _ = bd.draw(plane, np.tile(o, (n, 1)), sigma=sigma, random_seed=3)
     posterior, _ = exact.mixture_posterior(PLANE, o, 1.0, sigma)
     mean, covariance = exact.mixture_moments(posterior)
@@ -123,7 +125,7 @@ def test_laplace_takes_one_mode(plane):
 
 @pytest.mark.parametrize("invert", QUICK)
 def test_the_same_seed_gives_the_same_bits(plane, invert):
-    o = np.random.default_rng(7).normal(size=(300, 2))
+    o = np.random.default_rng(7).normal(size=(MANY, 2))
     first, again = invert(plane, o, sigma=1.0, random_seed=8)[0], invert(plane, o, sigma=1.0, random_seed=8)[0]
     np.testing.assert_array_equal(first, again)
     if invert is not bd.mode:
@@ -132,16 +134,16 @@ def test_the_same_seed_gives_the_same_bits(plane, invert):
 
 @pytest.mark.parametrize("invert", QUICK)
 def test_a_bad_observation_is_nan_and_alone(plane, invert):
-    o = np.random.default_rng(7).normal(size=(40, 2))
+    o = np.random.default_rng(7).normal(size=(MANY, 2))
     o[5] = 0.0
     good, _ = invert(plane, o, sigma=1.0, random_seed=8)
     o[5, 1] = np.nan
     bad, stats = invert(plane, o, sigma=1.0, random_seed=8)
     assert np.isnan(bad[5]).all()
-    rest = np.arange(40) != 5
+    rest = np.arange(MANY) != 5
     np.testing.assert_array_equal(bad[rest], good[rest])
     for values in stats.values():
-        assert len(values) == 40
+        assert len(values) == MANY
     assert np.isfinite(bad[rest]).all()
 
 
