@@ -17,6 +17,7 @@ from pytensor import wrap_jax
 from pytensor.graph.op import Op
 from pytensor.link.jax.dispatch import jax_funcify
 from test_fingerprints_objects import OBJECTS
+from test_step import PYTHON
 
 import bayesdiff as bd
 from bayesdiff.fingerprints import Unknown, of_function, of_object, of_prior
@@ -275,7 +276,7 @@ def test_using_a_prior_changes_nothing(make):
     prior.draws(3, 0)
     prior.initial_point()
     if make is not network:  # of which PyMC has no program
-        model.compile_logp()(model.initial_point())
+        model.compile_logp(mode=PYTHON)(model.initial_point())
     assert of_object(model) == before
     assert of_prior(prior) == of_prior(cloudpickle.loads(cloudpickle.dumps(prior)))
     assert of_object(clone(clone(model))) == of_object(clone(model))

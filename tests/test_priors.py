@@ -12,6 +12,7 @@ from pytensor.graph.fg import FunctionGraph
 from pytensor.graph.replace import vectorize_graph
 from pytensor.link.jax.dispatch import jax_funcify
 from scipy import stats
+from test_step import PYTHON
 
 import bayesdiff as bd
 from bayesdiff.step import clone
@@ -67,7 +68,7 @@ def test_density_is_the_function_given(shape):
     assert model.logp().type.shape == ()
     assert model.logp(sum=False)[0].type.shape == ()  # one number a variable, not one an entry
     x = np.random.default_rng(0).normal(size=shape)
-    logp, gradient = model.compile_logp(), model.compile_dlogp()
+    logp, gradient = model.compile_logp(mode=PYTHON), model.compile_dlogp(mode=PYTHON)
     want = stats.norm.logpdf(x, centre).sum()
     assert logp({"x": x}) == pytest.approx(want, rel=1e-12)
     numeric = differences(lambda z: float(logp({"x": z})), np.asarray(x))
@@ -88,7 +89,7 @@ def test_density_keeps_shape_dims_coords_name_and_start():
     assert {key: list(values) for key, values in model.coords.items()} == {k: list(v) for k, v in coords.items()}
     for copy in (model, clone_model(model), clone(clone(model))):
         np.testing.assert_array_equal(copy.initial_point()["z"], np.eye(2, 3))
-        assert copy.compile_logp()({"z": np.eye(2, 3)}) == -2
+        assert copy.compile_logp(mode=PYTHON)({"z": np.eye(2, 3)}) == -2
     counted = bd.density(lambda x: -pt.sum(x**2), 4, dims="time")
     assert list(counted.coords["time"]) == [0, 1, 2, 3]
 
@@ -162,7 +163,7 @@ def test_density_follows_shared_data_and_its_batch_has_one_number_per_x():
     with pm.Model() as holder:
         data = pm.Data("centre", centre)
     model = bd.density(lambda x: -0.5 * pt.sum((x - data) ** 2), 2)
-    logp = model.compile_logp()
+    logp = model.compile_logp(mode=PYTHON)
     assert logp({"x": np.ones(2)}) == -1
     with holder:
         pm.set_data({"centre": np.ones(2)})
@@ -212,11 +213,11 @@ def test_tilting_a_gaussian_moves_it():
     # N(0, 1) exp(2x) is N(2, 1) up to exp(2).
     with pm.Model() as prior:
         pm.Normal("x")
-    logp = bd.tilt(prior, lambda x: 2 * x).compile_logp()
+    logp = bd.tilt(prior, lambda x: 2 * x).compile_logp(mode=PYTHON)
     for x in (-1.0, 0.0, 3.0):
         assert logp({"x": x}) == pytest.approx(stats.norm.logpdf(x, 2, 1) + 2, rel=1e-12)
     assert prior.potentials == []
-    assert prior.compile_logp()({"x": 3.0}) == pytest.approx(stats.norm.logpdf(3.0), rel=1e-12)
+    assert prior.compile_logp(mode=PYTHON)({"x": 3.0}) == pytest.approx(stats.norm.logpdf(3.0), rel=1e-12)
 
 
 @pytest.mark.slow
@@ -229,7 +230,7 @@ def test_tilt_twice_is_the_tilt_by_the_sum():
     once = bd.tilt(prior, lambda x: sum(weight(x) for weight in weights))
     assert sorted(potential.name for potential in twice.potentials) == ["tilt", "tilt_2", "tilt_3"]
     assert [potential.name for potential in once.potentials] == ["tilt"]
-    logp_twice, logp_once = twice.compile_logp(), once.compile_logp()
+    logp_twice, logp_once = twice.compile_logp(mode=PYTHON), once.compile_logp(mode=PYTHON)
     for x in np.random.default_rng(0).normal(size=(5, 2)):
         assert logp_twice({"x": x}) == pytest.approx(logp_once({"x": x}), rel=1e-12)
 
@@ -255,7 +256,7 @@ def test_tilt_gives_all_free_variables_by_name_and_constrained():
     tilted = bd.tilt(prior, weight)
     assert list(seen) == ["mu"]
     point = {"mu": 0.3, "tau_log__": 0.7, "theta": np.array([0.1, 0.2, 0.3])}
-    gap = tilted.compile_logp()(point) - prior.compile_logp()(point)
+    gap = tilted.compile_logp(mode=PYTHON)(point) - prior.compile_logp(mode=PYTHON)(point)
     assert gap == pytest.approx(-np.exp(0.7) + 1.2, rel=1e-9)  # tau itself, not its logarithm
     assert tilted.initial_point()["mu"] == prior.initial_point()["mu"] == 1.5  # initval survives, in both
     assert tilted.named_vars_to_dims == {**prior.named_vars_to_dims}
@@ -266,7 +267,7 @@ def test_tilt_may_use_the_priors_other_variables_and_gets_the_copys():
     prior = hierarchy()
     tilted = bd.tilt(prior, lambda **free: prior["spread"] * prior["shift"])
     point = {"mu": 0.3, "tau_log__": 0.7, "theta": np.array([0.1, 0.2, 0.4])}
-    base, logp = prior.compile_logp()(point), tilted.compile_logp()
+    base, logp = prior.compile_logp(mode=PYTHON)(point), tilted.compile_logp(mode=PYTHON)
     assert logp(point) - base == pytest.approx(0.9, rel=1e-9)
     with tilted:
         pm.set_data({"shift": 10.0})
@@ -334,7 +335,7 @@ def test_mixture_density_and_gradient(name):
     model, mix = bd.gaussian_mixture(*arguments), exact.mixture(*arguments)
     shape = np.shape(arguments[1])[1:]
     assert model["x"].type.shape == shape
-    logp, gradient = model.compile_logp(), model.compile_dlogp()
+    logp, gradient = model.compile_logp(mode=PYTHON), model.compile_dlogp(mode=PYTHON)
     for x in np.random.default_rng(0).normal(size=(5, *shape)) * 3:
         want = exact.mixture_log_density(mix, np.reshape(x, -1))
         assert logp({"x": x}) == pytest.approx(want, rel=1e-10)
@@ -357,7 +358,7 @@ def test_mixture_in_jax_is_the_same_and_finite_far_away(name):
         far = [np.asarray(out) for sign in (1, -1) for out in both(sign * 1e3 * np.ones((1, *shape)))]
         hessian = np.asarray(jax.hessian(jax_logp(model))(1e3 * np.ones(shape)))
     np.testing.assert_allclose(value, exact.mixture_log_density(mix, x.reshape(50, -1)), rtol=1e-10)
-    slope = model.compile_dlogp()
+    slope = model.compile_dlogp(mode=PYTHON)
     np.testing.assert_allclose(gradient.reshape(50, -1), [slope({"x": each}) for each in x], rtol=1e-9, atol=1e-11)
     assert all(np.isfinite(out).all() for out in far)
     assert np.isfinite(hessian).all()
@@ -370,7 +371,7 @@ def test_density_in_jax_is_the_same():
     with jax.enable_x64(True):
         value, gradient = jax.jit(jax.vmap(jax.value_and_grad(jax_logp(clone(model)))))(x)
         value, gradient = np.asarray(value), np.asarray(gradient)
-    logp, slope = model.compile_logp(), model.compile_dlogp()
+    logp, slope = model.compile_logp(mode=PYTHON), model.compile_dlogp(mode=PYTHON)
     np.testing.assert_allclose(value, [logp({"x": each}) for each in x], rtol=1e-12)
     np.testing.assert_allclose(gradient, [slope({"x": each}) for each in x], rtol=1e-10, atol=1e-12)
 
@@ -409,9 +410,9 @@ def test_mixture_does_not_depend_on_the_order_or_the_form_of_its_components():
         bd.gaussian_mixture(WEIGHTS[::-1], MEANS[::-1], FULL[::-1]),
         bd.gaussian_mixture([*WEIGHTS[:2], 0.15, 0.15], MEANS[[0, 1, 2, 2]], FULL[[0, 1, 2, 2]]),
     ]
-    want = bd.gaussian_mixture(WEIGHTS, MEANS, FULL).compile_logp()({"x": x})
+    want = bd.gaussian_mixture(WEIGHTS, MEANS, FULL).compile_logp(mode=PYTHON)({"x": x})
     for model in forms:
-        assert model.compile_logp()({"x": x}) == pytest.approx(want, rel=1e-12)
+        assert model.compile_logp(mode=PYTHON)({"x": x}) == pytest.approx(want, rel=1e-12)
 
 
 def test_pymc_model_context_is_left_alone():
@@ -485,11 +486,15 @@ def test_a_density_by_level_is_a_level_prior():
         variance = SCHEDULE.alpha[level] ** 2 + SCHEDULE.sigma[level] ** 2
         np.testing.assert_allclose(compiled.at_level(level).logp(x), -0.5 * (x**2).sum(1) / variance, rtol=1e-12)
     pm.set_data({"level": 2}, model=prior)
-    np.testing.assert_allclose(prior.compile_logp()({"x": x[0]}), -2.5 / (1 + SCHEDULE.sigma[2] ** 2), rtol=1e-12)
+    np.testing.assert_allclose(
+        prior.compile_logp(mode=PYTHON)({"x": x[0]}), -2.5 / (1 + SCHEDULE.sigma[2] ** 2), rtol=1e-12
+    )
     np.testing.assert_array_equal(prior.initial_point()["x"], [1.0, 0.0])
     copy = clone_model(prior)
     pm.set_data({"level": 4}, model=copy)
-    np.testing.assert_allclose(copy.compile_logp()({"x": x[0]}), -2.5 / (1 + SCHEDULE.sigma[4] ** 2), rtol=1e-12)
+    np.testing.assert_allclose(
+        copy.compile_logp(mode=PYTHON)({"x": x[0]}), -2.5 / (1 + SCHEDULE.sigma[4] ** 2), rtol=1e-12
+    )
 
 
 def test_a_density_by_level_is_inverted_level_by_level():
