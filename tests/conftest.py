@@ -4,6 +4,7 @@ A worker of the suite compiles thousands of functions with JAX, many of them ali
 disk for the next, for the other workers, and for the processes that they start. Each function in memory takes a few
 memory maps, of which Linux allows a process 65,530, and then XLA aborts. So what one file compiled is dropped from
 there before the next begins, and memory that is free is given back: between files, and after a test that leaves much.
+Figures are closed after each test.
 """
 
 import os
@@ -17,13 +18,15 @@ KEPT = pytest.StashKey[tempfile.TemporaryDirectory]()
 MUCH = 2**28  # bytes that a worker holds more than when it last gave some back
 
 
-class DropWhatWasCompiled:
+class DropWhatIsLeft:
     """Runs for the examples in the docstrings too, which lie outside of this folder."""
 
     held = 0
 
     @pytest.hookimpl(trylast=True)  # when fixtures are gone
     def pytest_runtest_teardown(self, item, nextitem):
+        if "matplotlib.pyplot" in sys.modules:  # a figure that one test leaves would be counted by another
+            sys.modules["matplotlib.pyplot"].close("all")
         compiled = sys.modules.get("bayesdiff.compiled")  # nothing is compiled without it, but by networks
         last = nextitem is None or nextitem.path != item.path
         if last and "jax" in sys.modules:
@@ -35,7 +38,7 @@ class DropWhatWasCompiled:
 
 
 def pytest_configure(config):
-    config.pluginmanager.register(DropWhatWasCompiled())
+    config.pluginmanager.register(DropWhatIsLeft())
     if config.option.markexpr != "bench":  # where compiling is part of what is measured
         assert "jax" not in sys.modules  # it reads this when it is imported
         if hasattr(config, "workerinput"):  # a worker of xdist's has it from who started it

@@ -499,7 +499,6 @@ def test_the_plot_holds_the_numbers(several):
     assert dict(some.viz["ecdf"]["mu"].sizes) == {"result": 2, "school": 1}
     bd.plot_calibration(several, backend="matplotlib")
     titles = [ax.get_title() for ax in plt.gcf().axes]
-    plt.close("all")
     assert any(re.fullmatch(r"mu\[A\]: p = [\d.e-]+", title) for title in titles)
 
 

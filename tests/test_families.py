@@ -8,7 +8,6 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from exact import mixture as exact_mixture
@@ -243,7 +242,6 @@ def test_a_quick_run_and_its_page(tmp_path, monkeypatch):
     space = {"__name__": "page"}
     for block in blocks:
         exec(compile(block, PAGE.name, "exec"), space)
-    plt.close("all")
     for expression in expressions:
         text = str(eval(expression, space))
         assert text

@@ -20,7 +20,6 @@ SCHOOLS = ["Choate", "Phillips Andover", "St. Paul's"]
 def _close_figures_and_keep_the_style():
     before = dict(mpl.rcParams)
     yield
-    mpl.pyplot.close("all")
     assert dict(mpl.rcParams) == before  # no global style
 
 

@@ -560,7 +560,6 @@ def test_chains_that_disagree_are_seen_and_nothing_of_theirs_is_read(tmp_path):
     assert show.evidence_table(run).text.splitlines()[-3].count(show.WITHHELD) == 4
     bars = show.shares(run).axes[0].patches
     assert len(bars) == 0
-    plt.close("all")
 
 
 def test_draws_that_are_trusted_and_an_evidence_that_is_not(tmp_path):
@@ -619,7 +618,6 @@ def test_no_mode_one_mode_and_many(tmp_path, modes):
         told = show.modes_table(run).text
         assert ("lighter modes (0." in told) == (modes > 12)
         assert "Of 9 numbers of x, 4 are shown" in told
-    plt.close("all")
 
 
 def test_of_modes_that_are_equally_high_the_heaviest_is_the_map(tmp_path):
