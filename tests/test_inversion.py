@@ -161,7 +161,9 @@ def compiled_mixtures():
     return {name: bd.compile_prior(known(mixture)) for name, mixture in SEPARATED.items()}
 
 
-@pytest.mark.parametrize("name", list(SEPARATED))
+@pytest.mark.parametrize(
+    "name", ["plane", *(pytest.param(name, marks=pytest.mark.slow) for name in SEPARATED if name != "plane")]
+)
 @pytest.mark.parametrize("sigma", [1.0, 8.0, pytest.param(40.0, marks=pytest.mark.slow)])
 def test_modes_far_apart_are_weighed_right_at_every_observation(compiled_mixtures, name, sigma):
     mixture = SEPARATED[name]
