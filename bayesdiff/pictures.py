@@ -324,7 +324,7 @@ def _checked(pictures: ArrayLike) -> np.ndarray:
     except ValueError as error:
         raise TypeError("pictures is no array: its rows have different lengths; write pictures of one shape") from error
     if x.dtype.kind not in "fi":
-        hint = ": images.scaled(pictures) of bytes" if x.dtype.kind == "u" else ""
+        hint = ": pictures / 127.5 - 1 of bytes" if x.dtype.kind == "u" else ""
         raise TypeError(f"pictures has dtype {x.dtype}; write numbers in -1..1{hint}")
     if x.ndim != 4 or x.shape[3] not in (1, 3) or 0 in x.shape:
         raise ValueError(f"pictures has shape {x.shape}; write (n, height, width, colours), with 1 or 3 colours")

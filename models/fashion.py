@@ -18,15 +18,14 @@ On Linux, ``GLIBC_TUNABLES=glibc.malloc.hugetlb=1`` before the command saves a f
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pymc as pm
 
-from bayesdiff.images.data import fashion, scaled, split
 from bayesdiff.images.networks import TRAINED, PictureNet, fashion_network, load_network, save_network
 from bayesdiff.images.priors import classifier_prior
-from bayesdiff.images.training import Course, train
 
 
 def prior() -> pm.Model:
@@ -36,6 +35,9 @@ def prior() -> pm.Model:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the network."""
+    from models.pictures.data import fashion, scaled, split
+    from models.pictures.training import Course, train
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=TRAINED / "fashion.npz")
     parser.add_argument("--start", type=Path, help="a network that goes on learning")
@@ -73,4 +75,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `models` is
     main()

@@ -16,16 +16,15 @@ stay where they are kept: their licence is not stated, so none comes with bayesd
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pymc as pm
 
-from bayesdiff.images.data import chosen, cifar10, scaled, split
 from bayesdiff.images.networks import TRAINED, PictureNet, load_network, photos_network, save_network
 from bayesdiff.images.priors import classifier_prior
-from bayesdiff.images.training import Course, mirrored, train
 
 ANIMALS = ("cat", "dog", "bird", "deer", "frog", "horse")
 # By pixels in a row; the file of the larger one has 3.5 MB.
@@ -45,6 +44,9 @@ def smaller(pictures: np.ndarray, size: int) -> np.ndarray:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the network."""
+    from models.pictures.data import chosen, cifar10, scaled, split
+    from models.pictures.training import Course, mirrored, train
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=TRAINED / "photos.npz")
     parser.add_argument("--start", type=Path, help="a network that goes on learning")
@@ -84,4 +86,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `models` is
     main()

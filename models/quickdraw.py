@@ -14,16 +14,15 @@ learning once more, its densities alone:
 """
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pymc as pm
 
-from bayesdiff.images.data import quickdraw_sample, scaled, split
 from bayesdiff.images.networks import TRAINED, PictureNet, load_network, quickdraw_network, save_network
 from bayesdiff.images.priors import classifier_prior
-from bayesdiff.images.training import Course, redrawn, train
 
 CATS = 0.4  # of what is shown; the other words share the rest
 
@@ -35,6 +34,9 @@ def prior() -> pm.Model:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the network."""
+    from models.pictures.data import quickdraw_sample, scaled, split
+    from models.pictures.training import Course, redrawn, train
+
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=TRAINED / "quickdraw.npz")
     parser.add_argument("--start", type=Path, help="a network that goes on learning")
@@ -74,4 +76,5 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # where `models` is
     main()

@@ -35,6 +35,9 @@ from bayesdiff import images
 from bayesdiff.images import inverters
 from bayesdiff.pictures import path_of, pictures_of
 from bayesdiff.results import check_target, save
+from models.pictures import data
+from models.pictures.training import redrawn
+from reports import judges
 from reports.study import command_line, made_on
 
 SEED = 20261125
@@ -92,11 +95,11 @@ def typical(network: images.Network, count: int, say: Callable[[str], None]) -> 
     return xr.Dataset({"x": (("picture", *SHAPE), pictures_of(run))}, attrs={"seconds": seconds, "strength": STRONG})
 
 
-def plain_prior(judge: images.Judge, word: str, power: float, mean: float, sd: float) -> bd.CompiledPrior:
+def plain_prior(judge: judges.Judge, word: str, power: float, mean: float, sd: float) -> bd.CompiledPrior:
     """The article's prior: p0 ∝ f(x)^power N(x; mean, sd^2 I), f a plain classifier's probability of the word."""
     with pm.Model(coords=dict(zip(SHAPE, map(range, judge.shape), strict=True))) as noise:
         pm.Normal("x", mean, sd, dims=SHAPE)
-    log_f = images.log_probability(judge, word)
+    log_f = judges.log_probability(judge, word)
     return bd.compile_prior(bd.tilt(noise, lambda x: power * log_f(x)))
 
 
@@ -118,7 +121,7 @@ def normal_noise(count: int, mean: float, sd: float, shape: tuple[int, ...]) -> 
     return mean + sd * np.random.default_rng(SEED + 2).normal(size=(count, int(np.prod(shape))))
 
 
-def plain(judge: images.Judge, mean: float, sd: float, count: int) -> xr.Dataset:
+def plain(judge: judges.Judge, mean: float, sd: float, count: int) -> xr.Dataset:
     """What a plain classifier's f makes of noise: by draws and by modes, and f to a power."""
     start = normal_noise(count, mean, sd, judge.shape)
     found = {}
@@ -246,13 +249,13 @@ def frechet(network: images.Network, count: int, say: Callable[[str], None]) -> 
     network has learned from both). For more, the whole set: to compare with, pictures that neither has learned from.
     """
     shown, compared = (
-        images.split(images.fashion_sample(), held_out=100) if count <= 500 else images.split(images.fashion(), 1000)
+        data.split(data.fashion_sample(), held_out=100) if count <= 500 else data.split(data.fashion(), 1000)
     )
-    pictures = images.scaled(compared.images)
+    pictures = data.scaled(compared.images)
     # One judge has the features; the other is the plain classifier.
     judge, plaintiff = (
-        images.train_judge(
-            images.scaled(shown.images), shown.labels, shown.words, epochs=20 if count <= 500 else 2,
+        judges.train_judge(
+            data.scaled(shown.images), shown.labels, shown.words, epochs=20 if count <= 500 else 2,
             random_seed=SEED + i, progressbar=False,
         )
         for i in range(2)
@@ -276,7 +279,7 @@ def frechet(network: images.Network, count: int, say: Callable[[str], None]) -> 
         ]
     )
     say("clothes by a plain classifier")
-    scores = [images.frechet_of(judge, x, pictures, random_seed=SEED) for x in found.values()]
+    scores = [judges.frechet_of(judge, x, pictures, random_seed=SEED) for x in found.values()]
     fields = ("distance", "distance_sd", "real", "real_sd")
     some = [x[:: max(1, count // 24)][:24] for x in found.values()]
     return {
@@ -296,14 +299,14 @@ def study(
     begun = time.perf_counter()
     check_target(Path(out), overwrite=True)
     network = images.quickdraw_network()
-    shown, held_out = images.split(images.quickdraw_sample())
-    drawings, others = images.scaled(shown.images), images.scaled(held_out.images)
+    shown, held_out = data.split(data.quickdraw_sample())
+    drawings, others = data.scaled(shown.images), data.scaled(held_out.images)
     words, cat = shown.words[:20], shown.words.index("cat")  # twenty to choose from; umbrellas are left out
     # One judge is the plain classifier, the other judges: a network knows how to please itself.
     plaintiff, judge = (
-        images.among(
-            images.train_judge(
-                drawings, shown.labels, shown.words, epochs=epochs, warp=images.redrawn, random_seed=SEED + i,
+        judges.among(
+            judges.train_judge(
+                drawings, shown.labels, shown.words, epochs=epochs, warp=redrawn, random_seed=SEED + i,
                 progressbar=False,
             ),
             words,
@@ -353,7 +356,7 @@ def real(cats: np.ndarray) -> xr.Dataset:
     )
 
 
-def judged(judge: images.Judge, groups: Mapping[str, xr.Dataset], others: np.ndarray, labels: np.ndarray) -> xr.Dataset:
+def judged(judge: judges.Judge, groups: Mapping[str, xr.Dataset], others: np.ndarray, labels: np.ndarray) -> xr.Dataset:
     """Compute what share of each lot the judge calls a cat, and how many real drawings it calls by their word."""
     cat = judge.words.index("cat")
     lots = {"real cats that it has not seen": others[labels == cat]}
@@ -361,9 +364,9 @@ def judged(judge: images.Judge, groups: Mapping[str, xr.Dataset], others: np.nda
     lots[f"cats: draws, strength {STRONG:g}"] = groups["typical"]["x"].values
     for group, dim in (("prompts", "prompt"), ("plain", "how")):
         lots |= {f"{group}: {name}": groups[group]["x"].sel({dim: name}).values for name in groups[group][dim].values}
-    share = [(images.called(judge, x) == "cat").mean() for x in lots.values()]
+    share = [(judges.called(judge, x) == "cat").mean() for x in lots.values()]
     known = labels < len(judge.words)
-    right = (images.called(judge, others[known]) == np.array(judge.words)[labels[known]]).mean()
+    right = (judges.called(judge, others[known]) == np.array(judge.words)[labels[known]]).mean()
     return xr.Dataset(
         {"share": ("lot", share), "n": ("lot", [len(x) for x in lots.values()])}, {"lot": list(lots)}, {"right": right}
     )
@@ -371,15 +374,15 @@ def judged(judge: images.Judge, groups: Mapping[str, xr.Dataset], others: np.nda
 
 def nearest(draws: np.ndarray, typical: np.ndarray, new: np.ndarray, cats: np.ndarray) -> xr.Dataset:
     """The nearest drawing of each draw, mirrored or moved by up to two pixels; and of cats that nobody learned from."""
-    novelty = images.novelty(draws, cats, progressbar=False)
+    novelty = judges.novelty(draws, cats, progressbar=False)
     return xr.Dataset(
         {"distance": ("picture", novelty.distance), "which": ("picture", novelty.which)},
         attrs={
             "share": novelty.share,
-            "share_of_typical": images.novelty(typical, cats, progressbar=False).share,
+            "share_of_typical": judges.novelty(typical, cats, progressbar=False).share,
             "real": novelty.real,
             "median": float(np.median(novelty.distance)),
-            "median_of_new": float(np.median(images.nearest(new, cats, progressbar=False).distance)),
+            "median_of_new": float(np.median(judges.nearest(new, cats, progressbar=False).distance)),
         },
     )
 

@@ -10,7 +10,6 @@ import multiprocessing
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import jax
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
@@ -23,8 +22,6 @@ import bayesdiff.inverters
 import bayesdiff.multimodal.sampling
 from bayesdiff import cli, explorer, images, pictures, results
 from bayesdiff.images import inverters as picture_inverters
-from bayesdiff.images import training
-from bayesdiff.images.scores import _initial
 from bayesdiff.report import explore as explore_page
 from bayesdiff.report import render as renderer
 
@@ -183,17 +180,8 @@ def network():
     return images.Network(net, net.initial(random_seed=0), np.zeros((3, 141)))
 
 
-@functools.cache
-def judge():
-    """A judge of two words for pictures of 8 x 8, that has learned nothing."""
-    return images.Judge(_initial(np.random.default_rng(0), (8, 8, 1), 2), ("left", "right"), (8, 8, 1))
-
-
 PICTURES = np.zeros((4, 8, 8, 1))
-RAMPS = np.linspace(-1, 1, 256).reshape(4, 8, 8, 1)
 BYTES = np.zeros((4, 8, 8, 1), np.uint8)
-LABELLED = images.Pictures(BYTES, [0, 0, 1, 1], ("cat", "dog"))
-VECTORS, LABELS = np.zeros((4, 2)), np.array([0, 1, 0, 1])
 
 
 def file(name, content=b""):
@@ -874,7 +862,7 @@ TABLE = {
         ("three axes", lambda: bd.save_pictures(PICTURES[0], "a.png"),
          "ValueError: pictures has shape (8, 8, 1); write (n, height, width, colours), with 1 or 3 colours"),
         ("bytes", lambda: bd.save_pictures(BYTES, "a.png"),
-         "TypeError: pictures has dtype uint8; write numbers in -1..1: images.scaled(pictures) of bytes"),
+         "TypeError: pictures has dtype uint8; write numbers in -1..1: pictures / 127.5 - 1 of bytes"),
         ("two colours", lambda: bd.save_pictures(np.zeros((1, 4, 4, 2)), "a.png"),
          "ValueError: pictures has shape (1, 4, 4, 2); write (n, height, width, colours), with 1 or 3 colours"),
         ("nan", lambda: bd.save_pictures(PICTURES * NAN, "a.png"),
@@ -1183,79 +1171,6 @@ TABLE = {
         ("path None", lambda: bd.load(None), "TypeError: path is None; write a path, as 'run.zarr'"),
         ("path a tree", lambda: bd.load(inversion("map")), "TypeError: path is DataTree; write a path, as 'run.zarr'"),
     ],
-    "images.Pictures": [
-        ("floats", lambda: images.Pictures(PICTURES, [0, 0, 0, 0], ("cat",)),
-         "TypeError: images has dtype float64; write uint8, 0..255 (to_uint8 turns numbers in -1..1 into it)"),
-        ("three axes", lambda: images.Pictures(BYTES[..., 0], [0, 0, 0, 0], ("cat",)),
-         "ValueError: images has shape (4, 8, 8); write (n, height, width, colours), with 1 or 3 colours"),
-        ("labels of floats", lambda: images.Pictures(BYTES, [0.0, 0.0, 0.0, 0.0], ("cat",)),
-         "TypeError: labels has dtype float64; write integers, the places of their words"),
-        ("labels too few", lambda: images.Pictures(BYTES, [0], ("cat",)),
-         "ValueError: labels has shape (1,), images (4, 8, 8, 1); write one label for each picture"),
-        ("label without a word", lambda: images.Pictures(BYTES, [0, 0, 0, 1], ("cat",)),
-         "ValueError: labels go from 0 to 1; there are 1 words, so write 0..0"),
-        ("one text", lambda: images.Pictures(BYTES, [0, 0, 0, 0], "cat"),
-         "TypeError: words is the text 'cat'; write a list: ['cat']"),
-        ("words None", lambda: images.Pictures(BYTES, [0, 0, 0, 0], None),
-         "TypeError: words is None; write a list of texts"),
-        ("word twice", lambda: images.Pictures(BYTES, [0, 0, 0, 0], ("cat", "cat")),
-         "ValueError: words holds 'cat' twice; write each word once"),
-        ("word a number", lambda: images.Pictures(BYTES, [0, 0, 0, 0], (1,)), "TypeError: words holds 1; write texts"),
-    ],
-    "images.quickdraw": [
-        ("one text", lambda: images.quickdraw("cat", cache="nowhere"),
-         "TypeError: words is the text 'cat'; write a list: ['cat']"),
-        ("no words", lambda: images.quickdraw([], cache="nowhere"),
-         "ValueError: words is empty; write at least one word"),
-        ("words a number", lambda: images.quickdraw(3, cache="nowhere"),
-         "TypeError: words is 3; write a list of texts"),
-        ("cache", lambda: images.quickdraw(["cat"], cache=3),
-         "TypeError: cache is 3; write the path of a folder, or None"),
-    ],
-    "images.fashion": [
-        ("cache", lambda: images.fashion(cache=""), "TypeError: cache is ''; write the path of a folder, or None"),
-    ],
-    "images.cifar10": [
-        ("cache", lambda: images.cifar10(cache=b"folder"),
-         "TypeError: cache is b'folder'; write the path of a folder, or None"),
-    ],
-    "images.chosen": [
-        ("no pictures", lambda: images.chosen(BYTES, ["cat"]),
-         "TypeError: pictures is ndarray; write Pictures, as images.quickdraw() gives them"),
-        ("one text", lambda: images.chosen(LABELLED, "cat"),
-         "TypeError: words is the text 'cat'; write a list: ['cat']"),
-        ("unknown", lambda: images.chosen(LABELLED, ["cow"]),
-         "ValueError: there is no word 'cow' in these pictures; write one of its 2 words: 'cat', 'dog'"),
-        ("words None", lambda: images.chosen(LABELLED, None), "TypeError: words is None; write a list of texts"),
-    ],
-    "images.split": [
-        ("no pictures", lambda: images.split(BYTES),
-         "TypeError: pictures is ndarray; write Pictures, as images.quickdraw() gives them"),
-        ("too many", lambda: images.split(LABELLED, 2),
-         "ValueError: held_out is 2, there are 2 pictures of 'cat'; write a number that leaves some to learn from"),
-        ("held_out a float", lambda: images.split(LABELLED, 1.0), "TypeError: held_out is 1.0; write an int >= 1"),
-    ],
-    "images.scaled": [
-        ("floats", lambda: images.scaled(PICTURES),
-         "TypeError: scaled takes uint8 pictures, 0..255, got dtype float64 between 0 and 0; what lies in -1..1 is "
-         "scaled already"),
-        ("None", lambda: images.scaled(None),
-         "TypeError: scaled takes uint8 pictures, 0..255, got dtype object; what lies in -1..1 is scaled already"),
-    ],
-    "images.to_uint8": [
-        ("bytes", lambda: images.to_uint8(BYTES),
-         "TypeError: to_uint8 takes floats in -1..1, got dtype uint8 between 0 and 0; write images.astype('uint8') "
-         "for integers in 0..255"),
-        ("nan", lambda: images.to_uint8([NAN]), "ValueError: to_uint8 takes finite numbers, got nan"),
-        ("0..255", lambda: images.to_uint8([0.0, 255.0]),
-         "ValueError: to_uint8 takes -1..1, got numbers between 0 and 255: 0..255? Then write images.astype('uint8')"),
-        ("ragged", lambda: images.to_uint8([[0.0], [0.0, 1.0]]),
-         "TypeError: images is no array: its rows have different lengths; write pictures of one shape"),
-    ],
-    "images.cache_folder": [
-        ("number", lambda: images.cache_folder(3), "TypeError: cache is 3; write the path of a folder, or None"),
-        ("empty", lambda: images.cache_folder(""), "TypeError: cache is ''; write the path of a folder, or None"),
-    ],
     "images.Network": [
         ("no net", lambda: images.Network("net", {}, np.zeros((3, 141))),
          "TypeError: net is str; write a PictureNet or a VectorNet"),
@@ -1309,102 +1224,6 @@ TABLE = {
          "TypeError: network is dict; write a Network, as train gives it"),
         ("path None", lambda: images.save_network(network(), None),
          "TypeError: path is None; write a path, as 'network.npz'"),
-    ],
-    "images.Course": [
-        ("no steps", lambda: images.Course(0, 0),
-         "ValueError: guess_steps and density_steps are both 0; write how long one of the two parts is"),
-        ("steps a float", lambda: images.Course(guess_steps=1.5), "TypeError: guess_steps is 1.5; write an int >= 1"),
-        ("steps negative", lambda: images.Course(density_steps=-1),
-         "ValueError: density_steps is -1; write an int >= 1"),
-        ("steps False", lambda: images.Course(guess_steps=False), "TypeError: guess_steps is False; write an int >= 1"),
-        ("batch 0", lambda: images.Course(batch=0), "ValueError: batch is 0; write an int >= 1"),
-        ("rate", lambda: images.Course(guess_rate=2.0),
-         "ValueError: guess_rate is 2.0; write a number between 0 and 1, as 4e-3"),
-        ("rate text", lambda: images.Course(guess_rate="fast"),
-         "TypeError: guess_rate is 'fast'; write a number between 0 and 1, as 4e-3"),
-    ],
-    "images.train": [
-        ("seed True", lambda: images.train(network().net, VECTORS, LABELS, random_seed=True),
-         "TypeError: random_seed is True; write an int >= 0"),
-        ("progressbar text", lambda: images.train(network().net, VECTORS, LABELS, progressbar="no"),
-         "TypeError: progressbar is 'no'; write True or False"),
-        ("no net", lambda: images.train("net", VECTORS, LABELS),
-         "TypeError: net is str; write a PictureNet or a VectorNet"),
-        ("pictures of another shape", lambda: images.train(network().net, np.zeros((4, 3)), LABELS),
-         "ValueError: pictures has shape (4, 3); write (n, 2), as the network's"),
-        ("pictures nan", lambda: images.train(network().net, VECTORS * NAN, LABELS),
-         "ValueError: pictures holds numbers that are not finite; leave these pictures out"),
-        ("pictures text", lambda: images.train(network().net, "pictures", LABELS),
-         "TypeError: pictures must hold real numbers, got 'pictures' (dtype <U8)"),
-        ("labels of floats", lambda: images.train(network().net, VECTORS, LABELS + 0.5),
-         "ValueError: labels has shape (4,) and dtype float64; write an int for each picture"),
-        ("labels too high", lambda: images.train(network().net, VECTORS, LABELS + 5),
-         "ValueError: labels holds 5 to 6; write 0 to 2: a word's number, or 2 for any"),
-        ("labels None", lambda: images.train(network().net, VECTORS, None),
-         "ValueError: labels has shape () and dtype object; write an int for each picture"),
-        ("course", lambda: images.train(network().net, VECTORS, LABELS, course=100),
-         "TypeError: course is 100; write a Course, as Course(guess_steps=6000, density_steps=3000)"),
-        ("share", lambda: images.train(network().net, VECTORS, LABELS, share=[1.0]),
-         "ValueError: share has shape (1,) and holds [1.0]; write a number >= 0 for each of the 4 pictures, not all "
-         "0"),
-        ("share negative", lambda: images.train(network().net, VECTORS, LABELS, share=[-1.0, 1.0, 1.0, 1.0]),
-         "ValueError: share has shape (4,) and holds [-1.0, 1.0, 1.0, 1.0]; write a number >= 0 for each of the 4 "
-         "pictures, not all 0"),
-        ("warp", lambda: images.train(network().net, VECTORS, LABELS, warp="mirror"),
-         "TypeError: warp is 'mirror'; write a function of a JAX random key and pictures, as redrawn"),
-        ("start", lambda: images.train(network().net, VECTORS, LABELS, start="before.npz"),
-         "TypeError: start is str; write a Network, as load_network gives it"),
-        ("start of another net", lambda: images.train(net_of("a", "b"), VECTORS, LABELS, start=network()),
-         "ValueError: start is made of VectorNet(shape=(2,), words=('left', 'right'), mean=0.0, sd=1.0, width=8, "
-         "depth=1), and net is VectorNet(shape=(2,), words=('a', 'b'), mean=0.0, sd=1.0, width=8, depth=1); write "
-         "one made of the same"),
-        ("seed None", lambda: images.train(network().net, VECTORS, LABELS, random_seed=None),
-         "TypeError: random_seed is None; write an int >= 0"),
-        ("seed negative", lambda: images.train(network().net, VECTORS, LABELS, random_seed=-1),
-         "ValueError: random_seed is -1; write an int >= 0"),
-        ("seed text", lambda: images.train(network().net, VECTORS, LABELS, random_seed="1"),
-         "TypeError: random_seed is '1'; write an int >= 0"),
-        ("store", lambda: images.train(network().net, VECTORS, LABELS, store=3),
-         "TypeError: store is 3; write a path, as 'training'"),
-        ("store a file", lambda: images.train(network().net, VECTORS, LABELS, store=file("a-file")),
-         "ValueError: store is 'a-file', which is a file; write the path of a folder"),
-        ("made", lambda: images.train(network().net, VECTORS, LABELS, made="by me"),
-         "TypeError: made is 'by me'; write a mapping, as made={'command': '...'}"),
-    ],
-    "images.normalise": [
-        ("no network", lambda: images.normalise(network().net, VECTORS, LABELS),
-         "TypeError: network is VectorNet; write a Network, as load_network gives it"),
-        ("pictures", lambda: images.normalise(network(), np.zeros((4, 3)), LABELS),
-         "ValueError: pictures has shape (4, 3); write (n, 2), as the network's"),
-        ("share", lambda: images.normalise(network(), VECTORS, LABELS, share=[1.0]),
-         "ValueError: share has shape (1,) and holds [1.0]; write a number >= 0 for each of the 4 pictures, not all "
-         "0"),
-        ("draws 0", lambda: images.normalise(network(), VECTORS, LABELS, draws=0),
-         "ValueError: draws is 0; write an int >= 1"),
-        ("draws a float", lambda: images.normalise(network(), VECTORS, LABELS, draws=2.5),
-         "TypeError: draws is 2.5; write an int >= 1"),
-        ("seed text", lambda: images.normalise(network(), VECTORS, LABELS, random_seed="1"),
-         "TypeError: random_seed is '1'; write an int >= 0"),
-        ("seed None", lambda: images.normalise(network(), VECTORS, LABELS, random_seed=None),
-         "TypeError: random_seed is None; write an int >= 0"),
-        ("warp", lambda: images.normalise(network(), VECTORS, LABELS, warp=3),
-         "TypeError: warp is 3; write a function of a JAX random key and pictures, as redrawn"),
-    ],
-    "images.mirrored": [
-        ("key an int", lambda: images.mirrored(0, PICTURES),
-         "TypeError: key is 0; write a JAX random key, as jax.random.key(0)"),
-        ("three axes", lambda: images.mirrored(jax.random.key(0), PICTURES[0]),
-         "ValueError: pictures has shape (8, 8, 1) and dtype float64; write (n, height, width, colours), in -1..1"),
-    ],
-    "images.redrawn": [
-        ("key an int", lambda: images.redrawn(0, PICTURES),
-         "TypeError: key is 0; write a JAX random key, as jax.random.key(0)"),
-        ("three axes", lambda: images.redrawn(jax.random.key(0), PICTURES[0]),
-         "ValueError: pictures has shape (8, 8, 1) and dtype float64; write (n, height, width, colours), in -1..1"),
-        ("text", lambda: images.redrawn(jax.random.key(0), "picture"),
-         "TypeError: pictures is str; write an array (n, height, width, colours)"),
-        ("background text", lambda: images.redrawn(jax.random.key(0), PICTURES, "white"),
-         "TypeError: background is 'white'; write a number in -1..1"),
     ],
     "images.classifier_prior": [
         ("no network", lambda: images.classifier_prior("network"),
@@ -1501,140 +1320,6 @@ TABLE = {
          "ValueError: highest is nan and lowest -5.5; write two numbers of -6 to 8, the first above the second"),
         ("lowest None", lambda: images.picture_schedule(4, lowest=None),
          "TypeError: lowest is None; write a log signal-to-noise ratio, a number"),
-    ],
-    "images.Judge": [
-        ("one word", lambda: images.Judge({}, ("left",), (8, 8, 1)),
-         "ValueError: words holds 'left' alone; a judge tells at least two words apart"),
-        ("shape", lambda: images.Judge({}, ("a", "b"), 8), "TypeError: shape is 8; write (height, width, colours)"),
-    ],
-    "images.among": [
-        ("no judge", lambda: images.among(network(), ["left", "right"]),
-         "TypeError: judge is Network; write one of train_judge"),
-        ("one text", lambda: images.among(judge(), "left"),
-         "TypeError: words is the text 'left'; write a list: ['left']"),
-        ("one word", lambda: images.among(judge(), ["left"]),
-         "ValueError: words holds 'left' alone; a judge tells at least two words apart"),
-        ("unknown", lambda: images.among(judge(), ["left", "up"]),
-         "ValueError: the judge does not know 'up'; write some of its words: left, right"),
-    ],
-    "images.called": [
-        ("no judge", lambda: images.called(None, PICTURES), "TypeError: judge is NoneType; write one of train_judge"),
-        ("three axes", lambda: images.called(judge(), PICTURES[0]),
-         "ValueError: pictures has shape (8, 8, 1); write (n, height, width, colours): pictures[..., None] for grey "
-         "pictures"),
-        ("0..255", lambda: images.called(judge(), BYTES),
-         "ValueError: pictures holds uint8 from 0 to 0, as 0..255; write -1..1: scaled(pictures) of uint8 pictures"),
-        ("nan", lambda: images.called(judge(), PICTURES * NAN),
-         "ValueError: pictures holds a number that is not finite, in picture 0; leave that picture out"),
-        ("too bright", lambda: images.called(judge(), PICTURES + 2),
-         "ValueError: pictures goes from 2 to 2; write -1..1: np.clip(pictures, -1, 1) cuts noise off"),
-        ("another size", lambda: images.called(judge(), np.zeros((2, 4, 4, 1))),
-         "ValueError: pictures has shape (2, 4, 4, 1); write (n, 8, 8, 1)"),
-        ("empty", lambda: images.called(judge(), PICTURES[:0]),
-         "ValueError: pictures has shape (0, 8, 8, 1), which holds no picture; write at least one"),
-    ],
-    "images.features": [
-        ("no judge", lambda: images.features("judge", PICTURES), "TypeError: judge is str; write one of train_judge"),
-        ("text", lambda: images.features(judge(), "picture"),
-         "TypeError: pictures has dtype <U7; write numbers in -1..1"),
-        ("two axes", lambda: images.features(judge(), PICTURES[0, ..., 0]),
-         "ValueError: pictures has shape (8, 8); write (n, height, width, colours): pictures[None, ..., None] for "
-         "one grey picture"),
-    ],
-    "images.probabilities": [
-        ("no judge", lambda: images.probabilities(3, PICTURES), "TypeError: judge is int; write one of train_judge"),
-        ("objects", lambda: images.probabilities(judge(), [OBJECT]),
-         "TypeError: pictures has dtype object; write numbers in -1..1"),
-        ("ragged", lambda: images.probabilities(judge(), [[0.0], [0.0, 1.0]]),
-         "TypeError: pictures is no array: its rows have different lengths; write pictures of one shape"),
-    ],
-    "images.log_probability": [
-        ("no judge", lambda: images.log_probability("judge", "left"),
-         "TypeError: judge is str; write one of train_judge"),
-        ("unknown", lambda: images.log_probability(judge(), "up"),
-         "ValueError: the judge does not know 'up'; write one of its words: left, right"),
-        ("word a list", lambda: images.log_probability(judge(), ["left"]),
-         "ValueError: the judge does not know ['left']; write one of its words: left, right"),
-        ("word None", lambda: images.log_probability(judge(), None),
-         "ValueError: the judge does not know None; write one of its words: left, right"),
-    ],
-    "images.frechet_distance": [
-        ("one axis", lambda: images.frechet_distance(np.zeros(4), np.zeros((4, 2))),
-         "ValueError: features_a has shape (4,); write (pictures, features), as features() gives them"),
-        ("one row", lambda: images.frechet_distance(np.zeros((1, 2)), np.zeros((4, 2))),
-         "ValueError: features_a has 1 rows; a covariance needs two, and more than 2 to be of use"),
-        ("columns differ", lambda: images.frechet_distance(np.zeros((4, 3)), np.zeros((4, 2))),
-         "ValueError: features_a has 3 columns and features_b 2; write features of the same judge"),
-        ("nan", lambda: images.frechet_distance(np.zeros((4, 2)), np.full((4, 2), NAN)),
-         "ValueError: features_b holds a number that is not finite, in row 0; leave that picture out"),
-        ("text", lambda: images.frechet_distance("a", np.zeros((4, 2))),
-         "TypeError: features_a must hold real numbers, got 'a' (dtype <U1)"),
-    ],
-    "images.frechet_of": [
-        ("no judge", lambda: images.frechet_of(None, PICTURES, PICTURES),
-         "TypeError: judge is NoneType; write one of train_judge"),
-        ("one sample", lambda: images.frechet_of(judge(), PICTURES[:1], PICTURES),
-         "ValueError: samples holds one picture; a covariance needs two, and more than 64 to be of use"),
-        ("too few real", lambda: images.frechet_of(judge(), PICTURES, PICTURES),
-         "ValueError: samples holds 4 pictures and real 4; real against real needs two disjoint sets of 4: pass at "
-         "least 8 real pictures, or samples[:2]"),
-        ("repeats 0", lambda: images.frechet_of(judge(), PICTURES[:2], PICTURES, repeats=0),
-         "ValueError: repeats is 0; write an int >= 1"),
-        ("seed", lambda: images.frechet_of(judge(), PICTURES[:2], PICTURES, random_seed="a"),
-         "TypeError: random_seed is 'a'; write an int, a numpy Generator or None"),
-    ],
-    "images.nearest": [
-        ("three axes", lambda: images.nearest(PICTURES[0], PICTURES),
-         "ValueError: samples has shape (8, 8, 1); write (n, height, width, colours): samples[..., None] for grey "
-         "pictures"),
-        ("sizes differ", lambda: images.nearest(PICTURES, np.zeros((2, 4, 4, 1))),
-         "ValueError: references has shape (2, 4, 4, 1); write (n, 8, 8, 1)"),
-        ("shift a float", lambda: images.nearest(PICTURES, PICTURES, shift=1.0),
-         "TypeError: shift is 1.0; write an int >= 0"),
-        ("shift too far", lambda: images.nearest(PICTURES, PICTURES, shift=8),
-         "ValueError: shift is 8, pictures are 8 x 8; write an int from 0 to 7"),
-        ("flip text", lambda: images.nearest(PICTURES, PICTURES, flip="yes"),
-         "TypeError: flip is 'yes'; write True or False"),
-        ("None", lambda: images.nearest(None, PICTURES), "TypeError: samples has dtype object; write numbers in -1..1"),
-    ],
-    "images.novelty": [
-        ("one reference", lambda: images.novelty(PICTURES, PICTURES[:1]),
-         "ValueError: references holds one picture; a distance between references needs two"),
-        ("fraction 0", lambda: images.novelty(PICTURES, PICTURES, fraction=0),
-         "ValueError: fraction is 0; write a number > 0, such as 0.5"),
-        ("fraction text", lambda: images.novelty(PICTURES, PICTURES, fraction="half"),
-         "TypeError: fraction is 'half'; write a number > 0, such as 0.5"),
-        ("fraction None", lambda: images.novelty(PICTURES, PICTURES, fraction=None),
-         "TypeError: fraction is None; write a number > 0, such as 0.5"),
-        ("at_most 0", lambda: images.novelty(PICTURES, PICTURES, at_most=0),
-         "ValueError: at_most is 0; write an int >= 1"),
-        ("seed", lambda: images.novelty(PICTURES, PICTURES, random_seed="a"),
-         "TypeError: random_seed is 'a'; write an int, a numpy Generator or None"),
-    ],
-    "images.train_judge": [
-        ("pictures", lambda: images.train_judge(BYTES, LABELS, ["a", "b"]),
-         "ValueError: pictures holds uint8 from 0 to 0, as 0..255; write -1..1: scaled(pictures) of uint8 pictures"),
-        ("labels", lambda: images.train_judge(PICTURES - 1, LABELS * 1.0, ["a", "b"]),
-         "TypeError: labels has dtype float64; write integers, the places of their words"),
-        ("labels too few", lambda: images.train_judge(PICTURES - 1, [0, 1], ["a", "b"]),
-         "ValueError: labels has shape (2,); write one label for each of the 4 pictures"),
-        ("one word", lambda: images.train_judge(PICTURES - 1, LABELS, ["a"]),
-         "ValueError: labels go from 0 to 1; there are 1 words, so write 0..0"),
-        ("one text", lambda: images.train_judge(PICTURES - 1, LABELS, "cat"),
-         "TypeError: words is the text 'cat'; write a list: ['cat']"),
-        ("no picture of a word", lambda: images.train_judge(PICTURES - 1, LABELS, ["a", "b", "c"]),
-         "ValueError: labels names no picture of 'c'; leave that word out, or add pictures of it"),
-        ("all dark", lambda: images.train_judge(PICTURES, LABELS, ["a", "b"]),
-         "ValueError: pictures go from 0 to 0, none is dark anywhere; is that 0..1 instead of -1..1? Then write 2 * "
-         "pictures - 1"),
-        ("all the same", lambda: images.train_judge(PICTURES - 1, LABELS, ["a", "b"]),
-         "ValueError: pictures are all the same, -1 everywhere; there is nothing to learn from them"),
-        ("epochs 0", lambda: images.train_judge(RAMPS, LABELS, ["a", "b"], epochs=0),
-         "ValueError: epochs is 0; write an int >= 1"),
-        ("seed", lambda: images.train_judge(RAMPS, LABELS, ["a", "b"], random_seed="a"),
-         "TypeError: random_seed is 'a'; write an int, a numpy Generator or None"),
-        ("warp", lambda: images.train_judge(RAMPS, LABELS, ["a", "b"], warp="mirror"),
-         "TypeError: warp is 'mirror'; write a function of a JAX random key and pictures, as redrawn"),
     ],
     "images.inverters.draw": [
         ("moves 0", lambda: picture_inverters.draw(levels(), [[0.0, 0.0]], moves=0),
@@ -1826,8 +1511,12 @@ TYPED = [
      "bayesdiff report: error: --title is for the report of a run; write title: into the front matter of a .qmd"),
     ("report of no document", "report report.qmd",
      "bayesdiff report: error: There is no report at report.qmd."),
-    ("data without a set", "data",
-     "bayesdiff data: error: the following arguments are required: SET (see bayesdiff data --help)"),
+    ("data, which has left", "data",
+     "bayesdiff data: error: pictures are fetched by a script of the repository now: run `python "
+     "models/pictures/data.py quickdraw` in a clone"),
+    ("data, as it was written", "data fashion --cache there",
+     "bayesdiff data: error: pictures are fetched by a script of the repository now: run `python "
+     "models/pictures/data.py fashion --cache there` in a clone"),
     ("demo without models", "demo",
      "bayesdiff demo: error: there is no models/gaussian.py: the demo shows priors of the repository. Run `make "
      "demo` in a clone, or name the files: bayesdiff demo GAUSSIAN.py MIXTURE.py"),
@@ -1875,10 +1564,6 @@ FILES = {
 # refuse.
 NO_ROWS = {
     "ChainError": "an error, raised by reverse",
-    "images.DataError": "an error, raised where pictures are fetched",
-    "images.Frechet": "a record that frechet_of returns",
-    "images.Nearest": "a record that nearest returns",
-    "images.Novelty": "a record that novelty returns",
 }
 # Beyond the two lists of public names: what pages are made of, and the inverters of pictures.
 ALSO_PUBLIC = {
@@ -1895,7 +1580,7 @@ ALSO_PUBLIC = {
 
 @pytest.fixture(autouse=True)
 def nothing_is_computed(tmp_path, monkeypatch):
-    """Work in an empty folder, and fail where sampling, climbing or training begins before the arguments are read."""
+    """Work in an empty folder, and fail where sampling or climbing begins before the arguments are read."""
 
     def begun(*args, **kwargs):
         raise AssertionError("something was computed before the arguments were checked")
@@ -1904,7 +1589,6 @@ def nothing_is_computed(tmp_path, monkeypatch):
     monkeypatch.setattr(bayesdiff.inverters, "in_chunks", begun)
     monkeypatch.setattr(bayesdiff.chain, "_last_law", begun)
     monkeypatch.setattr(bayesdiff.multimodal.sampling, "scout", begun)
-    monkeypatch.setattr(training, "_some_steps", begun)
 
 
 @pytest.mark.parametrize(
@@ -1925,7 +1609,6 @@ def test_good_input_would_be_computed():
         lambda: bd.reverse(normal(), SCHEDULE),
         lambda: bd.calibrate(normal()),
         lambda: bd.sample(normal()),
-        lambda: images.train(network().net, VECTORS, LABELS, progressbar=False),
     ):
         with pytest.raises(AssertionError, match="before the arguments were checked"):
             call()

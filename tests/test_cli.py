@@ -54,7 +54,6 @@ def folder(tmp_path, monkeypatch):
         ["demo", "--help"],
         ["sample", "--help"],
         ["explore", "--help"],
-        ["data", "--help"],
         ["run"],
     ],
 )

@@ -194,7 +194,8 @@ def test_a_face_imports_nothing_but_what_makes_it_lazy(face):
         ("bayesdiff.step", "from bayesdiff.compiled import compile_prior", "step may import"),
         ("bayesdiff.step", "from .compiled import compile_prior", "step may import"),
         ("bayesdiff.step", "from . import inverters", "step may import"),
-        ("bayesdiff.images.data", "from ..cli import main", "images may import"),
+        ("bayesdiff.images.priors", "from ..cli import main", "images may import"),
+        ("bayesdiff.images.priors", "from models.pictures import data", "stands alone"),
         ("bayesdiff.images", "from bayesdiff.report.page import page", "images may import"),
         ("bayesdiff.compiled", "def f():\n    from bayesdiff import inversion", "compiled may import"),
         ("bayesdiff.results", "class A:\n    def f(self):\n        import bayesdiff.plots as p", "results may import"),
@@ -220,8 +221,8 @@ def test_a_bad_import_is_flagged(module, source, reason):
     [
         ("bayesdiff.compiled", "import jax\nfrom bayesdiff.step import step_model\nfrom .priors import density"),
         (
-            "bayesdiff.images.train",
-            "from .data import kittens\nfrom bayesdiff.images import data\nfrom ..chain import reverse",
+            "bayesdiff.images.inverters",
+            "from .networks import Net\nfrom bayesdiff.images import networks\nfrom ..chain import reverse",
         ),
         ("bayesdiff.results", "from bayesdiff.version import __version__\nimport xarray"),
         ("bayesdiff.cli", "def main():\n    from bayesdiff import inversion\n    import pymc"),
@@ -240,10 +241,6 @@ def test_a_package_resolves_its_own_relative_imports():
 @pytest.mark.parametrize("module", ["bayesdiff", "bayesdiff.images", *(["bayesdiff.cli"] if "cli" in ROOMS else [])])
 def test_import_is_light(module):
     assert loaded(f"import {module}").isdisjoint(HEAVY)
-
-
-def test_pictures_load_nothing_that_computes():
-    assert loaded("import bayesdiff.images.data").isdisjoint({*HEAVY, "PIL"})
 
 
 def test_heavy_imports_would_be_seen():
@@ -311,6 +308,25 @@ def test_the_public_names_are_those_of_the_stub(face):
     assert sorted(told) == sorted(face.__all__) == sorted(dir(face))
     with pytest.raises(AttributeError, match=f"No {face.__name__} attribute find_mode"):
         face.__getattr__("find_mode")
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("train", "models.pictures.training"),
+        ("quickdraw", "models.pictures.data"),
+        ("novelty", "reports.judges"),
+    ],
+)
+def test_what_left_says_where_it_is(name, place):
+    with pytest.raises(AttributeError, match=rf"`from {re.escape(place)} import {name}`"):
+        getattr(bayesdiff.images, name)
+
+
+def test_every_name_that_left_is_where_it_says():
+    for file, names in bayesdiff.images._LEFT.items():
+        module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+        assert [name for name in names.split() if not hasattr(module, name)] == [], file
 
 
 def test_the_version_is_that_of_the_distribution():

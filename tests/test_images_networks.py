@@ -13,7 +13,7 @@ import pytest
 
 import bayesdiff as bd
 from bayesdiff.calls import Call
-from bayesdiff.images import inverters, training
+from bayesdiff.images import inverters
 from bayesdiff.images.networks import (
     LOG_SNR,
     Network,
@@ -26,7 +26,8 @@ from bayesdiff.images.networks import (
     signal,
 )
 from bayesdiff.images.priors import classifier_prior, level_ratios, noise, picture_schedule, read_prompt
-from bayesdiff.images.training import KNOTS, Course, _constant, check_pictures, normalise, redrawn, train
+from models.pictures import training
+from models.pictures.training import KNOTS, Course, _constant, check_pictures, normalise, redrawn, train
 
 WORDS = ("left", "right")
 SHARES, MEANS, SDS = np.array([0.7, 0.3]), np.array([[-1.0, 0.0], [1.2, 0.5]]), np.array([0.5, 0.3])

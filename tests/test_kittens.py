@@ -9,9 +9,9 @@ import bayesdiff as bd
 from bayesdiff.calls import Call
 from bayesdiff.cli import main
 from bayesdiff.images.networks import Network, PictureNet, VectorNet, save_network
-from bayesdiff.images.training import KNOTS
 from bayesdiff.pictures import path_of, pictures_of, tiled
 from bayesdiff.report import show
+from models.pictures.training import KNOTS
 
 NET = PictureNet((8, 8, 1), ("cat", "dog", "face"), mean=-0.7, sd=0.5, channels=4, width=8, depth=1, heads=2)
 

@@ -6,8 +6,9 @@ from pages import execute, problems
 
 from bayesdiff import images
 from bayesdiff.images.networks import Network, PictureNet
-from bayesdiff.images.training import KNOTS
-from reports import kittens
+from models.pictures import data
+from models.pictures.training import KNOTS
+from reports import judges, kittens
 
 PAGE = kittens.Path(kittens.__file__).with_suffix(".qmd")
 
@@ -22,8 +23,8 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("study")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kittens, "LEVELS", 3)
-        patch.setattr(images, "quickdraw_network", lambda: untrained(images.quickdraw_sample().words))
-        patch.setattr(images, "fashion_network", lambda: untrained(images.fashion_sample().words))
+        patch.setattr(images, "quickdraw_network", lambda: untrained(data.quickdraw_sample().words))
+        patch.setattr(images, "fashion_network", lambda: untrained(data.fashion_sample().words))
         patch.setattr(images, "photos_network", lambda: untrained(kittens.ANIMALS))
         tree = kittens.study(folder / "kittens.zarr", pictures=4, compared=66, epochs=1, some=2, say=lambda words: None)
     return tree, folder
@@ -86,9 +87,9 @@ def test_what_the_networks_that_come_with_bayesdiff_reach(tmp_path):
     for lot in ("plain: draws of f", "plain: modes of f", "plain: noise alone"):
         assert share(lot) < 0.6 - 2 * (0.6 * 0.4 / 8) ** 0.5
 
-    real = images.scaled(images.chosen(images.split(images.quickdraw_sample())[0], ["cat"]).images)
+    real = data.scaled(data.chosen(data.split(data.quickdraw_sample())[0], ["cat"]).images)
     for drawn in ("draws", "typical"):  # new drawings, no copies
-        assert images.novelty(tree[drawn]["x"].values, real, progressbar=False).share >= 0.9
+        assert judges.novelty(tree[drawn]["x"].values, real, progressbar=False).share >= 0.9
 
     scores = tree["frechet"].to_dataset()
     times = {str(how): float(score) for how, score in (scores.distance / scores["real"]).to_series().items()}

@@ -6,12 +6,13 @@ import pytest
 
 import bayesdiff as bd
 from bayesdiff import images
-from bayesdiff.images import inverters, training
+from bayesdiff.images import inverters
 from bayesdiff.images.networks import LOG_SNR, TRAINED, denoised, logit, signal
-from bayesdiff.images.training import KNOTS
 from models import fashion, photos, quickdraw
+from models.pictures import data, training
+from models.pictures.training import KNOTS
 
-SETS = {"quickdraw": images.quickdraw_sample, "fashion": images.fashion_sample}
+SETS = {"quickdraw": data.quickdraw_sample, "fashion": data.fashion_sample}
 NETWORKS = {"quickdraw": images.quickdraw_network, "fashion": images.fashion_network}
 
 
@@ -19,8 +20,8 @@ NETWORKS = {"quickdraw": images.quickdraw_network, "fashion": images.fashion_net
 def known(request):
     """A network, and pictures with their labels: of drawings, those that were held out."""
     pictures = SETS[request.param]()
-    _, held_out = images.split(pictures)
-    return NETWORKS[request.param](), images.scaled(held_out.images)[:64], held_out.labels[:64]
+    _, held_out = data.split(pictures)
+    return NETWORKS[request.param](), data.scaled(held_out.images)[:64], held_out.labels[:64]
 
 
 def noisy(x, ratio, seed=0):
@@ -106,7 +107,7 @@ def test_a_few_steps_lead_from_noise_towards_pictures():
     o = images.noise(prior, 8, random_seed=1)
     run = bd.reverse(prior, schedule, inverters.flow, o=o, draws=8, chains=1, random_seed=1, progressbar=False)
     x = bd.pictures_of(run)
-    real = images.scaled(images.chosen(images.quickdraw_sample(), ["cat"]).images)
+    real = data.scaled(data.chosen(data.quickdraw_sample(), ["cat"]).images)
     # Paper and ink, as in real drawings: in between is little.
     assert abs((x > 0).mean() - (real > 0).mean()) < 0.1
     assert (np.abs(x) > 0.5).mean() > 0.7
@@ -116,15 +117,15 @@ def test_a_few_steps_lead_from_noise_towards_pictures():
 @pytest.mark.parametrize("model", [quickdraw, fashion, photos])
 def test_the_scripts_train_go_on_and_write(model, tmp_path, monkeypatch):
     monkeypatch.setattr(training, "KNOTS", 3)
+    split = data.split
+    monkeypatch.setattr(data, "split", lambda pictures, held_out=10: split(pictures))
     if model is fashion:
-        monkeypatch.setattr(fashion, "fashion", lambda cache=None: images.fashion_sample())
-        monkeypatch.setattr(fashion, "split", lambda pictures, held_out: images.split(pictures))
+        monkeypatch.setattr(data, "fashion", lambda cache=None: data.fashion_sample())
     if model is photos:
         noise = np.random.default_rng(0).integers(0, 256, size=(1200, 32, 32, 3), dtype=np.uint8)
         labels = np.arange(1200) % len(photos.ANIMALS)
-        made_up = images.Pictures(noise, labels, photos.ANIMALS, "noise", "ours", "made up", "0" * 64)
-        monkeypatch.setattr(photos, "cifar10", lambda cache=None: made_up)
-        monkeypatch.setattr(photos, "split", lambda pictures, held_out: images.split(pictures))
+        made_up = data.Pictures(noise, labels, photos.ANIMALS, "noise", "ours", "made up", "0" * 64)
+        monkeypatch.setattr(data, "cifar10", lambda cache=None: made_up)
     steps = ["--guess-steps", "2", "--density-steps", "1", "--batch", "8"]
     model.main([*steps, "--out", str(tmp_path / "a.npz")])
     first = images.load_network(tmp_path / "a.npz")

@@ -30,9 +30,8 @@ import pymc as pm
 import pytensor.tensor as pt
 from pytensor import wrap_jax
 
-from bayesdiff.checks import Seed, generator, positive_int, positive_number
+from bayesdiff.checks import Seed, generator, near_words, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.images.data import near_words
 from bayesdiff.images.networks import LOG_SNR, Network, logit
 from bayesdiff.pictures import AXES
 from bayesdiff.priors import density

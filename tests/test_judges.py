@@ -12,8 +12,8 @@ from scipy import linalg, stats
 from scipy.special import expit
 
 import bayesdiff as bd
-from bayesdiff.images.data import scaled
-from bayesdiff.images.scores import (
+from models.pictures.data import scaled
+from reports.judges import (
     Frechet,
     Judge,
     among,
@@ -168,7 +168,7 @@ def test_chunks_are_put_together_again(monkeypatch):
     rng = np.random.default_rng(2)
     samples, references = rng.uniform(-1, 1, (10, 6, 6, 1)), rng.uniform(-1, 1, (5000, 6, 6, 1))
     want = nearest(samples, references)
-    monkeypatch.setattr("bayesdiff.images.scores.BLOCK", 1)
+    monkeypatch.setattr("reports.judges.BLOCK", 1)
     found = nearest(samples, references)
     np.testing.assert_array_equal(found.which, want.which)
     np.testing.assert_array_equal(found.distance, want.distance)
@@ -448,7 +448,7 @@ def test_bad_training(change, error, message):
 
 
 def test_a_training_that_runs_away(monkeypatch):
-    monkeypatch.setattr("bayesdiff.images.scores.RATE", np.inf)
+    monkeypatch.setattr("reports.judges.RATE", np.inf)
     x, labels = two_words(256, 0)
     with pytest.raises(FloatingPointError, match="the loss is nan in epoch 1: the network's weights have run away"):
         train_judge(x, labels, WORDS, progressbar=False)

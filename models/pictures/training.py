@@ -65,7 +65,7 @@ class Course:
 
     Examples
     --------
-    >>> from bayesdiff.images.training import Course
+    >>> from models.pictures.training import Course
     >>> Course(guess_steps=100, density_steps=50).batch
     32
     """
@@ -159,7 +159,7 @@ def train(
 
     >>> import numpy as np
     >>> from bayesdiff.images.networks import VectorNet
-    >>> from bayesdiff.images.training import Course, train
+    >>> from models.pictures.training import Course, train
     >>> x = np.random.default_rng(0).normal(size=(500, 1))
     >>> net = VectorNet((1,), (), mean=0.0, sd=1.0, width=8, depth=1)
     >>> network = train(net, x, np.zeros(500, int), course=Course(20, 20), progressbar=False)
@@ -315,7 +315,7 @@ def redrawn(key: jax.Array, pictures: jax.Array, background: float = -1.0) -> ja
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from bayesdiff.images.training import redrawn
+    >>> from models.pictures.training import redrawn
     >>> redrawn(jax.random.key(0), -jnp.ones((2, 8, 8, 1))).shape
     (2, 8, 8, 1)
     """
@@ -392,7 +392,7 @@ def mirrored(key: jax.Array, pictures: jax.Array) -> jax.Array:
     Examples
     --------
     >>> import jax, jax.numpy as jnp
-    >>> from bayesdiff.images.training import mirrored
+    >>> from models.pictures.training import mirrored
     >>> ramp = jnp.broadcast_to(jnp.arange(4.0)[:, None], (1000, 2, 4, 1))
     >>> share = (mirrored(jax.random.key(0), ramp)[:, 0, 0, 0] == 3).mean()
     >>> bool(abs(share - 0.5) < 0.05)
@@ -636,7 +636,7 @@ def normalise(
 
     >>> import numpy as np
     >>> from bayesdiff.images.networks import Network, VectorNet
-    >>> from bayesdiff.images.training import KNOTS, normalise
+    >>> from models.pictures.training import KNOTS, normalise
     >>> net = VectorNet((1,), (), mean=0.0, sd=1.0, width=4, depth=1)
     >>> weights = {name: 0 * array for name, array in net.initial(0).items()}
     >>> network = Network(net, weights, np.zeros((1, KNOTS)))
