@@ -42,7 +42,7 @@ NEGATIVE = re.compile(r"-(\d|\.\d|inf|nan)", re.IGNORECASE)
 MOST_ROWS = 20
 # Typical cats: as the density has them, some drawings are of nothing that people would name.
 STRENGTH = 3.0
-SETTLE = 12  # moves at level 0 for prompts of several words, or with a strength
+SETTLE = 12  # moves at level 0, where the levels above are not p0 in noise
 CLIMBS = 16  # of MAP steps, at each level: 64 pictures in a minute on two cores
 WIDTH = 100  # of what is written to a file or a pipe
 
@@ -547,12 +547,11 @@ def explore_command(args: argparse.Namespace) -> None:
         if not path.is_file():
             hint = "" if args.files else ": name a prior of yours, as bayesdiff explore FILE.py, or run this in a clone"
             raise Failure(f"there is no file {path}{hint}")
-    from bayesdiff.report.explore import page
     from bayesdiff.report.files import check_place, write_whole
 
     with _refusals():
         check_place(args.out, args.overwrite)
-    from bayesdiff.explorer import explore
+    from bayesdiff.explore import explore, page
 
     seen = []
     for path in files:
@@ -593,7 +592,7 @@ def kittens_command(args: argparse.Namespace) -> None:
     if out.exists() and any(out.iterdir()) and not any(path.exists() for path in ours):
         raise Failure(f"{out} holds something else than kittens; choose another --out")
     from bayesdiff.images.networks import load_network, quickdraw_network
-    from bayesdiff.images.priors import classifier_prior, noise, picture_schedule, read_prompt
+    from bayesdiff.images.priors import classifier_prior, diffused, noise, picture_schedule
 
     with _refusals():
         network = quickdraw_network() if args.network is None else load_network(args.network)
@@ -606,10 +605,8 @@ def kittens_command(args: argparse.Namespace) -> None:
     from bayesdiff.images import inverters
     from bayesdiff.pictures import animate_pictures, pictures_of, save_pictures, strip
 
-    # A product of densities is no diffused density: moves at level 0, where it is exact, follow.
-    words = read_prompt(args.prompt, network.words)
-    composed = args.strength != 1 or len(words.wanted) + len(words.unwanted) > 1
-    draw = partial(inverters.draw, settle=SETTLE) if composed else inverters.draw
+    exact = diffused(args.prompt, network.words, args.strength)
+    draw = inverters.draw if exact else partial(inverters.draw, settle=SETTLE)
     invert = partial(inverters.mode, climbs=CLIMBS) if args.invert == "map" else draw
     if store.exists():
         _check_same_kittens(args, store)

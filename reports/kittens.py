@@ -33,6 +33,7 @@ if not __package__:  # run as a file: the root of the repository is where its pa
 import bayesdiff as bd
 from bayesdiff import images
 from bayesdiff.images import inverters
+from bayesdiff.images.priors import diffused
 from bayesdiff.pictures import path_of, pictures_of
 from bayesdiff.results import check_target, save
 from models.pictures import data
@@ -169,8 +170,7 @@ def prompts(network: images.Network, count: int, say: Callable[[str], None]) -> 
     found = {}
     for prompt, strength in [*((prompt, 1.0) for prompt in PROMPTS), ("cat", STRONG)]:
         prior = bd.compile_prior(images.classifier_prior(network, prompt, schedule, strength=strength))
-        # Composed densities are no diffused ones: moves at level 0 follow.
-        settle = 0 if " " not in prompt and strength == 1 else 30
+        settle = 0 if diffused(prompt, network.words, strength) else 30
         run = bd.reverse(
             prior, schedule, partial(inverters.draw, settle=settle), o=images.noise(prior, count, random_seed=SEED),
             draws=count, chains=1, random_seed=SEED, progressbar=False,

@@ -20,9 +20,8 @@ import bayesdiff as bd
 import bayesdiff.chain
 import bayesdiff.inverters
 import bayesdiff.multimodal.sampling
-from bayesdiff import cli, explorer, images, pictures, results
+from bayesdiff import cli, explore, images, pictures, results
 from bayesdiff.images import inverters as picture_inverters
-from bayesdiff.report import explore as explore_page
 from bayesdiff.report import render as renderer
 
 NAN, INF = np.nan, np.inf
@@ -1374,25 +1373,25 @@ TABLE = {
         ("pictures text", lambda: pictures.strip(chain(4, 4, 1), pictures="all"),
          "ValueError: pictures is 'all'; write an int >= 1"),
     ],
-    "explorer.explore": [
-        ("two numbers", lambda: explorer.explore(levels()),
+    "explore.explore": [
+        ("two numbers", lambda: explore.explore(levels()),
          "ValueError: the prior has 2 unconstrained numbers, x[0], x[1]; the page shows a prior of one: write a "
          "model with one free variable, and for this one use `bayesdiff run`"),
-        ("no model", lambda: explorer.explore("prior"),
+        ("no model", lambda: explore.explore("prior"),
          "TypeError: prior must be a pm.Model, got str; write `with pm.Model() as prior: ...`"),
-        ("seed text", lambda: explorer.explore(normal(), random_seed="1"),
+        ("seed text", lambda: explore.explore(normal(), random_seed="1"),
          "TypeError: random_seed is '1'; write an int >= 0"),
-        ("seed None", lambda: explorer.explore(normal(), random_seed=None),
+        ("seed None", lambda: explore.explore(normal(), random_seed=None),
          "TypeError: random_seed is None; write an int >= 0"),
-        ("seed negative", lambda: explorer.explore(normal(), random_seed=-1),
+        ("seed negative", lambda: explore.explore(normal(), random_seed=-1),
          "ValueError: random_seed is -1; write an int >= 0"),
-        ("seed True", lambda: explorer.explore(normal(), random_seed=True),
+        ("seed True", lambda: explore.explore(normal(), random_seed=True),
          "TypeError: random_seed is True; write an int >= 0"),
     ],
-    "report.explore.page": [
-        ("no priors", lambda: explore_page.page([], seed=1), "ValueError: there is no prior to show; give one or more"),
-        ("no mapping", lambda: explore_page.page([1.0], seed=1),
-         "TypeError: priors[0] is 1.0; write a mapping, what bayesdiff.explorer.explore returned, with title and "
+    "explore.page": [
+        ("no priors", lambda: explore.page([], seed=1), "ValueError: there is no prior to show; give one or more"),
+        ("no mapping", lambda: explore.page([1.0], seed=1),
+         "TypeError: priors[0] is 1.0; write a mapping, what bayesdiff.explore.explore returned, with title and "
          "about"),
     ],
     "report.render.render": [
@@ -1567,8 +1566,8 @@ NO_ROWS = {
 }
 # Beyond the two lists of public names: what pages are made of, and the inverters of pictures.
 ALSO_PUBLIC = {
-    "explorer.explore": explorer.explore,
-    "report.explore.page": explore_page.page,
+    "explore.explore": explore.explore,
+    "explore.page": explore.page,
     "report.render.render": renderer.render,
     **{
         f"images.inverters.{name}": function

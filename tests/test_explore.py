@@ -13,8 +13,8 @@ from scipy.integrate import quad
 from scipy.stats import halfnorm, norm
 
 import bayesdiff as bd
-from bayesdiff import cli, explorer
-from bayesdiff.report.explore import page as page_of
+from bayesdiff import cli, explore
+from bayesdiff.explore import page as page_of
 from bayesdiff.report.files import write_whole
 from models import gaussian, mixture
 
@@ -40,11 +40,11 @@ def compiled():
 @pytest.fixture(scope="module")
 def explored(compiled):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(explorer, "LEVELS", LEVELS)
-        seen = {"mixture": explorer.explore(compiled, random_seed=1, progressbar=False)}
-        patch.setattr(explorer, "draw", explorer.mode)  # a sampler takes seconds to compile: one prior is enough
+        patch.setattr(explore, "LEVELS", LEVELS)
+        seen = {"mixture": explore.explore(compiled, random_seed=1, progressbar=False)}
+        patch.setattr(explore, "draw", explore.mode)  # a sampler takes seconds to compile: one prior is enough
         for title, prior in (("gaussian", gaussian.prior()), ("nasty", nasty())):
-            seen[title] = explorer.explore(prior, random_seed=1, progressbar=False)
+            seen[title] = explore.explore(prior, random_seed=1, progressbar=False)
         return seen
 
 
@@ -380,7 +380,7 @@ def model(make):
     ],
 )
 def test_the_grid_has_all_of_the_prior(prior, mean, sd):
-    x, logp, _ = explorer.grid(bd.compile_prior(prior()))
+    x, logp, _ = explore.grid(bd.compile_prior(prior()))
     weight = np.exp(logp) * (x[1] - x[0])
     assert weight.sum() == pytest.approx(1, abs=1e-9)
     assert weight @ x == pytest.approx(mean, rel=1e-7, abs=1e-4)
@@ -400,7 +400,7 @@ def test_the_grid_has_all_of_the_prior(prior, mean, sd):
 )
 def test_what_no_grid_can_hold_is_refused(prior, reason):
     with pytest.raises(ValueError, match=reason):
-        explorer.explore(prior(), progressbar=False)
+        explore.explore(prior(), progressbar=False)
 
 
 # --------------------------------------------------------------------------------------------------------- the command
@@ -409,8 +409,8 @@ def test_what_no_grid_can_hold_is_refused(prior, reason):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(explorer, "LEVELS", 1)
-    monkeypatch.setattr(explorer, "DRAWS", 10)
+    monkeypatch.setattr(explore, "LEVELS", 1)
+    monkeypatch.setattr(explore, "DRAWS", 10)
     return tmp_path
 
 
@@ -419,7 +419,7 @@ def run(*args):
 
 
 def test_the_command_writes_one_small_file(folder, capsys, monkeypatch):
-    monkeypatch.setattr(explorer, "draw", explorer.mode)
+    monkeypatch.setattr(explore, "draw", explore.mode)
     Path("explore.html").write_text(page_of([{"title": "an earlier page"}], seed=1))
     assert run(MODELS / "gaussian.py", "--seed", 3) == 0
     assert capsys.readouterr().out == "Open explore.html in a browser.\n"
@@ -432,8 +432,8 @@ def test_the_command_writes_one_small_file(folder, capsys, monkeypatch):
 
 
 def test_the_same_seed_gives_the_same_bytes(compiled, explored, monkeypatch):
-    monkeypatch.setattr(explorer, "LEVELS", LEVELS)
-    again, other = (explorer.explore(compiled, random_seed=seed, progressbar=False) for seed in (1, 2))
+    monkeypatch.setattr(explore, "LEVELS", LEVELS)
+    again, other = (explore.explore(compiled, random_seed=seed, progressbar=False) for seed in (1, 2))
     first, second, third = (page_of([{"title": "a", **seen}], seed=1) for seen in (explored["mixture"], again, other))
     assert first == second
     assert first != third

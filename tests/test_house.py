@@ -67,11 +67,11 @@ MAY_IMPORT = {
     "report": {"checks", "files", "foreign", "results", "verdict", "version"}
     | {"comparison", "plots", "chain_plots", "pictures"},
     "demo": INVERT | {"inversion", "comparison", "plots", "version"},
-    "explorer": INVERT | {"chain"},
+    "explore": INVERT | {"chain", "version"},
     "cli": CHAIN
     | {"calibration", "multimodal", "images", "comparison", "plots", "chain_plots", "calibration_plots"}
     | {"pictures", "report"}
-    | {"demo", "explorer", "version"},
+    | {"demo", "explore", "version"},
     "__main__": {"cli"},
 }
 

@@ -225,6 +225,21 @@ def read_prompt(prompt: str | None, words: Sequence[str]) -> Prompt:
     return Prompt(tuple(found["and"]), tuple(found["not"]))
 
 
+def diffused(prompt: str | None, words: Sequence[str], strength: float = 1.0) -> bool:
+    """Whether every level of a prompt's prior is p0 in that level's noise: of one word, as it was learned.
+
+    A product of densities in noise is not their product, put into noise; nor is a power. So moves at level 0, where the
+    density is exact, are to follow: `settle` of `bayesdiff.images.inverters.draw`.
+
+    Examples
+    --------
+    >>> diffused("cat", ["cat", "dog"]), diffused("cat not dog", ["cat", "dog"]), diffused("cat", ["cat"], strength=3.0)
+    (True, False, False)
+    """
+    terms = read_prompt(prompt, words)
+    return strength == 1 and len(terms.wanted) + len(terms.unwanted) <= 1
+
+
 def noise(prior: pm.Model | CompiledPrior, number: int, random_seed: Seed = None) -> np.ndarray:
     """Draw o_K for pictures: N(0, (alpha_K^2 + sigma_K^2) I), what a network's last level nearly is.
 

@@ -1,12 +1,16 @@
-"""What the interactive page shows of a prior of one number: its density on a grid, and two small chains.
+"""The interactive page of priors of one number: a density on a grid and two small chains, in one HTML file.
 
 The page computes every posterior itself, p(x | o) ∝ N(o; x, sigma^2) p0(x), as a sum over the grid. So the grid is all
-that it knows of p0: here it is made to cover p0's mass and to resolve its narrowest mode, and both are checked.
+that it knows of p0: here it is made to cover p0's mass and to resolve its narrowest mode, and both are checked. Its
+arithmetic (posterior, mode, draws) is in explore.html, in plain JavaScript.
 """
 
 from __future__ import annotations
 
+import json
 import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,10 +18,11 @@ import pymc as pm
 from numpy.typing import ArrayLike
 
 from bayesdiff.chain import reverse
-from bayesdiff.checks import flag, whole_seed
+from bayesdiff.checks import flag, mapping, whole_seed
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inverters import draw, mode
 from bayesdiff.schedule import geometric
+from bayesdiff.version import __version__
 
 LEVELS = 14
 DRAWS, CHAINS = 50, 4
@@ -27,6 +32,10 @@ FEWEST, MOST = 1024, 8192
 BEYOND = (1e-9, 1e-7, 1e-5)
 # Grid points in the width of a mode, taken where its density has fallen by e^-.5 (one sd of a normal).
 IN_A_WIDTH = 4
+
+_TEMPLATE = Path(__file__).with_name("explore.html")
+# The first words of every such page: `bayesdiff.report.files` replaces none but ours.
+_MARK = "<!doctype html>\n<!-- made by bayesdiff explore -->\n"
 
 
 def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressbar: bool = True) -> dict[str, Any]:
@@ -279,3 +288,60 @@ def _log_sum(logp: np.ndarray) -> float:
 
 def _listed(labels: list[str]) -> str:
     return ", ".join(labels[:6]) + ", ..." * (len(labels) > 6)
+
+
+def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
+    """Write the interactive page of some priors as text.
+
+    Parameters
+    ----------
+    priors : sequence of mapping
+        One for each prior: ``title`` and ``about``, texts of any kind, and what `explore` returned.
+    seed : int
+        Of the numbers that the page draws.
+
+    Returns
+    -------
+    str
+        HTML without any address: no script, font or picture from elsewhere.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no prior, or one is no mapping.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.linspace(-6, 6, 1025)
+    >>> seen = {"title": "mine", "about": "", "name": "x", "start": -6.0, "step": 12 / 1024, "logp": -(x**2) / 2}
+    >>> "mine" in page([seen], seed=1)
+    True
+    """
+    if not priors:
+        raise ValueError("there is no prior to show; give one or more")
+    for number, prior in enumerate(priors):
+        mapping(prior, f"priors[{number}]", "what bayesdiff.explore.explore returned, with title and about")
+    data = {"seed": seed, "version": __version__, "priors": [_plain(prior) for prior in priors]}
+    # In a script element the text ends at the first "</script" and goes astray at "<!--": there is no "<" in it.
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+    return _MARK + _TEMPLATE.read_text(encoding="utf-8").replace("@DATA@", text)
+
+
+def _plain(prior: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping that JSON can write: arrays as lists, with as many digits as a picture and a table can show."""
+    plain: dict[str, Any] = {}
+    for key, value in prior.items():
+        if not isinstance(value, np.ndarray):
+            plain[key] = value
+        elif key == "logp":
+            plain[key] = np.round(value, 7).tolist()
+        else:
+            plain[key] = _significant(value, 7 if key == "values" else 5).tolist()
+    return plain
+
+
+def _significant(values: np.ndarray, digits: int) -> np.ndarray:
+    size = np.floor(np.log10(np.maximum(np.abs(values), 1e-300)))
+    scale = 10.0 ** (digits - 1 - size)
+    return np.where((values == 0) | ~np.isfinite(scale), 0.0, np.round(values * scale) / scale)
