@@ -16,13 +16,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import arviz_plots.visuals as azv
-import numpy as np
 import xarray as xr
 from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
-from bayesdiff.plots import backend_of, check_coords, check_panels, decorate, figure_size, legend, names_of, some
+from bayesdiff.plots import at_labels, backend_of, check_panels, decorate, figure_size, legend, names_of, some
 
 # Okabe and Ito's colours, as in `plots`.
 _CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333"]
@@ -96,7 +95,8 @@ def plot_calibration(
     """
     alone = isinstance(results, xr.DataTree)
     given = _read(results)
-    curves = xr.concat([_chosen(tree, "ecdf", coords) for tree in given.values()], "result", join="outer")
+    each = [at_labels(tree["ecdf"].to_dataset(), coords, without=["fraction"]) for tree in given.values()]
+    curves = xr.concat(each, "result", join="outer")
     curves = curves.assign_coords(result=list(given))
     names = names_of(var_names, curves)
     curves = curves[names]
@@ -142,8 +142,9 @@ def plot_calibration(
     )
     collection.map(azv.line_xy, "ecdf", data=curves.map(_path), width=2)
 
-    said = given[next(iter(given))] if alone else None
-    p_values = None if said is None else _chosen(said, "diagnostics", coords).sel(diagnostic="p_family", drop=True)
+    p_values = None
+    if alone:
+        p_values = at_labels(given[""]["diagnostics"].to_dataset().sel(diagnostic="p_family", drop=True), coords)
 
     def axes(da: xr.DataArray, target: Any, var_name: str, sel: Any, isel: Any) -> None:
         draw = backend_from_object(target)
@@ -188,20 +189,6 @@ def _read(results: Any) -> dict[str, xr.DataTree]:
                 f"{some(list(mine))} among {first['ecdf'].sizes['fraction']}. Draw those of one prior and draws= alone."
             )
     return given
-
-
-def _chosen(tree: xr.DataTree, group: str, coords: Mapping[str, Any] | None) -> xr.Dataset:
-    """A group's part at the labels in ``coords``."""
-    ds = tree[group].to_dataset()
-    check_coords(coords)
-    chosen = {dim: np.atleast_1d(label) for dim, label in (coords or {}).items()}
-    for dim, label in chosen.items():
-        if dim not in ds.dims:
-            raise ValueError(f"There is no dimension {dim!r}. There are {some(sorted(map(str, ds.dims)))}.")
-        unknown = [item for item in label.tolist() if item not in ds[dim].values.tolist()]
-        if unknown:
-            raise ValueError(f"{dim!r} has no label {unknown[0]!r}. It has {some(ds[dim].values.tolist())}.")
-    return ds.sel(chosen)
 
 
 def _closed(y: xr.DataArray) -> xr.DataArray:

@@ -39,6 +39,7 @@ from PIL import Image
 from bayesdiff.checks import flag, path_like
 from bayesdiff.files import replacing
 from bayesdiff.plots import (
+    at_labels,
     backend_of,
     check_coords,
     check_panels,
@@ -597,18 +598,7 @@ def _check_run(run: Any, who: str) -> None:
 
 def _choose(ds: xr.Dataset, coords: Mapping[str, Any] | None, var_names: str | Sequence[str] | None) -> xr.Dataset:
     """Take the variables and components that were asked for."""
-    ds = ds[names_of(var_names, ds)]
-    chosen = {}
-    for dim, label in (coords or {}).items():
-        known = [str(d) for d in ds.dims if d not in (*_SAMPLE, "level")]
-        if dim not in known:
-            raise ValueError(f"There is no dimension {dim!r}. There are {some(known) or 'none'}.")
-        labels = np.atleast_1d(label)
-        unknown = [item for item in labels.tolist() if item not in ds[dim].values.tolist()]
-        if unknown:
-            raise ValueError(f"{dim!r} has no label {unknown[0]!r}. It has {some(ds[dim].values.tolist())}.")
-        chosen[dim] = labels
-    return ds.sel(chosen)
+    return at_labels(ds[names_of(var_names, ds)], coords, without=(*_SAMPLE, "level"))
 
 
 def _same_numbers(a: xr.Dataset, b: xr.Dataset) -> bool:

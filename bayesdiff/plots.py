@@ -440,6 +440,20 @@ def check_coords(coords: Any) -> None:
         mapping(coords, "coords", "as coords={'school': ['Choate', 'Deerfield']}")
 
 
+def at_labels(ds: xr.Dataset, coords: Mapping[str, Any] | None, without: Sequence[str] = ()) -> xr.Dataset:
+    """Take the components that were asked for; dimensions in ``without`` are none of components."""
+    check_coords(coords)
+    known = [str(dim) for dim in ds.dims if dim not in without]
+    chosen = {dim: np.atleast_1d(label) for dim, label in (coords or {}).items()}
+    for dim, label in chosen.items():
+        if dim not in known:
+            raise ValueError(f"There is no dimension {dim!r}. There are {some(known) or 'none'}.")
+        unknown = [item for item in label.tolist() if item not in ds[dim].values.tolist()]
+        if unknown:
+            raise ValueError(f"{dim!r} has no label {unknown[0]!r}. It has {some(ds[dim].values.tolist())}.")
+    return ds.sel(chosen)
+
+
 def backend_of(backend: str | None) -> str:
     """Give the plotting backend that was asked for, or ArviZ's default."""
     known = ("matplotlib", "bokeh", "plotly", "none")

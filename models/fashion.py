@@ -17,14 +17,13 @@ learning twice, for half an hour on two cores and for two minutes on an NVIDIA H
 On Linux, ``GLIBC_TUNABLES=glibc.malloc.hugetlb=1`` before the command saves a fifth of the time.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import pymc as pm
 
-from bayesdiff.images.networks import TRAINED, PictureNet, fashion_network, load_network, save_network
+from bayesdiff.images.networks import fashion_network
 from bayesdiff.images.priors import classifier_prior
 
 
@@ -36,42 +35,14 @@ def prior() -> pm.Model:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the network."""
     from models.pictures.data import fashion, scaled, split
-    from models.pictures.training import Course, train
+    from models.pictures.script import learn, options
+    from models.pictures.training import Course
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=TRAINED / "fashion.npz")
-    parser.add_argument("--start", type=Path, help="a network that goes on learning")
+    parser = options("fashion", __doc__, Course(1500, 800))
     parser.add_argument("--cache", help="where the data are kept")
-    parser.add_argument("--guess-steps", type=int, default=1500)
-    parser.add_argument("--density-steps", type=int, default=800)
-    parser.add_argument("--batch", type=int, default=32, help="pictures in a step")
-    parser.add_argument(
-        "--store", type=Path, help="where it keeps what it has learned (default: OUT.kept or OUT.more.kept)"
-    )
     args = parser.parse_args(argv)
     shown, _ = split(fashion(cache=args.cache), held_out=1000)
-    pictures = scaled(shown.images)
-    net = PictureNet(
-        pictures.shape[1:], shown.words, mean=round(float(pictures.mean()), 3), sd=round(float(pictures.std()), 3)
-    )
-    started = "" if args.start is None else f" --start {args.start.name}"
-    made = {
-        "command": "python models/fashion.py "
-        f"--guess-steps {args.guess_steps} --density-steps {args.density_steps} "
-        f"--batch {args.batch}{started}",
-        "data": f"{shown.source}, {shown.licence}",
-        "sha256": shown.sha256,
-    }
-    network = train(
-        net,
-        pictures,
-        shown.labels,
-        course=Course(args.guess_steps, args.density_steps, args.batch),
-        start=None if args.start is None else load_network(args.start),
-        store=args.store or f"{args.out}{'' if args.start is None else '.more'}.kept",
-        made=made,
-    )
-    save_network(network, args.out)
+    learn("python models/fashion.py", args, shown, scaled(shown.images))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ learning once more, its densities alone:
     python models/quickdraw.py --start bayesdiff/images/trained/quickdraw.npz --guess-steps 0 --density-steps 6000
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import pymc as pm
 
-from bayesdiff.images.networks import TRAINED, PictureNet, load_network, quickdraw_network, save_network
+from bayesdiff.images.networks import quickdraw_network
 from bayesdiff.images.priors import classifier_prior
 
 CATS = 0.4  # of what is shown; the other words share the rest
@@ -35,44 +34,14 @@ def prior() -> pm.Model:
 def main(argv: Sequence[str] | None = None) -> None:
     """Train the network."""
     from models.pictures.data import quickdraw_sample, scaled, split
-    from models.pictures.training import Course, redrawn, train
+    from models.pictures.script import learn, options
+    from models.pictures.training import Course, redrawn
 
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=TRAINED / "quickdraw.npz")
-    parser.add_argument("--start", type=Path, help="a network that goes on learning")
-    parser.add_argument("--guess-steps", type=int, default=12_500)
-    parser.add_argument("--density-steps", type=int, default=2400)
-    parser.add_argument("--batch", type=int, default=32, help="pictures in a step")
-    parser.add_argument(
-        "--store", type=Path, help="where it keeps what it has learned (default: OUT.kept or OUT.more.kept)"
-    )
-    args = parser.parse_args(argv)
+    args = options("quickdraw", __doc__, Course(12_500, 2400)).parse_args(argv)
     shown, _ = split(quickdraw_sample())
     cats = shown.labels == shown.words.index("cat")
-    pictures = scaled(shown.images)
-    net = PictureNet(
-        pictures.shape[1:], shown.words, mean=round(float(pictures.mean()), 3), sd=round(float(pictures.std()), 3)
-    )
-    started = "" if args.start is None else f" --start {args.start.name}"
-    made = {
-        "command": "python models/quickdraw.py "
-        f"--guess-steps {args.guess_steps} --density-steps {args.density_steps} "
-        f"--batch {args.batch}{started}",
-        "data": f"{shown.source}, {shown.licence}",
-        "sha256": shown.sha256,
-    }
-    network = train(
-        net,
-        pictures,
-        shown.labels,
-        course=Course(args.guess_steps, args.density_steps, args.batch),
-        share=np.where(cats, CATS / cats.sum(), (1 - CATS) / (~cats).sum()),
-        warp=redrawn,
-        start=None if args.start is None else load_network(args.start),
-        store=args.store or f"{args.out}{'' if args.start is None else '.more'}.kept",
-        made=made,
-    )
-    save_network(network, args.out)
+    share = np.where(cats, CATS / cats.sum(), (1 - CATS) / (~cats).sum())
+    learn("python models/quickdraw.py", args, shown, scaled(shown.images), share=share, warp=redrawn)
 
 
 if __name__ == "__main__":

@@ -1028,7 +1028,7 @@ TABLE = {
         ("unknown variable", lambda: bd.plot_calibration(ranked("x"), "y"),
          "ValueError: There is no variable 'y'. There are 'x'."),
         ("unknown dimension", lambda: bd.plot_calibration(ranked("x"), coords={"school": 0}),
-         "ValueError: There is no dimension 'school'. There are 'fraction'."),
+         "ValueError: There is no dimension 'school'. There are none."),
         ("coords no mapping", lambda: bd.plot_calibration(ranked("x"), coords=[0]),
          "TypeError: coords is [0]; write a mapping, as coords={'school': ['Choate', 'Deerfield']}"),
         ("backend", lambda: bd.plot_calibration(ranked("x"), backend="matlab"),
