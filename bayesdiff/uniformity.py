@@ -7,6 +7,13 @@ with gamma so small that the whole path C_1, ..., C_L stays inside with the prob
 Bürkner, Vehtari 2022, section 2). That probability is a sum over paths, computed step by step: nothing is simulated, so
 p-values have no smallest one, and the same ranks always get the same.
 
+Measured beside arviz_stats' `uniformity_test` (pot_c, of (R + u) / (L + 1), u ~ U(0, 1); without u, uniform ranks fail
+it), by 20,000 uniform and 2,000 wrong sets of ranks each, of 100 to 1,000 replicates among 9 to 99 draws. At .01 / 3,
+the error of each of three quantities, this one's size is .0023 to .0035, that one's .0031 to .0048. With both at that
+size, that one sees shifted draws as often or more (by 0 to .03, of .16 to .20), too narrow ones as often (-.01 to .01,
+of .06 to .14), too wide ones more seldom (by .01 to .03, of .04 to .11), and so draws in which a share of the x lost
+half of the posterior (by .02 to .07, of .14 to .97).
+
 Arrays in, arrays out: it knows neither models nor trees.
 """
 

@@ -2,8 +2,8 @@
 
     p_k(x | cat)        28 x 28 pixels in -1 (paper) .. 1 (ink), at every level k of noise
 
-The network learned from Quick, Draw!: 21 words, 90 drawings of each, as they come with bayesdiff (the last ten of each
-word were held out). Run as a script this file trains it, in hours:
+The network learned from Quick, Draw!: 21 words, 90 drawings of each, as they lie in models/pictures/ (the last ten of
+each word were held out). Run as a script this file trains it, in hours:
 
     python models/quickdraw.py
 

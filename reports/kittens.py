@@ -245,7 +245,7 @@ def normal_law(pictures: np.ndarray, count: int) -> np.ndarray:
 def frechet(network: images.Network, count: int, say: Callable[[str], None]) -> dict[str, xr.Dataset]:
     """Clothes by each inverter: some of them, and Frechet distances beside that of real pictures.
 
-    Up to 500, the pictures that come with bayesdiff are enough: half of them for the judge, half to compare with (the
+    Up to 500, the pictures in models/pictures/ are enough: half of them for the judge, half to compare with (the
     network has learned from both). For more, the whole set: to compare with, pictures that neither has learned from.
     """
     shown, compared = (

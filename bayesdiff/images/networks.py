@@ -216,7 +216,7 @@ class Network:
         float32.
     constants : ndarray (words + 1, knots)
         What is added to a logit so that exp(logit) N(x; 0, I) has integral 1, for each word and, last, for any; at
-        levels (two or more) evenly spread over `LOG_SNR`. 0 where it was not computed (see `normalise`).
+        levels (two or more) evenly spread over `LOG_SNR`. 0 where it was not computed (models/pictures/training.py).
     made : dict
         The command, the data and their checksum, the seed, the loss curve.
 

@@ -106,7 +106,7 @@ def classifier_prior(
     Parameters
     ----------
     network : Network
-        Trained (`train`, `load_network`).
+        Trained: `load_network`, or by models/pictures/training.py.
     prompt : str, optional
         A word of the network, or several: see the module. None: any picture.
     schedule : Schedule, optional
