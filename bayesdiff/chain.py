@@ -34,7 +34,10 @@ from bayesdiff.calls import Call, ExecutorError, cut, long_call, told
 from bayesdiff.checks import Seed, flag, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.fingerprints import digest, name_of, of_function, of_prior
-from bayesdiff.inverters import Inverter, carried_by, draw, find_modes_of, read_steps, sample_steps, searches_from
+from bayesdiff.invert.draws import Length, sample_steps
+from bayesdiff.invert.inverters import Inverter, carried_by, draw, searches_from
+from bayesdiff.invert.modes import find_modes_of
+from bayesdiff.invert.steps import read_steps
 from bayesdiff.labels import SAMPLE, Labels, describe
 from bayesdiff.results import dataset, tree
 from bayesdiff.schedule import Schedule, bridge
@@ -528,7 +531,7 @@ def _pilot(prior: CompiledPrior, rng: np.random.Generator) -> np.ndarray:
     found = find_modes_of(prior, step(1e6), rng)
     sd = np.nanmax(found.sd) if np.isfinite(found.sd).any() else 1.0
     for _ in range(2):  # the curvature at a mode may say little of the whole
-        drawn = sample_steps(prior, step(1e3 * float(sd)), rng, draws=1000, tune=1000, chains=8)
+        drawn = sample_steps(prior, step(1e3 * float(sd)), rng, Length(1000, 1000, 8))
         x, before = drawn.x.reshape(-1, prior.n), sd
         sd = x.std(axis=0).max()
     if sd > 100 * before:  # as wide as the step, which is a thousand times wider each time
