@@ -143,7 +143,7 @@ def find_map(
         rng = call.rng("starts")
         shared, key = points_to_climb_from(maximised, len(steps.o), rng, SEARCH)
         rows = cut(len(steps.o), climb_part(prior, SEARCH))
-        plan = _Plan(
+        plan = _Inversion(
             work=find_modes_from,
             about=(maximised, shared, key, False, SEARCH),
             parts=[steps.part(row) for row in rows],
@@ -271,7 +271,7 @@ def sample_posterior(
         # All at once where nothing asks for parts: the numbers are the same, and more cores find work.
         whole = store is None and executor is None
         rows = cut(batch, batch if whole else draw_part(prior, length, SAMPLING, batch))
-        plan = _Plan(
+        plan = _Inversion(
             work=sample_from,
             about=(prior, shared, key, length, SAMPLING, batch),
             parts=[(row.start, steps.part(row)) for row in rows],
@@ -290,7 +290,7 @@ Groups = dict[str, xr.Dataset]
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Inversion:
     """An inversion of many observations, cut into parts.
 
     ``work(*about, parts[i])`` computes the observations ``rows[i]``, as a `made`. ``groups`` labels and judges what it
@@ -325,7 +325,7 @@ def _asked(prior: CompiledPrior, steps: Steps, batched: bool, more: Mapping[str,
     }
 
 
-def _inverted(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
+def _inverted(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTree:
     """All parts, put together: in memory, or where there is a store for several of them, in a folder."""
     if call.folder is not None and len(plan.rows) > 1:
         return _grown(call, plan, attrs)
@@ -336,7 +336,7 @@ def _inverted(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
     return call.done(plan.groups(every, whole, False) | plan.common, attrs)
 
 
-def _grown(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
+def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTree:
     """Write each part as it is finished, beside the store, and then its verdict, which says so."""
     assert call.folder is not None
     growth = Growth(call.folder / "run.zarr", OBSERVATION, plan.rows[0].stop, plan.rows[-1].stop)

@@ -39,7 +39,7 @@ def small(monkeypatch):
     monkeypatch.setattr(inversion, "SEARCH", replace(SEARCH, chunk=64, part_chunks=1))
     small = replace(SAMPLING, chunk_chains=128, part_numbers=64 * 2 * 20 * 6)
     monkeypatch.setattr(inversion, "SAMPLING", small)
-    monkeypatch.setattr(chain, "BLOCK", 100)
+    monkeypatch.setattr(chain, "PART", 100)
 
 
 def observations(count):

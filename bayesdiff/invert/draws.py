@@ -78,7 +78,7 @@ class _Learnt(NamedTuple):
     square: jax.Array
 
 
-class _Run(NamedTuple):
+class _Chains(NamedTuple):
     """All chains of a chunk, between two sweeps.
 
     ``time``: sweeps made; ``since``: sweeps in which the ``jumps`` (chains,) were counted; ``enough``: whether these
@@ -100,15 +100,6 @@ class _Run(NamedTuple):
 # The phases of warm-up: to reach the posterior, to learn its scale, and to fit the step size to that scale. Then come
 # those of the draws, a sweep each.
 _REACH, _LEARN, _FIT, _WARM_UP = range(4)
-
-
-class _Sweep(NamedTuple):
-    """What a sweep did: HMC's ``acceptance`` and ``diverging``, ``jumped`` (chains,), ``evaluations`` (chains,)."""
-
-    acceptance: jax.Array
-    diverging: jax.Array
-    jumped: jax.Array
-    evaluations: jax.Array
 
 
 @dataclass(frozen=True)
@@ -204,14 +195,14 @@ def _sample_chunk(
     )
 
 
-def _swept(chunk: _Chunk, run: _Run, draws: int, tune: int) -> tuple[_Run, Any]:
+def _swept(chunk: _Chunk, run: _Chains, draws: int, tune: int) -> tuple[_Chains, Any]:
     """All phases, and what is kept after each: x, its lp, ``acceptance`` and ``diverging``. One body, compiled once."""
     reach, learn = tune // 4, tune // 2
     lengths = jnp.concatenate([jnp.array([reach, learn, tune - reach - learn]), jnp.ones(draws, int)])
 
-    def phase(run: _Run, step: tuple[jax.Array, jax.Array]) -> tuple[_Run, Any]:
+    def phase(run: _Chains, step: tuple[jax.Array, jax.Array]) -> tuple[_Chains, Any]:
         number, length = step
-        run = jax.lax.fori_loop(0, length, lambda _, run: _one_sweep(chunk, number, run), run)
+        run = jax.lax.fori_loop(0, length, lambda _, run: _sweep(chunk, number, run), run)
         run = _ended(chunk, number, run)
         lp = run.states.prior + chunk.target.likelihood(run.states.x)
         return run, (run.states.x, lp, run.acceptance.astype(jnp.float32), run.diverging)
@@ -219,19 +210,29 @@ def _swept(chunk: _Chunk, run: _Run, draws: int, tune: int) -> tuple[_Run, Any]:
     return jax.lax.scan(phase, run, (jnp.arange(draws + _WARM_UP), lengths))
 
 
-def _at_first(chunk: _Chunk, states: States, metric: Metric) -> _Run:
+def _at_first(chunk: _Chunk, states: States, metric: Metric) -> _Chains:
     zero, number, never = jnp.zeros(states.prior.shape, int), jnp.zeros((), int), jnp.zeros((), bool)
-    return _Run(number, number, states, metric, _fresh(chunk), zero, never, zero * 0.0, zero > 0, zero)
+    return _Chains(number, number, states, metric, _fresh(chunk), zero, never, zero * 0.0, zero > 0, zero)
 
 
-def _one_sweep(chunk: _Chunk, phase: jax.Array, run: _Run) -> _Run:
-    """One sweep, and in warm-up what is learnt from it."""
+def _sweep(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
+    """One sweep: jumps of all chains, local moves where jumps are rare, and in warm-up what is learnt from these."""
     enough = jnp.where(phase < _FIT, _often(chunk, run.since, run.jumps), run.enough)
     local = ~enough | (run.time % chunk.how.local_every == 0)
     log_step = jnp.where(phase < _WARM_UP, run.learnt.log_step, run.learnt.average)
-    key = jax.random.fold_in(chunk.key, run.time)
-    states, did = _sweep(chunk, key, run.states, run.time, run.metric, log_step, local)
-    acceptance = jnp.where(local, did.acceptance, run.acceptance)
+    keys = jax.random.split(jax.random.fold_in(chunk.key, run.time), chunk.how.prior_jumps + 5)
+    states, jumped, evaluations = _jumps(chunk, keys, run.states, run.time)
+
+    def moved(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
+        return _moved(chunk, keys, states, run.metric, log_step)
+
+    def rest(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
+        zeros = jnp.zeros(states.prior.shape)
+        return states, zeros, zeros > 0, zeros.astype(int)
+
+    states, acceptance, diverging, used = jax.lax.cond(local, moved, rest, states)
+    evaluations = evaluations + used
+    acceptance = jnp.where(local, acceptance, run.acceptance)
     learnt = jax.lax.cond(
         phase < _WARM_UP, partial(_tuned, chunk), lambda learnt, *_: learnt, run.learnt, states, acceptance, local
     )
@@ -240,14 +241,46 @@ def _one_sweep(chunk: _Chunk, phase: jax.Array, run: _Run) -> _Run:
         since=run.since + 1,
         states=states,
         learnt=learnt,
-        jumps=run.jumps + did.jumped,
+        jumps=run.jumps + jumped,
         acceptance=acceptance,
-        diverging=did.diverging,
-        evaluations=run.evaluations + did.evaluations,
+        diverging=diverging,
+        evaluations=run.evaluations + evaluations,
     )
 
 
-def _ended(chunk: _Chunk, phase: jax.Array, run: _Run) -> _Run:
+def _jumps(chunk: _Chunk, keys: jax.Array, states: States, time: jax.Array) -> tuple[States, jax.Array, jax.Array]:
+    """Jumps to draws of p0 and between the modes: the states, whether they jumped, evaluations."""
+    jumped, evaluations = jnp.zeros(states.prior.shape, bool), jnp.zeros(states.prior.shape, int)
+    jumps, bank = chunk.how.prior_jumps, chunk.bank
+    for j in range(jumps if len(bank.x) else 0):
+        at = (chunk.offsets + time * jumps + j) % len(bank.x)
+        states, accepted = prior_jump(keys[j], states, chunk.target, States(bank.x[at], bank.prior[at]))
+        jumped |= accepted
+    if chunk.dense:
+        states, accepted = mode_jump(keys[-1], states, chunk.target, chunk.gaussians)
+        jumped |= accepted
+        evaluations += 1
+    return states, jumped, evaluations
+
+
+def _moved(
+    chunk: _Chunk, keys: jax.Array, states: States, metric: Metric, log_step: jax.Array
+) -> tuple[States, jax.Array, jax.Array, jax.Array]:
+    """Local moves: the states, HMC's acceptance, whether it diverged, evaluations."""
+    used = jnp.zeros(states.prior.shape, int)
+    if states.x.shape[1] <= chunk.how.slice_dimensions:
+        states, used = slice_move(keys[-2], states, chunk.target, chunk.how.slice_tries)
+    step = jnp.exp(log_step)
+    leaps = _leaps(step, chunk.how).astype(int)
+    # Mostly near the full step, at times down to an eighth of it: narrow places need that, and periods are broken.
+    jitter = 2.0 ** (-3 * jax.random.uniform(keys[-3], states.prior.shape) ** 2)
+    size = chunk.by_chain(jnp.minimum(step, chunk.how.trajectory / leaps)) * jitter
+    by_chain = Metric(chunk.by_chain(metric.root))
+    states, path = hmc(keys[-4], states, chunk.target, chunk.prior_and_gradient, by_chain, size, leaps)
+    return states, path.acceptance, path.diverging, used + leaps + 1
+
+
+def _ended(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
     """The chains after a phase, and what the next ones go on with."""
     # After the first phase the second starts anew from the same metric, after the second from what it learnt.
     metric = jax.lax.cond(phase == _LEARN, _learned, lambda metric, _: metric, run.metric, run.learnt)
@@ -267,57 +300,6 @@ def _often(chunk: _Chunk, since: jax.Array, jumps: jax.Array) -> jax.Array:
     """Whether every chain of the chunk jumped often in the sweeps `since`."""
     rate = jnp.where(chunk.by_chain(chunk.alive), jumps / jnp.maximum(since, 1), 1.0)
     return (since >= 4 * chunk.how.local_every) & (rate.min() >= chunk.how.jumps_suffice)
-
-
-def _sweep(
-    chunk: _Chunk,
-    key: jax.Array,
-    states: States,
-    time: jax.Array,
-    metric: Metric,
-    log_step: jax.Array,
-    local: jax.Array,
-) -> tuple[States, _Sweep]:
-    """Jumps of all chains, and where `local` says so their local moves."""
-    how, bank = chunk.how, chunk.bank
-    keys = jax.random.split(key, how.prior_jumps + 5)
-    jumped = jnp.zeros(states.prior.shape, bool)
-    evaluations = jnp.zeros(states.prior.shape, int)
-    for j in range(how.prior_jumps if len(bank.x) else 0):
-        at = (chunk.offsets + time * how.prior_jumps + j) % len(bank.x)
-        states, accepted = prior_jump(keys[j], states, chunk.target, States(bank.x[at], bank.prior[at]))
-        jumped |= accepted
-    if chunk.dense:
-        states, accepted = mode_jump(keys[-1], states, chunk.target, chunk.gaussians)
-        jumped |= accepted
-        evaluations += 1
-
-    def moved(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
-        return _locally(chunk, keys, states, metric, log_step)
-
-    def rest(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
-        zeros = jnp.zeros(states.prior.shape)
-        return states, zeros, zeros > 0, zeros.astype(int)
-
-    states, acceptance, diverging, used = jax.lax.cond(local, moved, rest, states)
-    return states, _Sweep(acceptance, diverging, jumped, evaluations + used)
-
-
-def _locally(
-    chunk: _Chunk, keys: jax.Array, states: States, metric: Metric, log_step: jax.Array
-) -> tuple[States, jax.Array, jax.Array, jax.Array]:
-    """Local moves: the states, HMC's acceptance, whether it diverged, evaluations."""
-    used = jnp.zeros(states.prior.shape, int)
-    if states.x.shape[1] <= chunk.how.slice_dimensions:
-        states, used = slice_move(keys[-2], states, chunk.target, chunk.how.slice_tries)
-    step = jnp.exp(log_step)
-    leaps = _leaps(step, chunk.how).astype(int)
-    # Mostly near the full step, at times down to an eighth of it: narrow places need that, and periods are broken.
-    jitter = 2.0 ** (-3 * jax.random.uniform(keys[-3], states.prior.shape) ** 2)
-    size = chunk.by_chain(jnp.minimum(step, chunk.how.trajectory / leaps)) * jitter
-    by_chain = Metric(chunk.by_chain(metric.root))
-    states, path = hmc(keys[-4], states, chunk.target, chunk.prior_and_gradient, by_chain, size, leaps)
-    return states, path.acceptance, path.diverging, used + leaps + 1
 
 
 def _leaps(step: jax.Array, how: Sampling) -> jax.Array:
