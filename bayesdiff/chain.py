@@ -315,7 +315,7 @@ class _Chain:
 
         Their rows, and what tells their seed from others': the lineage, and the part of it.
         """
-        parts = []
+        parts: list[tuple[slice, tuple[int, ...]]] = []
         for lineage, rows in enumerate(self.lineages):
             start, stop, _ = rows.indices(self.trajectories)
             for i, part in enumerate(cut(stop - start, PART)):

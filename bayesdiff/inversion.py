@@ -147,6 +147,7 @@ def find_map(
             work=find_modes_from,
             about=(maximised, shared, key, False, SEARCH),
             parts=[steps.part(row) for row in rows],
+            steps=steps,
             rows=rows,
             made=Maxima,
             groups=partial(_map_groups, label, bool(jacobian), bool(shared.late.any())),
@@ -261,8 +262,8 @@ def sample_posterior(
     given_bank = read_bank(prior, bank)
     length, label, batch = Length(int(draws), int(tune), int(chains)), Labels(prior, batched), len(steps.o)
 
-    about = length._asdict()
-    asked = partial(_asked, prior, steps, batched, about | {"bank": _digest_of(given_bank)})
+    about, told_bank = length._asdict(), None if given_bank is None else digest(given_bank)
+    asked = partial(_asked, prior, steps, batched, about | {"bank": told_bank})
     how = random_seed, store, executor, progressbar
     with long_call("sample_posterior", asked, *how, total=batch) as call:
         if call.finished is not None:
@@ -275,6 +276,7 @@ def sample_posterior(
             work=sample_from,
             about=(prior, shared, key, length, SAMPLING, batch),
             parts=[(row.start, steps.part(row)) for row in rows],
+            steps=steps,
             rows=rows,
             made=Drawn,
             groups=partial(_posterior_groups, label),
@@ -293,23 +295,19 @@ Groups = dict[str, xr.Dataset]
 class _Inversion:
     """An inversion of many observations, cut into parts.
 
-    ``work(*about, parts[i])`` computes the observations ``rows[i]``, as a `made`. ``groups`` labels and judges what it
-    gave, ``told`` says what the verdicts of all come to. ``common``: the groups that all share.
+    ``work(*about, parts[i])`` computes the ``rows[i]`` of all ``steps``, as a `made`. ``groups`` labels and judges what
+    it gave, ``told`` says what the verdicts of all come to. ``common``: the groups that all share.
     """
 
     work: Callable[..., Any]
     about: tuple[Any, ...]
     parts: list[Any]
+    steps: Steps
     rows: list[slice]
     made: Callable[..., Any]
     groups: Callable[[Steps, Any, bool], Groups]
     told: Callable[[xr.Dataset], dict[str, Any]]
     common: Groups
-
-    def steps(self, number: int) -> Steps:
-        """The observations of a part."""
-        part = self.parts[number]
-        return part if isinstance(part, Steps) else part[1]
 
 
 def _asked(prior: CompiledPrior, steps: Steps, batched: bool, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -330,10 +328,9 @@ def _inverted(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.Data
     if call.folder is not None and len(plan.rows) > 1:
         return _grown(call, plan, attrs)
     each = dict(call.each(plan.work, plan.about, plan.parts, rows=_rows, made=plan.made))
-    results, steps = [each.pop(i) for i in range(len(plan.rows))], [plan.steps(i) for i in range(len(plan.rows))]
+    results = [each.pop(i) for i in range(len(plan.rows))]
     whole = results[0] if len(results) == 1 else type(results[0])(*map(np.concatenate, zip(*results, strict=True)))
-    every = steps[0] if len(steps) == 1 else Steps(*map(np.concatenate, zip(*steps, strict=True)))
-    return call.done(plan.groups(every, whole, False) | plan.common, attrs)
+    return call.done(plan.groups(plan.steps, whole, False) | plan.common, attrs)
 
 
 def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTree:
@@ -345,8 +342,7 @@ def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTre
         call.forget(numbers)
 
     def written(number: int, result: Any) -> dict[str, np.ndarray]:
-        steps = plan.steps(number)
-        part = tree(plan.groups(steps, result, True) | plan.common)
+        part = tree(plan.groups(plan.steps.part(plan.rows[number]), result, True) | plan.common)
         growth.write(part, number)
         verdict = {str(name): values.values for name, values in part["verdict"].to_dataset().items()}
         # A tree's nodes know each other, so they would wait to be collected: apart, they go before the next part.
@@ -367,10 +363,6 @@ def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTre
         growth.lengths["mode"] = max(1, int(together["modes"].max()))
     judged = xr.Dataset({name: (OBSERVATION, values) for name, values in together.items()})
     return call.done(growth, attrs, plan.told(judged))
-
-
-def _digest_of(array: np.ndarray | None) -> str | None:
-    return None if array is None else digest(array)
 
 
 def _rows(part: Any) -> int:

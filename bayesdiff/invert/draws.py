@@ -134,10 +134,7 @@ class _Chunk:
 def _sample(
     density: Density, length: Length, most: int, how: Sampling, data: Data, shared: Shared, keys: jax.Array, steps: Step
 ) -> Drawn:
-    def one(chunk: tuple[jax.Array, Step]) -> Drawn:
-        return _sample_chunk(density, length, most, how, data, shared, *chunk)
-
-    return jax.lax.map(one, (keys, steps))
+    return jax.lax.map(lambda chunk: _sample_chunk(density, length, most, how, data, shared, *chunk), (keys, steps))
 
 
 def _sample_chunk(
@@ -276,8 +273,7 @@ def _moved(
     jitter = 2.0 ** (-3 * jax.random.uniform(keys[-3], states.prior.shape) ** 2)
     size = chunk.by_chain(jnp.minimum(step, chunk.how.trajectory / leaps)) * jitter
     by_chain = Metric(chunk.by_chain(metric.root))
-    states, path = hmc(keys[-4], states, chunk.target, chunk.prior_and_gradient, by_chain, size, leaps)
-    return states, path.acceptance, path.diverging, used + leaps + 1
+    return *hmc(keys[-4], states, chunk.target, chunk.prior_and_gradient, by_chain, size, leaps), used + leaps + 1
 
 
 def _ended(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
@@ -389,7 +385,7 @@ def _outside(density: Density, data: Data, shared: Shared, step: Step, search: S
     starts = starts_of(step, shared, 0, search)
     values = jax.vmap(logp)(starts)
     likeliest = starts[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
-    return jnp.where(jnp.isfinite(logp(shared.initial)), shared.initial, likeliest)
+    return jnp.where(jnp.isfinite(logp(jnp.asarray(shared.initial))), shared.initial, likeliest)
 
 
 def _without_necks(density: Density, data: Data, steps: Step, modes: Modes, search: Search) -> Modes:

@@ -443,39 +443,26 @@ def _by_pymc(
     rng = generator(random_seed)
     first = int(np.flatnonzero(steps.good)[0])
     model = step_model(prior.model, prior.layout.split(steps.o[first]), steps.alpha[first], steps.sigma[first])
-    single = len(prior.layout.names) == 1
+    shape = prior.layout.shapes[0] if len(prior.layout.names) == 1 else (prior.n,)
     x = np.full(steps.o.shape, np.nan)
     for row in np.flatnonzero(steps.good):
-        with model:
-            shape = prior.layout.shapes[0] if single else (prior.n,)
-            now = {
-                "step::o": steps.o[row].reshape(shape),
-                "step::alpha": steps.alpha[row],
-                "step::sigma": steps.sigma[row],
-            }
-            pm.set_data(now)
+        now = steps.of(int(row))
+        pm.set_data({"step::o": now.o.reshape(shape), "step::alpha": now.alpha, "step::sigma": now.sigma}, model=model)
         x[row] = _point(function(model=model, random_seed=key_of(rng), **kwargs), prior)
     return x, {}
 
 
 def _point(result: Any, prior: CompiledPrior) -> np.ndarray:
     """The flat state that a PyMC function returned."""
-    tree = hasattr(result, "children") and "posterior" in result.children
-    if tree or isinstance(result, Mapping):
-        known = result["posterior"] if tree else result
-        missing = [name for name in prior.layout.names if name not in known]
-        if missing:
-            raise ValueError(
-                f"the function returned no {missing}; it must give every free variable, {list(prior.layout.names)}"
-            )
-    if tree:
-        values: Mapping[str, Any] = {
-            name: result["posterior"][name].isel(chain=0, draw=-1).values for name in prior.layout.names
-        }
-    elif isinstance(result, Mapping):
-        values = result
-    else:
+    if hasattr(result, "children") and "posterior" in result.children:
+        result = result["posterior"].to_dataset().isel(chain=0, draw=-1)
+    if not isinstance(result, Mapping):
         raise TypeError(
             f"the function returned {type(result).__name__}; it must return a DataTree with `posterior`, or a mapping"
         )
-    return prior.unconstrain({name: np.asarray(values[name])[None] for name in prior.layout.names})[0]
+    missing = [name for name in prior.layout.names if name not in result]
+    if missing:
+        raise ValueError(
+            f"the function returned no {missing}; it must give every free variable, {list(prior.layout.names)}"
+        )
+    return prior.unconstrain({name: np.asarray(result[name])[None] for name in prior.layout.names})[0]

@@ -22,11 +22,11 @@ Point = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Top(NamedTuple):
-    """Where a search for a maximum without curvature ended.
+    """Where a search for a maximum without curvature ended, or moves from a point led.
 
     ``x`` (n,), ``logp`` (), ``is_top`` (): no move improves it, and all but flat ones make it worse; ``on_edge`` ():
-    beside p = 0; ``root`` (n, n): with root root' the covariance of a Gaussian about as wide as p is there;
-    ``evaluations`` ().
+    beside p = 0; ``root`` (n, n): with root root' the covariance of a Gaussian about as wide as p is there; ``better``
+    (): whether the moves improved it; ``evaluations`` ().
     """
 
     x: jax.Array
@@ -34,7 +34,8 @@ class Top(NamedTuple):
     is_top: jax.Array
     on_edge: jax.Array
     root: jax.Array
-    evaluations: jax.Array
+    better: jax.Array
+    evaluations: Any
 
 
 class _Uphill(NamedTuple):
@@ -55,18 +56,6 @@ class _Uphill(NamedTuple):
     done: jax.Array
 
 
-class _Tried(NamedTuple):
-    """What moves from a point gave: the best of them, and whether it is ``better``; the rest as in `Top`."""
-
-    x: jax.Array
-    value: jax.Array
-    is_top: jax.Array
-    on_edge: jax.Array
-    root: jax.Array
-    better: jax.Array
-    evaluations: Any
-
-
 def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array, search: Search = SEARCH) -> Top:
     """Compute a maximum of `logp` near `start` (n,), whether or not it is smooth; nothing unless `wanted`.
 
@@ -82,7 +71,7 @@ def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array, s
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
     class Round(NamedTuple):
-        moved: _Tried
+        moved: Top
         number: jax.Array
         evaluations: jax.Array
         endless: jax.Array
@@ -91,7 +80,7 @@ def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array, s
         z, value, inverse, used = _climb(log, state.moved.x, search)
         moved = _tried(log, z, value, inverse, search)
         # From a place that moves at the end of a ridge do not see, a search that begins anew may still leave.
-        gain = moved.value - state.moved.value
+        gain = moved.logp - state.moved.logp
         gained = gain > _rounding(value)
         moved = moved._replace(better=gained, is_top=moved.is_top & ~gained)
         endless = (state.number > 0) & (gain > search.endless)
@@ -101,10 +90,10 @@ def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array, s
         return state.moved.better & (state.number < search.kink_searches) & ~state.endless
 
     no, origin = jnp.zeros((), bool), jnp.zeros(n)
-    begun = _Tried(origin, log(origin), no, no, jnp.eye(n), wanted, jnp.zeros((), int))
+    begun = Top(origin, log(origin), no, no, jnp.eye(n), wanted, jnp.zeros((), int))
     last = jax.lax.while_loop(going, once, Round(begun, jnp.zeros((), int), jnp.zeros((), int), no))
-    z, value, is_top, on_edge, root, *_ = last.moved
-    return Top(start + unit * z, value, is_top, on_edge, unit[:, None] * root, last.evaluations)
+    moved = last.moved
+    return moved._replace(x=start + unit * moved.x, root=unit[:, None] * moved.root, evaluations=last.evaluations)
 
 
 def settle(logp: Logp, end: Climb, curvature: jax.Array, search: Search = SEARCH) -> Climb:
@@ -200,7 +189,7 @@ def _chosen(this: jax.Array, one: Point, other: Point) -> Point:
     return jax.tree.map(lambda a, b: jnp.where(this, a, b), one, other)
 
 
-def _tried(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array, search: Search) -> _Tried:
+def _tried(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array, search: Search) -> Top:
     """Try to improve `x` by moves along the axes of B, and those of x, both ways, from long to short."""
     n = x.shape[0]
     axes = jnp.linalg.eigh(inverse)[1].T
@@ -230,9 +219,9 @@ def _tried(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array, search
     better = tried[best] > value + _rounding(value)
     near = ~jnp.isfinite(ladder) & (moves <= search.next_door)[:, None]
     width = (up + down)[:n] / 2**1.5
-    return _Tried(
+    return Top(
         x=jnp.where(better, x + where[best], x),
-        value=jnp.where(better, tried[best], value),
+        logp=jnp.where(better, tried[best], value),
         is_top=~better & bounded & (ladder[0] < value - search.least_fall).all(),
         on_edge=near.any(),
         root=ways[:n].T * width,

@@ -198,13 +198,6 @@ def leapfrog(
     return Leap(x, v + 0.5 * size * force(x, seen), seen)
 
 
-class Trajectory(NamedTuple):
-    """What `hmc` did: ``acceptance`` (chains,) probability, ``diverging`` (chains,)."""
-
-    acceptance: jax.Array
-    diverging: jax.Array
-
-
 def hmc(
     key: jax.Array,
     states: States,
@@ -213,10 +206,11 @@ def hmc(
     metric: Metric,
     step_size: jax.Array,
     steps: jax.Array,
-) -> tuple[States, Trajectory]:
+) -> tuple[States, jax.Array, jax.Array]:
     """Compute one Hamiltonian Monte Carlo move (Duane et al. 1987; Neal 2011, section 5.3.2).
 
-    `step_size` (chains,) in the metric's units, `steps` () leapfrog steps for all.
+    `step_size` (chains,) in the metric's units, `steps` () leapfrog steps for all. Returns the states, the probability
+    of acceptance, and whether the trajectory diverged (chains,).
     """
     momentum, coin = jax.random.split(key)
     precision = (target.alpha / target.sigma**2)[:, None]
@@ -238,4 +232,4 @@ def hmc(
     gain = prior + target.likelihood(x) - states.prior - target.likelihood(states.x) + kinetic
     gain = jnp.where(jnp.isnan(gain), -jnp.inf, gain)
     accepted = _accept(coin, gain)
-    return _take(accepted, new, states), Trajectory(jnp.exp(jnp.minimum(gain, 0.0)), gain < -DIVERGENCE)
+    return _take(accepted, new, states), jnp.exp(jnp.minimum(gain, 0.0)), gain < -DIVERGENCE

@@ -57,7 +57,7 @@ class Steps(NamedTuple):
         """Some of them."""
         return Steps(*(values[rows] for values in self))
 
-    def of(self, rows: slice | np.ndarray = slice(None)) -> Step:
+    def of(self, rows: int | slice | np.ndarray = slice(None)) -> Step:
         """What a kernel takes of some of them."""
         return Step(*(values[rows] for values in self[:4]))
 
