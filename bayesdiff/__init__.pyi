@@ -12,11 +12,11 @@ from .compiled import CompiledPrior as CompiledPrior
 from .compiled import compile_prior as compile_prior
 from .inversion import find_map as find_map
 from .inversion import sample_posterior as sample_posterior
-from .inverters import draw as draw
-from .inverters import from_pymc as from_pymc
-from .inverters import laplace as laplace
-from .inverters import mean as mean
-from .inverters import mode as mode
+from .invert.inverters import draw as draw
+from .invert.inverters import from_pymc as from_pymc
+from .invert.inverters import laplace as laplace
+from .invert.inverters import mean as mean
+from .invert.inverters import mode as mode
 from .multimodal.sampling import sample as sample
 from .pictures import animate_pictures as animate_pictures
 from .pictures import pictures_of as pictures_of

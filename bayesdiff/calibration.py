@@ -27,7 +27,7 @@ from bayesdiff.chain import ChainError, check_chain, check_inverter, checked, en
 from bayesdiff.checks import Seed, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.fingerprints import name_of, of_function, of_prior
-from bayesdiff.inverters import Inverter, carried_by, draw
+from bayesdiff.invert.inverters import Inverter, carried_by, draw
 from bayesdiff.labels import Labels, describe
 from bayesdiff.results import dataset
 from bayesdiff.schedule import Schedule

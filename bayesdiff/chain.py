@@ -34,7 +34,10 @@ from bayesdiff.calls import Call, ExecutorError, cut, long_call, told
 from bayesdiff.checks import Seed, flag, positive_int, seed_of
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.fingerprints import digest, name_of, of_function, of_prior
-from bayesdiff.inverters import Inverter, carried_by, draw, find_modes_of, read_steps, sample_steps, searches_from
+from bayesdiff.invert.draws import Length, sample_steps
+from bayesdiff.invert.inverters import Inverter, carried_by, draw, searches_from
+from bayesdiff.invert.modes import find_modes_of
+from bayesdiff.invert.steps import read_steps
 from bayesdiff.labels import SAMPLE, Labels, describe
 from bayesdiff.results import dataset, tree
 from bayesdiff.schedule import Schedule, bridge
@@ -42,7 +45,7 @@ from bayesdiff.step import LEVEL
 from bayesdiff.verdict import apart, of_chain
 
 
-def _down(plan: _Plan, call: Call, state: _State) -> _State:
+def _down(plan: _Chain, call: Call, state: _Reached) -> _Reached:
     """The chain: from level K, or from where a kept run stopped, to level 0."""
     while state.level > 0:
         step = call.once(f"{state.level - 1:06d}", partial(_step, plan, call, state))
@@ -51,7 +54,7 @@ def _down(plan: _Plan, call: Call, state: _State) -> _State:
     return state
 
 
-def _step(plan: _Plan, call: Call, state: _State) -> dict[str, np.ndarray]:
+def _step(plan: _Chain, call: Call, state: _Reached) -> dict[str, np.ndarray]:
     """One level down, for all trajectories: what is kept of it."""
     k = state.level
     prior, alpha, sigma = plan.step(k)
@@ -67,8 +70,8 @@ PILOT = 2**14
 FEWEST = 2**9
 # How far from normal o_K may be, in nats: at 1e-3 the two laws differ by about .02 in total variation.
 NEARLY_NORMAL = 1e-3
-# Trajectories of a lineage that are inverted together.
-BLOCK = 2**13
+# Trajectories in a part.
+PART = 2**13
 # Fewer trajectories say nothing of their law.
 ENOUGH = 10
 # Of a last level that is too narrow: its alpha, its sigma, and the least sigma / alpha that would do, or NaN.
@@ -268,15 +271,8 @@ def check_chain(prior: CompiledPrior, schedule: Schedule, invert: Inverter, next
 # --------------------------------------------------------------------------------------------------------------- plan
 
 
-class _Block(NamedTuple):
-    """Rows of the trajectories, and what tells their seed from others': the lineage, and the block in it."""
-
-    rows: slice
-    place: tuple[int, ...]
-
-
 @dataclass(frozen=True)
-class _Plan:
+class _Chain:
     """A call of `reverse`, checked: all that does not change from level to level."""
 
     prior: CompiledPrior
@@ -314,19 +310,21 @@ class _Plan:
         return {"carries": carried_by(self.invert), "searches": not self.next_level or searches_from(self.invert)}
 
     @property
-    def blocks(self) -> list[_Block]:
-        """The trajectories that are inverted together: those of a lineage, some thousands at a time."""
-        blocks = []
+    def parts(self) -> list[tuple[slice, tuple[int, ...]]]:
+        """The trajectories that are inverted together, those of a lineage, some thousands at a time.
+
+        Their rows, and what tells their seed from others': the lineage, and the part of it.
+        """
+        parts: list[tuple[slice, tuple[int, ...]]] = []
         for lineage, rows in enumerate(self.lineages):
             start, stop, _ = rows.indices(self.trajectories)
-            for i, part in enumerate(cut(stop - start, BLOCK)):
-                place = (lineage, i) if i else (lineage,)
-                blocks.append(_Block(slice(start + part.start, start + part.stop), place))
-        return blocks
+            for i, part in enumerate(cut(stop - start, PART)):
+                parts.append((slice(start + part.start, start + part.stop), (lineage, i) if i else (lineage,)))
+        return parts
 
 
 @dataclass(frozen=True)
-class _State:
+class _Reached:
     """Where all trajectories are.
 
     ``o`` (trajectories, n) at ``level``; ``x``: where the search of the last step ended, from which the next one
@@ -341,13 +339,13 @@ class _State:
     history: Mapping[int, np.ndarray] = field(default_factory=dict)
     level_stats: Mapping[int, Mapping[str, np.ndarray]] = field(default_factory=dict)
 
-    def below(self, step: Mapping[str, np.ndarray], path: bool) -> _State:
+    def below(self, step: Mapping[str, np.ndarray], path: bool) -> _Reached:
         """The state one level down, by what `_step` gave."""
         level, o = self.level - 1, step["o"]
         stats = {name.removeprefix("stats/"): step[name] for name in step if name.startswith("stats/")}
         history = {**self.history, level: o} if path or level == 0 else self.history
         of_levels = {**self.level_stats, self.level: stats}
-        return _State(level, o, step["x"], stats, step["evaluations"], history, of_levels)
+        return _Reached(level, o, step["x"], stats, step["evaluations"], history, of_levels)
 
 
 def _plan(
@@ -359,7 +357,7 @@ def _plan(
     next_level: bool | None,
     path: bool,
     o: ArrayLike | Mapping[str, ArrayLike] | None,
-) -> _Plan:
+) -> _Chain:
     if not isinstance(schedule, Schedule):
         raise TypeError(f"schedule is {type(schedule).__name__}; write one, as bd.geometric(16, 0.1, 10.0)")
     check_inverter(invert)
@@ -387,7 +385,7 @@ def _plan(
             "gaussian_mixture(..., schedule=schedule), or write next_level=False"
         )
     form = (of is not None and not added) if next_level is None else bool(next_level)
-    plan = _Plan(prior, schedule, invert, draws, chains, form, path)
+    plan = _Chain(prior, schedule, invert, draws, chains, form, path)
     if o is not None:
         _given(plan, o)  # an o that cannot be used is said before a store is begun
     return plan
@@ -429,7 +427,7 @@ def first_difference(theirs: Schedule, ours: Schedule) -> str:
     return f"level {k} has {there} there and {here} here"
 
 
-def _asked(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[str, Any]:
+def _asked(plan: _Chain, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[str, Any]:
     """What tells calls apart."""
     return {
         "prior": told(of_prior, plan.prior),
@@ -450,7 +448,7 @@ def _asked(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike] | None) -> dict[s
 # -------------------------------------------------------------------------------------------------------------- start
 
 
-def _start(plan: _Plan, call: Call, o: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[_State, Narrow | None]:
+def _start(plan: _Chain, call: Call, o: ArrayLike | Mapping[str, ArrayLike] | None) -> tuple[_Reached, Narrow | None]:
     """o_K of every trajectory; and of a law of o_K that is wrong, what would do."""
     levels, narrow = plan.schedule.levels, None
     if o is not None:
@@ -462,10 +460,10 @@ def _start(plan: _Plan, call: Call, o: ArrayLike | Mapping[str, ArrayLike] | Non
         first = mean + call.rng("o_K").normal(size=(plan.trajectories, plan.prior.n)) @ root.T
     nothing = np.full(first.shape, np.nan)
     zero = np.zeros(plan.trajectories)
-    return _State(levels, first, nothing, evaluations=zero, history={levels: first}), narrow
+    return _Reached(levels, first, nothing, evaluations=zero, history={levels: first}), narrow
 
 
-def _given(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
+def _given(plan: _Chain, o: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
     flat, batched = plan.prior.layout.read(o)
     if not batched:
         flat = np.repeat(flat, plan.trajectories, axis=0)
@@ -479,7 +477,7 @@ def _given(plan: _Plan, o: ArrayLike | Mapping[str, ArrayLike]) -> np.ndarray:
     return flat
 
 
-def _last_law(plan: _Plan, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Narrow | None]:
+def _last_law(plan: _Chain, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, Narrow | None]:
     """Mean and covariance of o_K; if it is not nearly normal, alpha, sigma, and the least sigma / alpha that would do.
 
     How far it is from the normal of these moments is read from the cumulants of x along the axes of its covariance.
@@ -528,7 +526,7 @@ def _pilot(prior: CompiledPrior, rng: np.random.Generator) -> np.ndarray:
     found = find_modes_of(prior, step(1e6), rng)
     sd = np.nanmax(found.sd) if np.isfinite(found.sd).any() else 1.0
     for _ in range(2):  # the curvature at a mode may say little of the whole
-        drawn = sample_steps(prior, step(1e3 * float(sd)), rng, draws=1000, tune=1000, chains=8)
+        drawn = sample_steps(prior, step(1e3 * float(sd)), rng, Length(1000, 1000, 8))
         x, before = drawn.x.reshape(-1, prior.n), sd
         sd = x.std(axis=0).max()
     if sd > 100 * before:  # as wide as the step, which is a thousand times wider each time
@@ -543,7 +541,7 @@ def _pilot(prior: CompiledPrior, rng: np.random.Generator) -> np.ndarray:
 
 
 def _inverted(
-    plan: _Plan, call: Call, state: _State, prior: CompiledPrior, alpha: float, sigma: float
+    plan: _Chain, call: Call, state: _Reached, prior: CompiledPrior, alpha: float, sigma: float
 ) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
     """The x of all trajectories by the user's inverter, their evaluations so far, and its statistics."""
     k = state.level
@@ -554,23 +552,18 @@ def _inverted(
     shapes = {name: np.shape(values) for name, values in state.stats.items()}
     try:
         # All lost: nothing to invert.
-        blocks = [block for block in plan.blocks if np.isfinite(state.o[block.rows]).all(axis=1).any()]
+        places = [part for part in plan.parts if np.isfinite(state.o[part[0]]).all(axis=1).any()]
+        level = None if prior.schedule is None else prior.level
+        seeds = [int(call.rng("inverter", k, *place).integers(2**31)) for _, place in places]
+        # A copy: an inverter that writes into its o must not change the chain's.
         parts = [
-            # A copy: an inverter that writes into its o must not change the chain's.
-            _Part(
-                None if prior.schedule is None else prior.level,
-                alpha,
-                sigma,
-                state.o[block.rows].copy(),
-                start[block.rows],
-                int(call.rng("inverter", k, *block.place).integers(2**31)),
-            )
-            for block in blocks
+            _Part(level, alpha, sigma, state.o[rows].copy(), start[rows], seed)
+            for (rows, _), seed in zip(places, seeds, strict=True)
         ]
-        for block, got in zip(blocks, call.spread(_invert, (plan.invert, plan.prior), parts), strict=True):
-            x[block.rows], stats = checked(got, state.o[block.rows], shapes)
+        for (rows, _), got in zip(places, call.spread(_invert, (plan.invert, plan.prior), parts), strict=True):
+            x[rows], stats = checked(got, state.o[rows], shapes)
             shapes |= {name: values.shape[1:] for name, values in stats.items()}
-            evaluations[block.rows] += stats.get("evaluations", 0.0)
+            evaluations[rows] += stats.get("evaluations", 0.0)
             found.append(stats)
         lost = ~np.isfinite(x).all(axis=1)
         if lost.all():
@@ -590,7 +583,7 @@ def _inverted(
 
 
 class _Part(NamedTuple):
-    """Trajectories of one block: the step, where they are, where their search starts, and a seed."""
+    """Trajectories of one part: the step, where they are, where their search starts, and a seed."""
 
     level: int | None
     alpha: float
@@ -607,7 +600,7 @@ def _invert(
     return invert(target, part.o, part.alpha, part.sigma, start=part.start, random_seed=part.seed)
 
 
-def _starts(plan: _Plan, call: Call, state: _State, alpha: float) -> np.ndarray:
+def _starts(plan: _Chain, call: Call, state: _Reached, alpha: float) -> np.ndarray:
     """Where the inner searches start: at the trajectory's own place, and in the second lineage at that of another."""
     own = state.o / alpha if plan.next_level else np.where(np.isfinite(state.x), state.x, state.o / alpha)
     start = own.copy()
@@ -660,7 +653,7 @@ def _same_law(*samples: np.ndarray) -> float:
 # ------------------------------------------------------------------------------------------------------------- result
 
 
-def _result(plan: _Plan, call: Call, state: _State, assumed: bool, narrow: Narrow | None) -> xr.DataTree:
+def _result(plan: _Chain, call: Call, state: _Reached, assumed: bool, narrow: Narrow | None) -> xr.DataTree:
     schedule, x = plan.schedule, state.o
     label = Labels(plan.clean, batched=False)
     again = np.nan
@@ -691,16 +684,16 @@ def _result(plan: _Plan, call: Call, state: _State, assumed: bool, narrow: Narro
     return call.done(groups, describe(plan.prior, "reverse") | how)
 
 
-def _partial(plan: _Plan, state: _State) -> xr.DataTree:
+def _partial(plan: _Chain, state: _Reached) -> xr.DataTree:
     label = Labels(plan.clean, batched=False)
     history = {**state.history, state.level: state.o}
-    kept = _State(state.level, state.o, state.x, history=history, level_stats=state.level_stats)
+    kept = _Reached(state.level, state.o, state.x, history=history, level_stats=state.level_stats)
     groups = _level_groups(plan, kept, label) | {"verdict": _verdict(plan, state, finished=False)}
     about = {"inversion": "reverse", "finished": 0, "level": state.level}
     return tree(groups, about | {"carries": plan.about_inverter["carries"]})
 
 
-def _verdict(plan: _Plan, state: _State, **more: Any) -> xr.Dataset:
+def _verdict(plan: _Chain, state: _Reached, **more: Any) -> xr.Dataset:
     """The verdict on a chain, as far as it came."""
     levels = sorted(state.level_stats)
     p_values, lost = (
@@ -710,7 +703,7 @@ def _verdict(plan: _Plan, state: _State, **more: Any) -> xr.Dataset:
     return of_chain(state.o, **about, **plan.about_inverter, **more)
 
 
-def _level_groups(plan: _Plan, state: _State, label: Labels) -> dict[str, xr.Dataset]:
+def _level_groups(plan: _Chain, state: _Reached, label: Labels) -> dict[str, xr.Dataset]:
     """``path``, ``level_stats`` and ``schedule``, each by level."""
     kept = sorted(level for level in state.history if plan.path or level > 0)
     o = np.stack([_by_chain(plan, state.history[level]) for level in kept], axis=2)
@@ -726,5 +719,5 @@ def _level_groups(plan: _Plan, state: _State, label: Labels) -> dict[str, xr.Dat
     return groups
 
 
-def _by_chain(plan: _Plan, values: np.ndarray) -> np.ndarray:
+def _by_chain(plan: _Chain, values: np.ndarray) -> np.ndarray:
     return values.reshape(plan.chains, plan.draws, *values.shape[1:])

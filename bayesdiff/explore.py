@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from bayesdiff.chain import reverse
 from bayesdiff.checks import flag, mapping, whole_seed
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.inverters import draw, mode
+from bayesdiff.invert.inverters import draw, mode
 from bayesdiff.schedule import geometric
 from bayesdiff.version import __version__
 

@@ -27,20 +27,10 @@ from bayesdiff.checks import Seed, flag, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
 from bayesdiff.fingerprints import digest, of_prior
 from bayesdiff.growing import Growth
-from bayesdiff.inverters import (
-    Drawn,
-    Found,
-    Length,
-    Steps,
-    climb_block,
-    draw_block,
-    find_modes_from,
-    points_to_climb_from,
-    points_to_sample_from,
-    read_bank,
-    read_steps,
-    sample_from,
-)
+from bayesdiff.invert.draws import Drawn, Length, draw_part, points_to_sample_from, read_bank, sample_from
+from bayesdiff.invert.modes import Maxima, climb_part, find_modes_from, points_to_climb_from
+from bayesdiff.invert.steps import Steps, read_steps
+from bayesdiff.invert.tuning import SAMPLING, SEARCH
 from bayesdiff.labels import Labels, describe
 from bayesdiff.results import dataset, tree
 from bayesdiff.step import read_noise
@@ -92,12 +82,12 @@ def find_map(
     progressbar : bool
         Whether to show one, if it takes more than half a second.
     store : path, optional
-        Where the result is saved (``.zarr`` or ``.nc``). Many observations are computed in blocks, each kept as soon as
+        Where the result is saved (``.zarr`` or ``.nc``). Many observations are computed in parts, each kept as soon as
         it is finished, and the same call again goes on from there, with the same numbers as a call that was not
-        stopped. Of a ``.zarr`` memory holds a block at a time, and the arrays of a result of half a GB or more are read
+        stopped. Of a ``.zarr`` memory holds a part at a time, and the arrays of a result of half a GB or more are read
         when they are used.
     executor : concurrent.futures.Executor, optional
-        Who computes the blocks: a pool's processes (not forked ones), or a Dask client's, ``client.get_executor()``.
+        Who computes the parts: a pool's processes (not forked ones), or a Dask client's, ``client.get_executor()``.
         The numbers do not depend on it.
 
     Returns
@@ -147,18 +137,19 @@ def find_map(
 
     asked = partial(_asked, prior, steps, batched, {"jacobian": int(jacobian)})
     how = random_seed, store, executor, progressbar
-    with long_call("find_map", asked, *how, total=len(steps.o), units="blocks") as call:
+    with long_call("find_map", asked, *how, total=len(steps.o)) as call:
         if call.finished is not None:
             return call.finished
         rng = call.rng("starts")
-        shared, key = points_to_climb_from(maximised, len(steps.o), rng)
-        rows = cut(len(steps.o), climb_block(prior))
-        plan = _Plan(
+        shared, key = points_to_climb_from(maximised, len(steps.o), rng, SEARCH)
+        rows = cut(len(steps.o), climb_part(prior, SEARCH))
+        plan = _Inversion(
             work=find_modes_from,
-            about=(maximised, shared, key, False),
+            about=(maximised, shared, key, False, SEARCH),
             parts=[steps.part(row) for row in rows],
+            steps=steps,
             rows=rows,
-            made=Found,
+            made=Maxima,
             groups=partial(_map_groups, label, bool(jacobian), bool(shared.late.any())),
             told=told_of_climbs,
             common=label.prior(call.rng("prior")),
@@ -208,12 +199,12 @@ def sample_posterior(
     progressbar : bool
         Whether to show one, if it takes more than half a second.
     store : path, optional
-        Where the result is saved (``.zarr`` or ``.nc``). Many observations are computed in blocks, each kept as soon as
+        Where the result is saved (``.zarr`` or ``.nc``). Many observations are computed in parts, each kept as soon as
         it is finished, and the same call again goes on from there, with the same numbers as a call that was not
-        stopped. Of a ``.zarr`` memory holds a block at a time, and the arrays of a result of half a GB or more are read
+        stopped. Of a ``.zarr`` memory holds a part at a time, and the arrays of a result of half a GB or more are read
         when they are used.
     executor : concurrent.futures.Executor, optional
-        Who computes the blocks: a pool's processes (not forked ones), or a Dask client's, ``client.get_executor()``.
+        Who computes the parts: a pool's processes (not forked ones), or a Dask client's, ``client.get_executor()``.
         The numbers do not depend on it.
 
     Returns
@@ -271,20 +262,21 @@ def sample_posterior(
     given_bank = read_bank(prior, bank)
     length, label, batch = Length(int(draws), int(tune), int(chains)), Labels(prior, batched), len(steps.o)
 
-    about = length._asdict()
-    asked = partial(_asked, prior, steps, batched, about | {"bank": _digest_of(given_bank)})
+    about, told_bank = length._asdict(), None if given_bank is None else digest(given_bank)
+    asked = partial(_asked, prior, steps, batched, about | {"bank": told_bank})
     how = random_seed, store, executor, progressbar
-    with long_call("sample_posterior", asked, *how, total=batch, units="blocks") as call:
+    with long_call("sample_posterior", asked, *how, total=batch) as call:
         if call.finished is not None:
             return call.finished
-        shared, key = points_to_sample_from(prior, steps, call.rng("starts"), length, given_bank)
-        # All at once where nothing asks for blocks: the numbers are the same, and more cores find work.
+        shared, key = points_to_sample_from(prior, steps, call.rng("starts"), length, SAMPLING, given_bank)
+        # All at once where nothing asks for parts: the numbers are the same, and more cores find work.
         whole = store is None and executor is None
-        rows = cut(batch, batch if whole else draw_block(prior, length, batch))
-        plan = _Plan(
+        rows = cut(batch, batch if whole else draw_part(prior, length, SAMPLING, batch))
+        plan = _Inversion(
             work=sample_from,
-            about=(prior, shared, key, length, batch),
+            about=(prior, shared, key, length, SAMPLING, batch),
             parts=[(row.start, steps.part(row)) for row in rows],
+            steps=steps,
             rows=rows,
             made=Drawn,
             groups=partial(_posterior_groups, label),
@@ -294,32 +286,28 @@ def sample_posterior(
         return _inverted(call, plan, describe(prior, "posterior") | about)
 
 
-# --------------------------------------------------------------------------------------------------------- all blocks
+# ---------------------------------------------------------------------------------------------------------- all parts
 
 Groups = dict[str, xr.Dataset]
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Inversion:
     """An inversion of many observations, cut into parts.
 
-    ``work(*about, parts[i])`` computes the observations ``rows[i]``, as a `made`. ``groups`` labels and judges what it
-    gave, ``told`` says what the verdicts of all come to. ``common``: the groups that all share.
+    ``work(*about, parts[i])`` computes the ``rows[i]`` of all ``steps``, as a `made`. ``groups`` labels and judges what
+    it gave, ``told`` says what the verdicts of all come to. ``common``: the groups that all share.
     """
 
     work: Callable[..., Any]
     about: tuple[Any, ...]
     parts: list[Any]
+    steps: Steps
     rows: list[slice]
     made: Callable[..., Any]
     groups: Callable[[Steps, Any, bool], Groups]
     told: Callable[[xr.Dataset], dict[str, Any]]
     common: Groups
-
-    def steps(self, number: int) -> Steps:
-        """The observations of a part."""
-        part = self.parts[number]
-        return part if isinstance(part, Steps) else part[1]
 
 
 def _asked(prior: CompiledPrior, steps: Steps, batched: bool, more: Mapping[str, Any]) -> dict[str, Any]:
@@ -335,18 +323,17 @@ def _asked(prior: CompiledPrior, steps: Steps, batched: bool, more: Mapping[str,
     }
 
 
-def _inverted(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
+def _inverted(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTree:
     """All parts, put together: in memory, or where there is a store for several of them, in a folder."""
     if call.folder is not None and len(plan.rows) > 1:
         return _grown(call, plan, attrs)
     each = dict(call.each(plan.work, plan.about, plan.parts, rows=_rows, made=plan.made))
-    results, steps = [each.pop(i) for i in range(len(plan.rows))], [plan.steps(i) for i in range(len(plan.rows))]
+    results = [each.pop(i) for i in range(len(plan.rows))]
     whole = results[0] if len(results) == 1 else type(results[0])(*map(np.concatenate, zip(*results, strict=True)))
-    every = steps[0] if len(steps) == 1 else Steps(*map(np.concatenate, zip(*map(_fields, steps), strict=True)))
-    return call.done(plan.groups(every, whole, False) | plan.common, attrs)
+    return call.done(plan.groups(plan.steps, whole, False) | plan.common, attrs)
 
 
-def _grown(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
+def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTree:
     """Write each part as it is finished, beside the store, and then its verdict, which says so."""
     assert call.folder is not None
     growth = Growth(call.folder / "run.zarr", OBSERVATION, plan.rows[0].stop, plan.rows[-1].stop)
@@ -355,8 +342,7 @@ def _grown(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
         call.forget(numbers)
 
     def written(number: int, result: Any) -> dict[str, np.ndarray]:
-        steps = plan.steps(number)
-        part = tree(plan.groups(steps, result, True) | plan.common)
+        part = tree(plan.groups(plan.steps.part(plan.rows[number]), result, True) | plan.common)
         growth.write(part, number)
         verdict = {str(name): values.values for name, values in part["verdict"].to_dataset().items()}
         # A tree's nodes know each other, so they would wait to be collected: apart, they go before the next part.
@@ -371,7 +357,7 @@ def _grown(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
             break
         call.forget(bad)
     else:
-        raise OSError(errno.EIO, f"{len(bad)} of its blocks cannot be read back")
+        raise OSError(errno.EIO, f"{len(bad)} of its parts cannot be read back")
     together = {name: np.concatenate([verdicts[i][name] for i in numbers]) for name in verdicts[0]}
     if "modes" in together:
         growth.lengths["mode"] = max(1, int(together["modes"].max()))
@@ -379,16 +365,8 @@ def _grown(call: Call, plan: _Plan, attrs: Mapping[str, Any]) -> xr.DataTree:
     return call.done(growth, attrs, plan.told(judged))
 
 
-def _digest_of(array: np.ndarray | None) -> str | None:
-    return None if array is None else digest(array)
-
-
 def _rows(part: Any) -> int:
     return len((part if isinstance(part, Steps) else part[1]).o)
-
-
-def _fields(steps: Steps) -> tuple[np.ndarray, ...]:
-    return steps.o, steps.alpha, steps.sigma, steps.start, steps.good
 
 
 def _read(
@@ -407,7 +385,7 @@ def _log_posterior(prior: CompiledPrior, x: np.ndarray, steps: Steps) -> np.ndar
     return prior.logp(x) - 0.5 * (z**2).sum(axis=1) - prior.n * np.log(steps.sigma * np.sqrt(2 * np.pi))
 
 
-def _map_groups(label: Labels, jacobian: bool, cut_short: bool, steps: Steps, found: Found, all_modes: bool) -> Groups:
+def _map_groups(label: Labels, jacobian: bool, cut_short: bool, steps: Steps, found: Maxima, all_modes: bool) -> Groups:
     x = steps.blank(found.x[:, 0])
     stats = {
         "lp": steps.blank(found.logp[:, 0]) if jacobian else _log_posterior(label.compiled, x, steps),
@@ -436,7 +414,7 @@ def _map_groups(label: Labels, jacobian: bool, cut_short: bool, steps: Steps, fo
     }
 
 
-def _mode_group(label: Labels, steps: Steps, found: Found, all_modes: bool) -> xr.Dataset:
+def _mode_group(label: Labels, steps: Steps, found: Maxima, all_modes: bool) -> xr.Dataset:
     """The modes found: as many as the observation with most has, or as many as any could have."""
     most = found.x.shape[1] if all_modes else max(1, int(_mode_count(steps, found).max()))
     x, lp, agreed = (steps.blank(values[:, :most]) for values in (found.x, found.logp, found.agreed))
@@ -447,13 +425,13 @@ def _mode_group(label: Labels, steps: Steps, found: Found, all_modes: bool) -> x
     return dataset(values, dims=dims, coords=label.coords)
 
 
-def _mode_count(steps: Steps, found: Found) -> np.ndarray:
+def _mode_count(steps: Steps, found: Maxima) -> np.ndarray:
     return np.isfinite(found.logp).sum(axis=1)
 
 
 def _posterior_groups(label: Labels, given: Steps, drawn: Drawn, all_modes: bool) -> Groups:
     # An observation without a start loses its draws, not its o.
-    steps = Steps(given.o, given.alpha, given.sigma, given.start, given.good & drawn.alive)
+    steps = given._replace(good=given.good & drawn.alive)
     by_draw = {"lp": drawn.lp, "acceptance_rate": drawn.acceptance, "diverging": drawn.diverging}
     once = {"step_size": drawn.step_size, "n_steps": drawn.leaps, "evaluations": drawn.evaluations}
     stats = label.stats({name: steps.blank(values) for name, values in by_draw.items()})

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,8 @@ def attempt(which, store):
     import pymc as pm
 
     import bayesdiff as bd
-    from bayesdiff import calibration, inverters
+    from bayesdiff import calibration, inversion
+    from bayesdiff.invert.tuning import SAMPLING, SEARCH
 
     with pm.Model() as prior:
         pm.Normal("x", 0, 1)
@@ -29,8 +31,8 @@ def attempt(which, store):
     o = {"x": rng.normal(size=12 * 64), "y": rng.normal(size=(12 * 64, 2))}
     o["x"][70] = np.nan
     how = {"random_seed": SEED, "progressbar": False, "store": store}
-    inverters.CLIMB_CHUNK, inverters.CLIMB_BLOCK = 64, 1
-    inverters.DRAW_LANES, inverters.BLOCK_NUMBERS = 128, 64 * 2 * 20 * 6
+    inversion.SEARCH = replace(SEARCH, chunk=64, part_chunks=1)
+    inversion.SAMPLING = replace(SAMPLING, chunk_chains=128, part_numbers=64 * 2 * 20 * 6)
     calibration.BLOCK = 16
     if which == "calibrate":
         return bd.calibrate(prior, sigma=2.0, replicates=12 * 16, draws=7, **how)

@@ -18,7 +18,8 @@ import xarray as xr
 
 import bayesdiff as bd
 import bayesdiff.chain
-import bayesdiff.inverters
+import bayesdiff.invert.draws
+import bayesdiff.invert.modes
 import bayesdiff.multimodal.sampling
 from bayesdiff import cli, explore, images, pictures, results
 from bayesdiff.images import inverters as picture_inverters
@@ -1585,7 +1586,8 @@ def nothing_is_computed(tmp_path, monkeypatch):
         raise AssertionError("something was computed before the arguments were checked")
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(bayesdiff.inverters, "in_chunks", begun)
+    monkeypatch.setattr(bayesdiff.invert.draws, "in_chunks", begun)
+    monkeypatch.setattr(bayesdiff.invert.modes, "in_chunks", begun)
     monkeypatch.setattr(bayesdiff.chain, "_last_law", begun)
     monkeypatch.setattr(bayesdiff.multimodal.sampling, "scout", begun)
 

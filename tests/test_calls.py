@@ -1,5 +1,6 @@
 """Long calls: what one must be to go on, and what is mended when a part of it is gone."""
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -9,9 +10,10 @@ import pytensor.tensor as pt
 import pytest
 
 import bayesdiff as bd
-from bayesdiff import compiled, inverters, results
+from bayesdiff import compiled, inversion, results
 from bayesdiff.calls import Call, long_call
 from bayesdiff.growing import Growth
+from bayesdiff.invert.tuning import SAMPLING, SEARCH
 from bayesdiff.results import unfinished
 
 QUIET = {"random_seed": 1, "progressbar": False}
@@ -26,12 +28,11 @@ def prior():
 
 @pytest.fixture
 def small(monkeypatch):
-    monkeypatch.setattr(inverters, "CLIMB_CHUNK", 64)
-    monkeypatch.setattr(inverters, "CLIMB_BLOCK", 1)
+    monkeypatch.setattr(inversion, "SEARCH", replace(SEARCH, chunk=64, part_chunks=1))
 
 
 def stopped(call, after, monkeypatch):
-    """Stop a call once it has kept so many blocks."""
+    """Stop a call once it has kept so many parts."""
     keep, units = Call.keep, []
 
     def keep_and_stop(self, name, found):
@@ -42,7 +43,7 @@ def stopped(call, after, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(Call, "keep", keep_and_stop)
-        with pytest.raises(KeyboardInterrupt, match=f"of its blocks {after} are kept"):
+        with pytest.raises(KeyboardInterrupt, match=f"of its parts {after} are kept"):
             call()
     return units
 
@@ -277,8 +278,8 @@ def bits(run):
 
 @pytest.fixture
 def small_draws(small, monkeypatch):
-    monkeypatch.setattr(inverters, "DRAW_LANES", 128)
-    monkeypatch.setattr(inverters, "BLOCK_NUMBERS", 64 * 2 * 20 * 6)
+    small = replace(SAMPLING, chunk_chains=128, part_numbers=64 * 2 * 20 * 6)
+    monkeypatch.setattr(inversion, "SAMPLING", small)
 
 
 @pytest.mark.filterwarnings("ignore:.*not to be trusted|.*replicates:UserWarning")
@@ -457,7 +458,7 @@ def test_texts_of_later_parts_may_be_longer_than_those_of_the_first(prior, tmp_p
 @pytest.mark.usefixtures("small")
 def test_a_disk_that_does_not_give_back_is_said_to_fail(prior, tmp_path, monkeypatch):
     call = partial(bd.find_map, prior, np.zeros(200), sigma=2.0, store=tmp_path / "run.zarr", **QUIET)
-    says = "1 of its blocks cannot be read back.*choose a disk that works: of its blocks 3 are kept in .* goes on from"
+    says = "1 of its parts cannot be read back.*choose a disk that works: of its parts 3 are kept in .* goes on from"
     with monkeypatch.context() as patched:
         spoiling(patched, "modes/x", 99)
         with pytest.raises(OSError, match=says):

@@ -3,14 +3,16 @@
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pymc as pm
 import pytest
 
 import bayesdiff as bd
-from bayesdiff import chain, inverters
+from bayesdiff import chain, inversion
 from bayesdiff.calls import Call, cut
+from bayesdiff.invert.tuning import SAMPLING, SEARCH
 
 SEED = 3
 
@@ -33,12 +35,11 @@ def levels():
 
 @pytest.fixture
 def small(monkeypatch):
-    """Blocks so small that a few hundred observations make several."""
-    monkeypatch.setattr(inverters, "CLIMB_CHUNK", 64)
-    monkeypatch.setattr(inverters, "CLIMB_BLOCK", 1)
-    monkeypatch.setattr(inverters, "DRAW_LANES", 128)
-    monkeypatch.setattr(inverters, "BLOCK_NUMBERS", 64 * 2 * 20 * 6)
-    monkeypatch.setattr(chain, "BLOCK", 100)
+    """Parts so small that a few hundred observations make several."""
+    monkeypatch.setattr(inversion, "SEARCH", replace(SEARCH, chunk=64, part_chunks=1))
+    small = replace(SAMPLING, chunk_chains=128, part_numbers=64 * 2 * 20 * 6)
+    monkeypatch.setattr(inversion, "SAMPLING", small)
+    monkeypatch.setattr(chain, "PART", 100)
 
 
 def observations(count):
@@ -100,16 +101,11 @@ def test_threads_change_no_number(prior, levels, alone):
             same(alone(number), call(pool))
 
 
-def shrunk():
-    """The same small blocks in a worker, which begins with the library's own."""
-    inverters.CLIMB_CHUNK, inverters.DRAW_LANES = 64, 128
-
-
 @pytest.mark.filterwarnings("ignore:.*observations are not finite|.*not to be trusted:UserWarning")
 @pytest.mark.usefixtures("small")
 def test_processes_change_no_number(prior, levels, alone):
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context, initializer=shrunk) as pool:
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
         same(alone(2), calls(prior, levels)[2](pool))  # the chain: Dask's workers make all four
 
 
@@ -123,7 +119,6 @@ def test_a_dask_cluster_of_two_workers_changes_no_number(prior, levels, alone, t
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")]))
     kind = {"n_workers": 2, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
     with LocalCluster(**kind, local_directory=str(tmp_path)) as cluster, Client(cluster) as client:
-        client.run(shrunk)
         executor = client.get_executor()
         for number, call in enumerate(calls(prior, levels)):
             same(alone(number), call(executor))

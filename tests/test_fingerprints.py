@@ -573,13 +573,13 @@ def test_a_closure_of_a_package_is_told_by_what_it_holds():
 
 
 def test_names_are_read_and_hold_no_address():
-    assert name_of(bd.draw) == "bayesdiff.inverters.draw"
+    assert name_of(bd.draw) == "bayesdiff.invert.inverters.draw"
     assert name_of(Locked()).endswith(".Locked")
     assert name_of(holding(1)).endswith(".holding.<locals>.my_inverter")
     options = name_of(partial(bd.draw, tune=10, start=np.arange(3.0), options={"a": np.eye(2), "b": bd.mode}))
     a, start = (f"array({digest(array)})" for array in (np.eye(2), np.arange(3.0)))
-    held = f"options={{'a': {a}, 'b': bayesdiff.inverters.mode}}, start={start}, tune=10"
-    assert options == f"bayesdiff.inverters.draw({held})"
+    held = f"options={{'a': {a}, 'b': bayesdiff.invert.inverters.mode}}, start={start}, tune=10"
+    assert options == f"bayesdiff.invert.inverters.draw({held})"
     assert " at 0x" not in name_of(partial(partial(bd.mode, 1.5), k=object()))
 
 

@@ -1,4 +1,4 @@
-"""Growth: what a call costs grows with what it is asked for, no faster; of blocks for a store memory holds one.
+"""Growth: what a call costs grows with what it is asked for, no faster; of parts for a store memory holds one.
 
 What a process holds in all is measured in test_speed.py.
 """
@@ -7,6 +7,7 @@ import gc
 import tempfile
 import warnings
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +17,9 @@ import pymc as pm
 import pytest
 
 import bayesdiff as bd
-from bayesdiff import inversion, inverters
+from bayesdiff import inversion
 from bayesdiff.growing import Growth
+from bayesdiff.invert.tuning import SAMPLING, SEARCH
 
 
 @pytest.fixture(scope="module")
@@ -66,21 +68,19 @@ def test_evaluations_grow_with_the_levels_no_faster(prior):
 
 
 @pytest.mark.parametrize("call", ["find_map", "sample_posterior"])
-def test_a_block_is_gone_before_the_next_one_is_computed(call, tmp_path, monkeypatch):
-    monkeypatch.setattr(inverters, "CLIMB_CHUNK", 64)
-    monkeypatch.setattr(inverters, "CLIMB_BLOCK", 1)
-    monkeypatch.setattr(inverters, "BLOCK_NUMBERS", 1)
-    monkeypatch.setattr(inverters, "DRAW_LANES", 64)
-    blocks, alive = [], []
+def test_a_part_is_gone_before_the_next_one_is_computed(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(inversion, "SEARCH", replace(SEARCH, chunk=64, part_chunks=1))
+    monkeypatch.setattr(inversion, "SAMPLING", replace(SAMPLING, chunk_chains=64, part_numbers=1))
+    parts, alive = [], []
     write, work = Growth.write, {"find_map": "find_modes_from", "sample_posterior": "sample_from"}[call]
     compute = getattr(inversion, work)
 
-    def written(self, block, number):
-        blocks.append(weakref.ref(block))
-        write(self, block, number)
+    def written(self, part, number):
+        parts.append(weakref.ref(part))
+        write(self, part, number)
 
     def computed(*about, **how):
-        alive.append(sum(block() is not None for block in blocks))
+        alive.append(sum(part() is not None for part in parts))
         return compute(*about, **how)
 
     monkeypatch.setattr(Growth, "write", written)
@@ -93,8 +93,8 @@ def test_a_block_is_gone_before_the_next_one_is_computed(call, tmp_path, monkeyp
         getattr(bd, call)(model, np.zeros(200), random_seed=1, progressbar=False, store=tmp_path / "run.zarr", **how)
     finally:
         gc.enable()
-    assert len(blocks) >= 4
-    assert alive == [0] * len(blocks)
+    assert len(parts) >= 4
+    assert alive == [0] * len(parts)
 
 
 # --- a service, which gets a fresh model again and again

@@ -26,8 +26,7 @@ ROOMS = sorted({p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PAC
 
 # A room is a module of the package, or a folder of them. Each may import the rooms named here.
 STEP = {"checks", "schedule", "typed", "step", "priors"}
-KERNELS = {"newton", "kinks", "moves", "batches"}  # arrays in, arrays out: they know no model and no tree
-INVERT = STEP | KERNELS | {"compiled", "tops", "inverters", "results", "labels"}
+INVERT = STEP | {"compiled", "invert", "results", "labels"}
 CALLS = {"calls", "growing", "fingerprints"}
 CHAIN = INVERT | CALLS | {"inversion", "verdict", "chain"}
 MAY_IMPORT = {
@@ -39,12 +38,7 @@ MAY_IMPORT = {
     "priors": {"checks", "schedule", "step"},
     "derivatives": set(),
     "compiled": STEP | {"derivatives"},
-    "newton": set(),
-    "kinks": {"newton"},
-    "moves": {"newton"},
-    "batches": set(),
-    "tops": {"newton", "compiled"},
-    "inverters": STEP | KERNELS | {"compiled", "tops"},
+    "invert": STEP | {"compiled"},
     "foreign": set(),
     "typed": {"checks"},
     "verdict": set(),
@@ -74,6 +68,11 @@ MAY_IMPORT = {
     | {"demo", "explore", "version"},
     "__main__": {"cli"},
 }
+
+# The stages of invert/, in the order of the story: each may import those before it. The first ones are kernels, arrays
+# in, arrays out: they know no model and no tree, and nothing else of the package.
+STAGES = ["tuning", "newton", "kinks", "moves", "chunks", "steps", "tops", "modes", "draws", "inverters"]
+KERNELS = STAGES[: STAGES.index("steps")]
 
 # These read what was computed and must not be able to compute it: "a report cannot sample".
 READERS = ["comparison", "plots", "chain_plots", "calibration_plots", "pictures", "report"]
@@ -181,6 +180,38 @@ def test_imports_go_downwards(room):
     assert [offence for file in files for offence in offences(file[0], file[1], package=file[2])] == []
 
 
+def stage_offences(source: str, stage: str) -> list[str]:
+    """What a stage of invert/ imports and must not."""
+    found = []
+    for name in sorted(name for name in imported(source, f"bayesdiff.invert.{stage}") if name.startswith("bayesdiff.")):
+        room, target = name.split(".")[1:3]
+        if room == "invert" and target not in STAGES[: STAGES.index(stage)]:
+            found.append(f"{stage} imports {name}: it comes later")
+        elif room != "invert" and stage in KERNELS:
+            found.append(f"{stage} imports {name}: a kernel knows arrays")
+    return found
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_stages_go_downwards(stage):
+    assert {name.split(".")[-1] for _, name, _ in sources("invert")} == {*STAGES, "invert"}
+    assert stage_offences((PACKAGE / "invert" / f"{stage}.py").read_text(encoding="utf-8"), stage) == []
+
+
+@pytest.mark.parametrize(
+    ("stage", "source", "reason"),
+    [
+        ("newton", "from bayesdiff.compiled import Density", "knows arrays"),
+        ("newton", "from bayesdiff.invert.kinks import settle", "comes later"),
+        ("moves", "from .draws import Drawn", "comes later"),
+        ("modes", "def f():\n    import bayesdiff.invert.inverters", "comes later"),
+    ],
+)
+def test_a_bad_import_of_a_stage_is_flagged(stage, source, reason):
+    [offence] = stage_offences(source, stage)
+    assert reason in offence
+
+
 @pytest.mark.parametrize("face", [bayesdiff, bayesdiff.images])
 def test_a_face_imports_nothing_but_what_makes_it_lazy(face):
     source = Path(face.__file__).read_text(encoding="utf-8")
@@ -193,7 +224,7 @@ def test_a_face_imports_nothing_but_what_makes_it_lazy(face):
         ("bayesdiff.schedule", "import bayesdiff.chain", "schedule may import"),
         ("bayesdiff.step", "from bayesdiff.compiled import compile_prior", "step may import"),
         ("bayesdiff.step", "from .compiled import compile_prior", "step may import"),
-        ("bayesdiff.step", "from . import inverters", "step may import"),
+        ("bayesdiff.step", "from . import invert", "step may import"),
         ("bayesdiff.images.priors", "from ..cli import main", "images may import"),
         ("bayesdiff.images.priors", "from models.pictures import data", "stands alone"),
         ("bayesdiff.images", "from bayesdiff.report.page import page", "images may import"),

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import warnings
+from dataclasses import replace
 from functools import partial
 
 import exact
@@ -13,7 +14,8 @@ import pytest
 import xarray as xr
 
 import bayesdiff as bd
-from bayesdiff import inverters
+from bayesdiff import inversion
+from bayesdiff.invert.tuning import SEARCH
 from bayesdiff.step import clone
 from models import eight_schools, linear_inverse, rings
 
@@ -383,8 +385,7 @@ def test_a_model_without_data_has_none_in_its_result():
 
 
 def test_labels_of_any_kind_are_those_of_a_result_that_grew(tmp_path, monkeypatch):
-    monkeypatch.setattr(inverters, "CLIMB_CHUNK", 64)
-    monkeypatch.setattr(inverters, "CLIMB_BLOCK", 1)
+    monkeypatch.setattr(inversion, "SEARCH", replace(SEARCH, chunk=64, part_chunks=1))
     labels = [dt.date(2026, 1, 31), ("a", pd.Period("2026-01", "M"))]
     o = {name: np.random.default_rng(i).normal(size=(200, 2)) for i, name in enumerate(TAKEN)}
     tree = bd.find_map(collided(labels), o, store=tmp_path / "run.zarr", random_seed=1, **QUIET)
@@ -426,11 +427,11 @@ def test_little_noise_gives_o_and_much_gives_the_prior(compiled_mixtures):
 
 
 def test_no_chunk_matters(gaussian, monkeypatch):
-    from bayesdiff import batches
+    from bayesdiff.invert import chunks
 
     o = np.random.default_rng(3).normal(0, 10, size=2000)
     a = bd.sample_posterior(gaussian, o, sigma=10, draws=5, tune=20, random_seed=1, **QUIET)
-    monkeypatch.setattr(batches.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(chunks.os, "cpu_count", lambda: 1)
     b = bd.sample_posterior(gaussian, o, sigma=10, draws=5, tune=20, random_seed=1, **QUIET)
     np.testing.assert_array_equal(a["posterior"]["x"], b["posterior"]["x"])
 

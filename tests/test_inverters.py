@@ -1,13 +1,20 @@
 """Inverters on arrays, against closed forms."""
 
+from dataclasses import replace
+from functools import partial
+
 import exact
 import numpy as np
 import pymc as pm
 import pytest
 
 import bayesdiff as bd
-from bayesdiff import inverters
 from bayesdiff.checks import generator
+from bayesdiff.invert import draws, inverters, kinks, modes, newton, tops
+from bayesdiff.invert.draws import Length, sample_steps
+from bayesdiff.invert.modes import find_modes_of
+from bayesdiff.invert.steps import read_steps
+from bayesdiff.invert.tuning import SAMPLING, SEARCH, Sampling, Search
 
 R = np.loadtxt(__file__.replace("test_inverters.py", "article_r.csv"), delimiter=",", skiprows=1)
 
@@ -86,8 +93,8 @@ def test_draws_of_a_batch_share_nothing_that_bends_their_average(monkeypatch):
     o = (x + 20 * np.random.default_rng(2).normal(size=x.shape)).reshape(4, 4096, 4)
     limit = 1 + 4 * np.sqrt(2 / 16)  # 16 values of z^2
     assert mean_square_z(o, prior, 20.0) < limit
-    monkeypatch.setattr(inverters, "BANK_NUMBERS", 4 * 32)
-    monkeypatch.setattr(inverters, "LEAST_BANK", 32)
+    few = replace(SAMPLING, bank_numbers=4 * 32, least_bank=32)
+    monkeypatch.setattr(inverters, "sample_steps", partial(sample_steps, sampling=few))
     assert mean_square_z(o, prior, 20.0) > limit  # the negative control
 
 
@@ -248,3 +255,42 @@ def test_bad_counts(gaussian, invert, name, value, error):
 def test_a_generator_goes_on():
     rng = np.random.default_rng(3)
     assert generator(rng) is rng
+
+
+def test_many_dimensions_of_many_observations():
+    """Above 64 numbers no matrix is formed. o as the prior predicts it: then x has the prior's law."""
+    with pm.Model() as prior:
+        pm.Normal("x", shape=66)
+    rng = np.random.default_rng(11)
+    o = rng.normal(0, np.sqrt(2), size=(200, 66))
+    x, _ = bd.draw(prior, o, random_seed=12)
+    error = 4 * np.sqrt(2 / x.size)
+    assert abs((x**2).mean() - 1) < error
+    assert abs(((x - o / 2) ** 2).mean() / 0.5 - 1) < error
+    assert abs(((x + o / 2) ** 2).mean() / 0.5 - 1) > error  # the negative control
+
+
+class Untouched:
+    """A record that nobody may read."""
+
+    def __getattr__(self, name):
+        raise AssertionError(f"{name} was read of a default")
+
+
+def test_what_a_study_varies_reaches_every_stage(gaussian, monkeypatch):
+    """With the defaults out of reach nothing misses them: each function hands on what it was given."""
+    for module in (newton, kinks, tops, modes, draws):
+        for function in vars(module).values():
+            given = getattr(function, "__defaults__", None) or ()
+            if any(isinstance(value, Search | Sampling) for value in given):
+                poisoned = tuple(Untouched() if isinstance(value, Search | Sampling) else value for value in given)
+                monkeypatch.setattr(function, "__defaults__", poisoned)
+    search = replace(SEARCH, group_size=7, top_climbs=32, kink_searches=3)
+    steps = read_steps(gaussian, [[3.0], [-1.0]], 1.0, 2.0)
+    found = find_modes_of(gaussian, steps, generator(1), search=search)
+    np.testing.assert_allclose(found.x[:, 0], steps.o / 5)
+    sampling = replace(SAMPLING, search=search, least_bank=256)
+    drawn = sample_steps(gaussian, steps, generator(1), Length(20, 20, 2), sampling=sampling)
+    assert np.isfinite(drawn.x).all()
+    with pytest.raises(AssertionError, match="was read of a default"):  # the negative control
+        newton.climb(lambda x: -(x**2).sum(), np.zeros(1), 1.0)

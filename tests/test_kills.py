@@ -101,16 +101,16 @@ def test_the_harness_sees_other_bits(unbroken):
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def small_parts(monkeypatch):
     """What `attempt` makes small, to be put back afterwards."""
-    from bayesdiff import calibration, inverters
+    from bayesdiff import calibration, inversion
 
-    for name in ("CLIMB_CHUNK", "CLIMB_BLOCK", "DRAW_LANES", "BLOCK_NUMBERS"):
-        monkeypatch.setattr(inverters, name, getattr(inverters, name))
+    for name in ("SEARCH", "SAMPLING"):
+        monkeypatch.setattr(inversion, name, getattr(inversion, name))
     monkeypatch.setattr(calibration, "BLOCK", calibration.BLOCK)
 
 
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_parts")
 def test_in_memory_the_bits_are_the_same(unbroken):
     for which in ("find_map", "sample_posterior"):
         same_bits(killed.attempt(which, None), unbroken(which))
@@ -126,7 +126,7 @@ def child(code, *args, **more):
 
 
 CALL = "import sys, killed; killed.attempt(sys.argv[1], sys.argv[2])"
-# The same, and once it has kept two blocks it waits: however busy the machine is, the signal comes between two of them.
+# The same, and once it has kept two parts it waits: however busy the machine is, the signal comes between two of them.
 WAITING = """
 import sys, time, killed
 from bayesdiff.calls import Call
@@ -155,7 +155,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(context, unbroken, tmp_path):
     count = len(killed.kept(store))
     assert 2 <= count < 12  # a block that was being computed may be kept as well
     assert said.strip().splitlines()[-1] == (
-        f"KeyboardInterrupt: sample_posterior was stopped: of its blocks {count} are kept in "
+        f"KeyboardInterrupt: sample_posterior was stopped: of its parts {count} are kept in "
         f"{tmp_path / '.run.zarr.levels'}, and the same call goes on from there"
     )
     process = context.Process(target=killed.quietly, args=("sample_posterior", str(store)))
@@ -177,7 +177,7 @@ def held(lock):
         return False
 
 
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_parts")
 def test_two_processes_do_not_write_one_store(context, tmp_path):
     store = tmp_path / "run.zarr"
     process = context.Process(target=killed.quietly, args=("sample", str(store)))
@@ -241,7 +241,7 @@ def test_a_full_disk_loses_nothing(context, unbroken, which, tmp_path):
             subprocess.run(["umount", str(folder)], check=True)
 
 
-@pytest.mark.usefixtures("small_blocks")
+@pytest.mark.usefixtures("small_parts")
 def test_a_store_that_cannot_be_written_is_said_at_once(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ValueError, match=r"cannot be written \(.*\); choose another store"):

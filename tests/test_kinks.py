@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import bayesdiff.compiled  # noqa: F401  (64-bit is switched on there)
-from bayesdiff.kinks import settle
-from bayesdiff.newton import climb
+from bayesdiff.invert.kinks import settle
+from bayesdiff.invert.newton import climb
 
 TURN = np.array([[np.cos(0.5), -np.sin(0.5)], [np.sin(0.5), np.cos(0.5)]])
 SCALES = np.array([1e-6, 1.0, 1e6])

@@ -1,5 +1,7 @@
 """More modes than a few: draws have the share of each, a MAP is the highest, and what was not searched is said."""
 
+from dataclasses import replace
+
 import exact
 import numpy as np
 import pymc as pm
@@ -7,8 +9,9 @@ import pytensor.tensor as pt
 import pytest
 
 import bayesdiff as bd
-from bayesdiff import tops
+from bayesdiff import inversion
 from bayesdiff.compiled import compile_prior
+from bayesdiff.invert.tuning import SEARCH
 
 QUIET = {"progressbar": False}
 
@@ -93,7 +96,7 @@ def test_a_comb_known_by_its_density_alone():
 def test_a_search_that_was_cut_short_is_said_and_others_are_not(monkeypatch):
     o = np.linspace(0, 149, 40)
     prior = compile_prior(drawn(COMB))
-    monkeypatch.setattr(tops, "MOST_CLIMBS", ((16, 64),))
+    monkeypatch.setattr(inversion, "SEARCH", replace(SEARCH, most_climbs=(64, 64)))
     with pytest.warns(UserWarning, match="p0 has more modes than the search for them came to the end of"):
         bd.find_map(prior, o, sigma=30.0, random_seed=4, **QUIET)
     with pm.Model() as one:

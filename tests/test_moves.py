@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayesdiff.moves import Gaussians, Lanes, Metric, Target, hmc, mode_jump, prior_jump, slice_move
+from bayesdiff.invert.moves import Gaussians, Metric, States, Target, hmc, mode_jump, prior_jump, slice_move
 
 jax.config.update("jax_enable_x64", True)  # as `bayesdiff.compiled` does, which no module here needs
-LANES = 40_000
+CHAINS = 40_000
 MOVES = 5
 MIXTURE = exact.mixture([0.5, 0.3, 0.2], [[-1.5, 0.0], [1.0, 1.5], [1.0, -1.0]], [np.diag([0.4, 0.2])] * 3)
 OBSERVED, ALPHA, SIGMA = np.array([0.6, -0.3]), 0.8, 1.1
@@ -31,8 +31,8 @@ PRIOR = jax.vmap(log_prior)
 GRADIENT = jax.vmap(jax.value_and_grad(log_prior))
 
 
-def target(lanes=LANES):
-    return Target(PRIOR, jnp.tile(OBSERVED, (lanes, 1)), jnp.full(lanes, ALPHA), jnp.full(lanes, SIGMA))
+def target(chains=CHAINS):
+    return Target(PRIOR, jnp.tile(OBSERVED, (chains, 1)), jnp.full(chains, ALPHA), jnp.full(chains, SIGMA))
 
 
 def gaussians():
@@ -43,70 +43,70 @@ def gaussians():
     return Gaussians(*[v[None] for v in (jnp.array(POSTERIOR.means), precision, root, height, weight)])
 
 
-def jump_to_prior(key, lanes, bank):
-    chosen = jax.random.choice(key, len(bank), (len(lanes.x),), replace=False)
-    return prior_jump(jax.random.fold_in(key, 1), lanes, target(), Lanes(bank[chosen], PRIOR(bank[chosen])))[0]
+def jump_to_prior(key, states, bank):
+    chosen = jax.random.choice(key, len(bank), (len(states.x),), replace=False)
+    return prior_jump(jax.random.fold_in(key, 1), states, target(), States(bank[chosen], PRIOR(bank[chosen])))[0]
 
 
-def jump_to_modes(key, lanes, bank):
-    return mode_jump(key, lanes, target(), gaussians())[0]
+def jump_to_modes(key, states, bank):
+    return mode_jump(key, states, target(), gaussians())[0]
 
 
-def slices(key, lanes, bank):
-    return slice_move(key, lanes, target())[0]
+def slices(key, states, bank):
+    return slice_move(key, states, target())[0]
 
 
-def trajectories(key, lanes, bank, root=((0.7, 0.2), (0.2, 0.5))):
-    metric = Metric(jnp.broadcast_to(jnp.array(root), (LANES, 2, 2)))
-    return hmc(key, lanes, target(), GRADIENT, metric, jnp.full(LANES, 0.9), jnp.array(4))[0]
+def trajectories(key, states, bank, root=((0.7, 0.2), (0.2, 0.5))):
+    metric = Metric(jnp.broadcast_to(jnp.array(root), (CHAINS, 2, 2)))
+    return hmc(key, states, target(), GRADIENT, metric, jnp.full(CHAINS, 0.9), jnp.array(4))[0]
 
 
-def diagonal_trajectories(key, lanes, bank):
-    metric = Metric(jnp.broadcast_to(jnp.array([0.7, 0.4]), (LANES, 2)))
-    return hmc(key, lanes, target(), GRADIENT, metric, jnp.full(LANES, 0.9), jnp.array(4))[0]
+def diagonal_trajectories(key, states, bank):
+    metric = Metric(jnp.broadcast_to(jnp.array([0.7, 0.4]), (CHAINS, 2)))
+    return hmc(key, states, target(), GRADIENT, metric, jnp.full(CHAINS, 0.9), jnp.array(4))[0]
 
 
 # Wrong on purpose: each forgets one factor.
-def always_to_prior(key, lanes, bank):
-    chosen = jax.random.choice(key, len(bank), (len(lanes.x),), replace=False)
-    return Lanes(bank[chosen], PRIOR(bank[chosen]))
+def always_to_prior(key, states, bank):
+    chosen = jax.random.choice(key, len(bank), (len(states.x),), replace=False)
+    return States(bank[chosen], PRIOR(bank[chosen]))
 
 
-def modes_without_correction(key, lanes, bank):
-    x = gaussians().draw(key, LANES)
-    return Lanes(x, PRIOR(x))
+def modes_without_correction(key, states, bank):
+    x = gaussians().draw(key, CHAINS)
+    return States(x, PRIOR(x))
 
 
-def slice_of_another_noise(key, lanes, bank):
-    return slice_move(key, lanes, target()._replace(sigma=jnp.full(LANES, 1.2 * SIGMA)))[0]
+def slice_of_another_noise(key, states, bank):
+    return slice_move(key, states, target()._replace(sigma=jnp.full(CHAINS, 1.2 * SIGMA)))[0]
 
 
-def trajectories_of_another_prior(key, lanes, bank):
+def trajectories_of_another_prior(key, states, bank):
     flatter = jax.vmap(jax.value_and_grad(lambda x: 0.8 * log_prior(x)))
-    metric = Metric(jnp.full((LANES, 2), 0.7))
+    metric = Metric(jnp.full((CHAINS, 2), 0.7))
     new, _ = hmc(
-        key, lanes._replace(prior=0.8 * lanes.prior), target(), flatter, metric, jnp.full(LANES, 0.9), jnp.array(4)
+        key, states._replace(prior=0.8 * states.prior), target(), flatter, metric, jnp.full(CHAINS, 0.9), jnp.array(4)
     )
-    return Lanes(new.x, PRIOR(new.x))
+    return States(new.x, PRIOR(new.x))
 
 
 def z_scores(move):
     """Errors after MOVES moves, in standard errors: of means, squares, product and component shares."""
     rng = np.random.default_rng(11)
-    x = jnp.array(exact.mixture_draws(POSTERIOR, LANES, rng))
-    bank = jnp.array(exact.mixture_draws(MIXTURE, MOVES * LANES, rng))
-    lanes = Lanes(x, PRIOR(x))
+    x = jnp.array(exact.mixture_draws(POSTERIOR, CHAINS, rng))
+    bank = jnp.array(exact.mixture_draws(MIXTURE, MOVES * CHAINS, rng))
+    states = States(x, PRIOR(x))
     step = jax.jit(move)
     for i in range(MOVES):
-        lanes = step(jax.random.key(i), lanes, bank[i * LANES : (i + 1) * LANES])
+        states = step(jax.random.key(i), states, bank[i * CHAINS : (i + 1) * CHAINS])
     np.testing.assert_allclose(
-        lanes.prior, PRIOR(lanes.x), rtol=1e-12
+        states.prior, PRIOR(states.x), rtol=1e-12
     )  # what is carried is the density of where it stands
-    moved = np.asarray((lanes.x != x).any(axis=1))
+    moved = np.asarray((states.x != x).any(axis=1))
     assert moved.mean() > 0.5
     mean, covariance = exact.mixture_moments(POSTERIOR)
     second = covariance + np.outer(mean, mean)
-    y = np.asarray(lanes.x)
+    y = np.asarray(states.x)
     d = y[:, None] - POSTERIOR.means
     log_share = (
         np.log(POSTERIOR.weights)
@@ -117,7 +117,7 @@ def z_scores(move):
     share /= share.sum(axis=1, keepdims=True)
     terms = np.column_stack([y, y**2, y[:, 0] * y[:, 1], share])
     truth = np.r_[mean, np.diag(second), second[0, 1], POSTERIOR.weights]
-    return (terms.mean(axis=0) - truth) / (terms.std(axis=0) / np.sqrt(LANES))
+    return (terms.mean(axis=0) - truth) / (terms.std(axis=0) / np.sqrt(CHAINS))
 
 
 @pytest.mark.parametrize("move", [jump_to_prior, jump_to_modes, slices, trajectories, diagonal_trajectories])
@@ -133,19 +133,19 @@ def test_a_wrong_move_is_caught(move):
 
 
 @pytest.mark.parametrize("move", ["prior", "modes", "slice", "hmc"])
-def test_an_invalid_lane_stays_and_moves_no_other(move):
-    """A lane of density 0, and one of NaN: their neighbours end where they would have ended without them."""
+def test_an_invalid_chain_stays_and_moves_no_other(move):
+    """A chain of density 0, and one of NaN: their neighbours end where they would have ended without them."""
 
     def run(x):
         to, n = target(len(x)), len(x)
-        lanes, key = Lanes(x, PRIOR(x).at[3].set(-jnp.inf)), jax.random.key(5)
+        states, key = States(x, PRIOR(x).at[3].set(-jnp.inf)), jax.random.key(5)
         if move == "prior":
-            return prior_jump(key, lanes, to, Lanes(x[::-1], PRIOR(x[::-1])))[0]
+            return prior_jump(key, states, to, States(x[::-1], PRIOR(x[::-1])))[0]
         if move == "modes":
-            return mode_jump(key, lanes, to, gaussians())[0]
+            return mode_jump(key, states, to, gaussians())[0]
         if move == "slice":
-            return slice_move(key, lanes, to)[0]
-        return hmc(key, lanes, to, GRADIENT, Metric(jnp.ones((n, 2))), jnp.full(n, 0.5), jnp.array(3))[0]
+            return slice_move(key, states, to)[0]
+        return hmc(key, states, to, GRADIENT, Metric(jnp.ones((n, 2))), jnp.full(n, 0.5), jnp.array(3))[0]
 
     x = jnp.array(exact.mixture_draws(POSTERIOR, 64, np.random.default_rng(0)))
     clean, dirty = run(x), run(x.at[7].set(jnp.nan))

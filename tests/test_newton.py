@@ -7,8 +7,7 @@ import pytest
 from scipy.linalg import funm
 
 import bayesdiff.compiled  # noqa: F401  (64-bit is switched on there)
-from bayesdiff.newton import (
-    DENSE,
+from bayesdiff.invert.newton import (
     climb,
     eigenvalues,
     find_modes,
@@ -20,6 +19,7 @@ from bayesdiff.newton import (
     matrix_function,
     root,
 )
+from bayesdiff.invert.tuning import SEARCH
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])
@@ -41,7 +41,7 @@ def test_floored_makes_any_matrix_positive():
     np.testing.assert_allclose(floored(jnp.array([-2.0, 1.0])), [2.0, 1.0])
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, DENSE + 6])
+@pytest.mark.parametrize("n", [1, 2, 5, SEARCH.dense + 6])
 def test_a_gaussian_takes_one_newton_step(n):
     rng = np.random.default_rng(0)
     a = rng.normal(size=(n, n))
@@ -51,7 +51,7 @@ def test_a_gaussian_takes_one_newton_step(n):
     )
     np.testing.assert_allclose(end.x, centre, rtol=1e-9, atol=1e-9)
     assert bool(end.converged)
-    if n <= DENSE:
+    if n <= SEARCH.dense:
         assert int(end.evaluations) == 2
         np.testing.assert_allclose(end.precision, precision, rtol=1e-10, atol=1e-12)
 
@@ -61,7 +61,7 @@ def rosenbrock(x):
     return -(100 * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2).sum() / 20
 
 
-@pytest.mark.parametrize("n", [2, 6, DENSE + 6])
+@pytest.mark.parametrize("n", [2, 6, SEARCH.dense + 6])
 def test_a_curved_valley_is_followed_to_its_end(n):
     # From near the top for many n: the valley has a second, lower maximum near (-1, 1, ..., 1).
     start = jnp.full(n, 0.5).at[0].set(-1.2 if n == 2 else 0.5)

@@ -104,7 +104,7 @@ def made(x, *, prior=None, p=(0.5, 0.5, 0.5), again=0.5, given=False, **attrs):
         groups |= {"prior": known, "unconstrained_prior": known}
     about = {
         "inversion": "reverse",
-        "inverter": "bayesdiff.inverters.draw",
+        "inverter": "bayesdiff.invert.inverters.draw",
         "carries": "draw",
         "form": "clean",
         **attrs,

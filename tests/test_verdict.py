@@ -13,7 +13,7 @@ import bayesdiff as bd
 from bayesdiff import results, verdict
 from bayesdiff.calls import warn_once
 from bayesdiff.images import inverters as of_pictures
-from bayesdiff.inverters import carried_by, searches_from
+from bayesdiff.invert.inverters import carried_by, searches_from
 from bayesdiff.verdict import (
     LIMITS,
     of_calibration,

@@ -21,10 +21,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import platform, power_of_two, threads
 from bayesdiff.checks import Seed, generator, positive_int, positive_number
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.inverters import Stats, Steps, carries, read_steps
+from bayesdiff.invert.chunks import platform, power_of_two, threads
+from bayesdiff.invert.inverters import Stats, carries
+from bayesdiff.invert.moves import Leap, leapfrog
+from bayesdiff.invert.steps import Steps, read_steps
 
 # Pictures that move together.
 CHUNK = 64
@@ -377,12 +379,10 @@ def _moved(
         # Shortened at random, so that no orbit closes on itself.
         epsilon = size * rng.uniform(0.8, 1.0) * sd[:, None]
         momentum = rng.normal(size=x.shape)
-        y, slope, v = x, gradient, momentum
+        at = Leap(x, momentum, (lp, gradient))
         for _ in range(leaps):
-            v = v + 0.5 * epsilon * slope
-            y = y + epsilon * v
-            there, slope = density(y)
-            v = v + 0.5 * epsilon * slope
+            at = leapfrog(at, epsilon, density, lambda _, seen: seen[1])
+        y, v, (there, slope) = at
         with np.errstate(invalid="ignore"):
             gain = there - lp + 0.5 * (momentum**2 - v**2).sum(axis=1)
         gain = np.where(np.isnan(gain), -np.inf, gain)
@@ -419,8 +419,7 @@ def _inverted(
         )
     xs, all_stats = [], []
     for first in range(0, len(steps.o), CHUNK):
-        rows = slice(first, first + CHUNK)
-        part = Steps(steps.o[rows], steps.alpha[rows], steps.sigma[rows], steps.start[rows], steps.good[rows])
+        part = steps.part(slice(first, first + CHUNK))
         x, stats = invert(_step(prior, part, own, narrowest), part)
         xs.append(part.blank(x))
         all_stats.append({name: part.blank(np.asarray(values)) for name, values in stats.items()})

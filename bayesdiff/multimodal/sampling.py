@@ -21,11 +21,11 @@ import pymc as pm
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesdiff.batches import threads
 from bayesdiff.calls import Call, check_executor, long_call, stream, told
 from bayesdiff.checks import Seed, positive_int, real_array
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.fingerprints import digest, of_prior
+from bayesdiff.invert.chunks import threads
 from bayesdiff.labels import Labels, describe
 from bayesdiff.multimodal.honesty import (
     agree,

@@ -17,9 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesdiff.compiled import CompiledPrior, Data, Density
-from bayesdiff.kinks import settle
+from bayesdiff.invert.kinks import settle
+from bayesdiff.invert.newton import FLAT, Climb, climb, is_neck
+from bayesdiff.invert.tuning import SEARCH
 from bayesdiff.multimodal.mixtures import Fit
-from bayesdiff.newton import DENSE, FLAT, MAX_STEPS, Climb, climb, is_neck
 
 # Starts in a round, rounds at most, and rounds without anything new before it is over.
 STARTS = 128
@@ -174,7 +175,7 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         scale = np.geomspace(0.1, 2.0, SCALES)[np.arange(len(x)) // groups % SCALES, None] * spread
         near = _run(prior, data, x, x, 1 / scale**2, BLURRED_STEPS)
         group = np.arange(len(x)) % groups
-        which, cost = _climbed(prior, found, near.x, group, MAX_STEPS, not number)
+        which, cost = _climbed(prior, found, near.x, group, SEARCH.most_steps, not number)
         found.evaluations += float(near.evaluations.sum() * (n + 1.0)) + cost
         found.starts += len(x)
         found.lost += int((which < 0).sum())
@@ -210,7 +211,7 @@ def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random
     starts = x[np.arange(chains)[:, None], sweep].reshape(-1, n)
     more = found.only(np.arange(len(found.x)))
     # Where the search found no maximum there is most likely none, and climbs would not end.
-    steps = MAX_STEPS if len(found.x) else 2 * BLURRED_STEPS
+    steps = SEARCH.most_steps if len(found.x) else 2 * BLURRED_STEPS
     group, which, cost = np.repeat(np.arange(chains), each), [], 0.0
     for first in range(0, len(starts), batch):
         rows = np.arange(first, first + batch) % len(starts)
@@ -232,7 +233,7 @@ def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random
 
 def _starts_each(n: int, groups: int) -> int:
     """Climbs at a time: Newton needs n gradients for a Hessian, so in many dimensions fewer, which see more each."""
-    return max(groups * 4, STARTS // (1 if n <= 16 else 2 if n <= DENSE else 4))
+    return max(groups * 4, STARTS // (1 if n <= 16 else 2 if n <= SEARCH.dense else 4))
 
 
 def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
@@ -260,7 +261,7 @@ def _climbed(
     which = _add(prior, data, found, ends, group)
     lost = np.flatnonzero((which < 0) & ~ends.converged & np.isfinite(ends.logp))
     lost = lost[np.argsort(-ends.logp[lost], kind="stable")]
-    search = n <= DENSE and (search or bool((found.kink | found.on_edge).any()))
+    search = n <= SEARCH.dense and (search or bool((found.kink | found.on_edge).any()))
     for first in range(0, len(lost) if search else 0, LOST):
         rows = lost[first : first + LOST]
         padded = jax.tree.map(lambda values, rows=rows: values[np.resize(rows, LOST)], ends)

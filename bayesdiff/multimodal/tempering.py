@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesdiff.compiled import Data, Density
+from bayesdiff.invert.moves import Leap, leapfrog
+from bayesdiff.invert.newton import times
 from bayesdiff.multimodal.mixtures import NU, Mixture, component_logs, draw_one, log_density
-from bayesdiff.newton import times
 
 # Sweeps in one call.
 BLOCK = 64
@@ -154,15 +155,15 @@ def sweeps(
             square = (z**2).sum(-1)
             return jnp.where(heavy, -0.5 * (NU + n) * jnp.log1p(square / NU), -0.5 * square)
 
-        def leap(_: Any, state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
-            z, v, slope, *_rest = state
-            v = v + 0.5 * step * down(z, slope)
-            z = z + step * v
+        def look(z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
             gain, slope, lp = gain_of(centre + times(root, z))
-            return z, v + 0.5 * step * down(z, slope), slope, gain, lp
+            return slope, gain, lp
+
+        def leap(_: Any, at: Leap) -> Leap:
+            return leapfrog(at, step, look, lambda z, seen: down(z, seen[0]))
 
         v0 = jax.random.normal(normal, x.shape)
-        z, v, new_slope, new_gain, new_lp = jax.lax.fori_loop(0, leaps, leap, (z0, v0, slope, gain, lp))
+        z, v, (new_slope, new_gain, new_lp) = jax.lax.fori_loop(0, leaps, leap, Leap(z0, v0, (slope, gain, lp)))
         new_x = centre + times(root, z)
         rise = base(z) - base(z0) + beta[:, 0] * (new_gain - gain) + 0.5 * (v0**2 - v**2).sum(-1)
         rise = jnp.where(jnp.isnan(rise), -jnp.inf, rise)

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayesdiff import batches, calls
-from bayesdiff.batches import in_chunks, power_of_two
+from bayesdiff import calls
 from bayesdiff.calls import progress_bar
+from bayesdiff.invert import chunks
+from bayesdiff.invert.chunks import in_chunks, power_of_two
 
 
 @jax.jit
@@ -34,8 +35,8 @@ def test_rows_come_back_in_place(batch):
 def test_the_number_of_cores_changes_nothing(monkeypatch):
     x = np.arange(1000) * 1.0
     two = in_chunks(kernel, [x], chunk=8, random_seed=1)
-    monkeypatch.setattr(batches.os, "cpu_count", lambda: 1)
-    monkeypatch.setattr(batches, "CHUNKS_PER_CALL", 1)
+    monkeypatch.setattr(chunks.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(chunks, "CHUNKS_PER_CALL", 1)
     one = in_chunks(kernel, [x], chunk=8, random_seed=1)
     np.testing.assert_array_equal(one["noise"], two["noise"])
     assert not np.array_equal(in_chunks(kernel, [x], chunk=8, random_seed=2)["noise"], one["noise"])
@@ -70,7 +71,7 @@ def test_the_bar_shows_only_what_takes_long(capsys, monkeypatch):
 
 ELSEWHERE = """
 import jax, jax.numpy as jnp, numpy as np
-from bayesdiff.batches import in_chunks, platform, threads
+from bayesdiff.invert.chunks import in_chunks, platform, threads
 
 first, second = jax.devices()
 seen = set()

@@ -16,15 +16,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-# Up to here the Hessian is formed; above, only its products with vectors are (n + 1 gradients against a few dozen).
-DENSE = 64
-MAX_STEPS = 100
+from bayesdiff.invert.tuning import SEARCH, Search
+
 # A curvature below this share of the largest, in units in which it is not small, is rounding.
 FLAT = 1e-12
-# Nats in one sd: no posterior of variables in different units widens so fast, and a funnel does.
-NECK = 3.0
-# Two climbs found the same mode if they end within this many posterior sd of each other.
-SAME_MODE = 1e-3
 
 Logp = Callable[[jax.Array], jax.Array]
 
@@ -32,9 +27,9 @@ Logp = Callable[[jax.Array], jax.Array]
 class Climb(NamedTuple):
     """Where a climb ended.
 
-    ``x`` (n,), ``logp`` (), ``precision`` = -d^2 log p / dx^2 (n, n) (or (0, 0) above `DENSE`), ``converged`` (): at a
-    maximum to rounding; ``kink`` (): at one that has no curvature, and ``on_edge`` (): at none, but next to p = 0 and
-    no move improves it, both known of `kinks.top` alone; ``evaluations`` (): of log p with its derivatives.
+    ``x`` (n,), ``logp`` (), ``precision`` = -d^2 log p / dx^2 (n, n) (or (0, 0) where none is formed), ``converged``
+    (): at a maximum to rounding; ``kink`` (): at one that has no curvature, and ``on_edge`` (): at none, but next to
+    p = 0 and no move improves it, both known of `kinks.top` alone; ``evaluations`` (): of log p with its derivatives.
     """
 
     x: jax.Array
@@ -48,7 +43,7 @@ class Climb(NamedTuple):
 
 
 def times(matrices: jax.Array, vectors: jax.Array) -> jax.Array:
-    """Compute matrices @ vectors, (..., n, n) and (..., n), lane by lane.
+    """Compute matrices @ vectors, (..., n, n) and (..., n), one by one.
 
     Written out: XLA hands each small product to a thread pool, and on a busy machine waits for it.
     """
@@ -128,10 +123,10 @@ def magnitude(precision: jax.Array) -> jax.Array:
     return in_units(matrix_function(in_units(precision, unit), floored), 1 / unit)
 
 
-def is_neck(logp: Logp, x: jax.Array, precision: jax.Array) -> jax.Array:
+def is_neck(logp: Logp, x: jax.Array, precision: jax.Array, search: Search = SEARCH) -> jax.Array:
     """Whether a maximum is the neck of a funnel: as high as narrow, and its mass nothing beside that of the funnel.
 
-    There a step of one sd along the widest direction leaves a place so much wider that it holds `NECK` times the nats.
+    There a step of one sd along the widest direction leaves a place so much wider that it holds `neck` nats more.
     Asked only where scales are so different that their squares are lost beside each other: a mild funnel is a mode, and
     so are variables that are only measured in different units.
     """
@@ -147,7 +142,7 @@ def is_neck(logp: Logp, x: jax.Array, precision: jax.Array) -> jax.Array:
         return 0.5 * jnp.log(jnp.diagonal(precision) / now).at[widest].set(0.0).sum()
 
     more = jnp.nan_to_num(jax.vmap(wider)(jnp.stack([x + step, x - step])), nan=0.0).max()
-    return (size.min() < FLAT * size.max()) & (more > NECK)
+    return (size.min() < FLAT * size.max()) & (more > search.neck)
 
 
 def is_maximum(precision: jax.Array) -> jax.Array:
@@ -155,103 +150,69 @@ def is_maximum(precision: jax.Array) -> jax.Array:
     return eigenvalues(in_units(precision, units(precision))).min() > 0
 
 
-def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.Array = MAX_STEPS) -> Climb:
-    """Compute a mode of `logp` uphill from `start` (n,).
+class _Ascent(NamedTuple):
+    """A climb on its way: where it is, and the step that it tries next.
 
-    `curvature`, alpha^2 / sigma^2, is what the observation adds to the precision: the scale of the damping above
-    `DENSE`.
+    ``gain`` (): of the step that is not damped, twice the nats that it would gain, were the surface quadratic;
+    ``short`` (): whether that step is below the rounding of x; ``curved`` (): whether as at a maximum; ``lost`` (): a
+    step was refused by rounding alone.
     """
-    dense = start.shape[0] <= DENSE
 
-    def evaluate(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        if not dense:
-            value, gradient = jax.value_and_grad(logp)(x)
-            return value, gradient, jnp.zeros((0, 0))
+    x: jax.Array
+    value: jax.Array
+    gradient: jax.Array
+    precision: jax.Array
+    step: jax.Array
+    gain: jax.Array
+    short: jax.Array
+    curved: jax.Array
+    damping: jax.Array
+    evaluations: jax.Array
+    lost: jax.Array
 
-        def gradient_first(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            value, gradient = jax.value_and_grad(logp)(x)
-            return gradient, (value, gradient)
+    def arrived(self) -> jax.Array:
+        """Whether at a place from which a step that is not damped leads nowhere.
 
-        hessian, (value, gradient) = jax.jacfwd(gradient_first, has_aux=True)(x)
-        return value, gradient, -(hessian + hessian.T) / 2
+        It is below 1e-10 posterior sd, or below the rounding of x itself, or its gain below that of log p. A damped one
+        says nothing: before a wall it is as short as one likes.
+        """
+        return (self.gain <= 1e-20) | self.short | self.lost
 
-    def direction(
-        x: jax.Array, gradient: jax.Array, precision: jax.Array, damping: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The step, the same not damped (NaN if not known), and whether the surface is curved as at a maximum."""
-        if not dense:
-            step, curved = _conjugate_gradient(logp, x, gradient, damping * curvature)
-            return step, jnp.where(damping > 0, jnp.nan, step), curved
-        # In one and two dimensions in closed form: where a million climb, every operation counts, and divisions most.
-        if start.shape[0] == 1:
-            size = jnp.where(precision[0] == 0, jnp.square(gradient), jnp.abs(precision[0]))
-            size, least = jnp.where(size > 0, size, 1.0), jnp.where(precision[0] == 0, FLAT, 1.0)
-            step = gradient / (size * (least + damping))
-            return step, step * (1 + damping * jnp.where(precision[0] == 0, 1 / FLAT, 1.0)), precision[0, 0] > 0
-        unit = units(precision, gradient)
-        scaled, slope = in_units(precision, unit), unit * gradient
-        if start.shape[0] == 2:
-            centre, half = (scaled[0, 0] + scaled[1, 1]) / 2, (scaled[0, 0] - scaled[1, 1]) / 2
-            radius = jnp.sqrt(half**2 + scaled[0, 1] ** 2)
-            high, low = jnp.abs(centre + radius), jnp.abs(centre - radius)
-            largest = jnp.maximum(jnp.maximum(high, low), 1.0)
-            high, low = jnp.maximum(high, FLAT * largest), jnp.maximum(low, FLAT * largest)
-            more = damping * largest
-            by_high, by_low = 1 / (high * (high + more)), 1 / (low * (low + more))
-            across = jnp.stack([half * slope[0] + scaled[0, 1] * slope[1], scaled[0, 1] * slope[0] - half * slope[1]])
-            across *= jnp.where(radius > 0, 1 / jnp.where(radius > 0, radius, 1.0), 0.0)
+    def going(self) -> jax.Array:
+        """Whether there is a step to try."""
+        lost = ~jnp.isfinite((self.gradient * self.step).sum()) | ~jnp.isfinite(self.value)
+        return ~self.arrived() & ~(lost | (self.damping > 1e12))
 
-            def solved(high: jax.Array, low: jax.Array) -> jax.Array:
-                return unit * ((high + low) / 2 * slope + (high - low) / 2 * across)
 
-            step = solved(by_high * high, by_low * low)
-            return step, solved(by_high * (high + more), by_low * (low + more)), centre > radius
+def climb(
+    logp: Logp,
+    start: jax.Array,
+    curvature: jax.Array,
+    steps: int | jax.Array | None = None,
+    search: Search = SEARCH,
+) -> Climb:
+    """Compute a mode of `logp` uphill from `start` (n,), by `steps` at most: else as many as a search has.
 
-        def inverse(values: jax.Array, damping: jax.Array | float) -> jax.Array:
-            size = jnp.abs(values)
-            largest = jnp.maximum(size.max(), 1.0)
-            return 1 / (jnp.maximum(size, FLAT * largest) + damping * largest)
-
-        values, vectors = jnp.linalg.eigh(scaled)
-        along = times(vectors.T, slope)
-        step, whole = (unit * times(vectors, inverse(values, d) * along) for d in (damping, 0.0))
-        return step, whole, values.min() > 0
-
-    class State(NamedTuple):
-        x: jax.Array
-        value: jax.Array
-        gradient: jax.Array
-        precision: jax.Array
-        step: jax.Array
-        gain: jax.Array
-        short: jax.Array
-        curved: jax.Array
-        damping: jax.Array
-        evaluations: jax.Array
-        lost: jax.Array
+    `curvature`, alpha^2 / sigma^2, is what the observation adds to the precision: the scale of the damping where no
+    Hessian is formed.
+    """
+    dense = start.shape[0] <= search.dense
+    most = search.most_steps if steps is None else steps
 
     def towards(
         x: jax.Array, gradient: jax.Array, precision: jax.Array, damping: jax.Array
     ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-        """The step, and of the step that is not damped: twice the nats that it would gain, were the surface quadratic.
-
-        And whether that step is below the rounding of x; and whether the surface is curved as at a maximum.
-        """
-        step, whole, curved = direction(x, gradient, precision, damping)
+        """The next ``step``, ``gain``, ``short`` and ``curved``."""
+        if dense:
+            step, whole, curved = _direction(gradient, precision, damping)
+        else:
+            step, curved = _conjugate_gradient(logp, x, gradient, damping * curvature)
+            whole = jnp.where(damping > 0, jnp.nan, step)
         return step, (gradient * whole).sum(), (jnp.abs(whole) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)).all(), curved
 
-    def arrived(state: State) -> jax.Array:
-        # A step that is not damped is below 1e-10 posterior sd, or below the rounding of x itself, or its gain below
-        # that of log p. A damped one says nothing: before a wall it is as short as one likes.
-        return (state.gain <= 1e-20) | state.short | state.lost
-
-    def going(state: State) -> jax.Array:
-        lost = ~jnp.isfinite((state.gradient * state.step).sum()) | ~jnp.isfinite(state.value)
-        return ~arrived(state) & ~(lost | (state.damping > 1e12))
-
-    def advance(state: State) -> State:
+    def advance(state: _Ascent) -> _Ascent:
         x = state.x + state.step
-        value, gradient, precision = evaluate(x)
+        value, gradient, precision = _evaluated(logp, x, dense)
         better = (value >= state.value) & jnp.isfinite(gradient).all()
         # Refused by rounding alone; where p is 0 there is a wall, not a top.
         lost = ~better & jnp.isfinite(value) & (state.gain < 1e-12 * (1 + jnp.abs(state.value)))
@@ -263,15 +224,70 @@ def climb(logp: Logp, start: jax.Array, curvature: jax.Array, steps: int | jax.A
         step, gain, short, curved = towards(x, gradient, precision, damping)
         if not dense:  # a damped search by products tells nothing of the one that is not
             gain, short = jnp.where(better, gain, state.gain), jnp.where(better, short, state.short)
-        return State(x, value, gradient, precision, step, gain, short, curved, damping, state.evaluations + 1, lost)
+        return _Ascent(x, value, gradient, precision, step, gain, short, curved, damping, state.evaluations + 1, lost)
 
-    value, gradient, precision = evaluate(start)
+    value, gradient, precision = _evaluated(logp, start, dense)
     damping = jnp.zeros(())
     once, no = jnp.ones((), int), jnp.zeros((), bool)
-    first = State(start, value, gradient, precision, *towards(start, gradient, precision, damping), damping, once, no)
-    last = jax.lax.while_loop(lambda state: going(state) & (state.evaluations < steps), advance, first)
+    first = _Ascent(start, value, gradient, precision, *towards(start, gradient, precision, damping), damping, once, no)
+    last = jax.lax.while_loop(lambda state: state.going() & (state.evaluations < most), advance, first)
     value = jnp.where(jnp.isfinite(last.value), last.value, -jnp.inf)
-    return Climb(last.x, value, last.precision, arrived(last) & last.curved, no, no, going(last), last.evaluations)
+    return Climb(last.x, value, last.precision, last.arrived() & last.curved, no, no, last.going(), last.evaluations)
+
+
+def _evaluated(logp: Logp, x: jax.Array, dense: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log p, its gradient and, if `dense`, its precision."""
+    if not dense:
+        value, gradient = jax.value_and_grad(logp)(x)
+        return value, gradient, jnp.zeros((0, 0))
+
+    def gradient_first(x: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        value, gradient = jax.value_and_grad(logp)(x)
+        return gradient, (value, gradient)
+
+    hessian, (value, gradient) = jax.jacfwd(gradient_first, has_aux=True)(x)
+    return value, gradient, -(hessian + hessian.T) / 2
+
+
+def _direction(gradient: jax.Array, precision: jax.Array, damping: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The step, the same not damped, and whether the surface is curved as at a maximum.
+
+    In one and two dimensions in closed form: where a million climb, every operation counts, and divisions most.
+    """
+    n = gradient.shape[0]
+    if n == 1:
+        size = jnp.where(precision[0] == 0, jnp.square(gradient), jnp.abs(precision[0]))
+        size, least = jnp.where(size > 0, size, 1.0), jnp.where(precision[0] == 0, FLAT, 1.0)
+        step = gradient / (size * (least + damping))
+        return step, step * (1 + damping * jnp.where(precision[0] == 0, 1 / FLAT, 1.0)), precision[0, 0] > 0
+    unit = units(precision, gradient)
+    scaled, slope = in_units(precision, unit), unit * gradient
+    if n == 2:
+        centre, half = (scaled[0, 0] + scaled[1, 1]) / 2, (scaled[0, 0] - scaled[1, 1]) / 2
+        radius = jnp.sqrt(half**2 + scaled[0, 1] ** 2)
+        high, low = jnp.abs(centre + radius), jnp.abs(centre - radius)
+        largest = jnp.maximum(jnp.maximum(high, low), 1.0)
+        high, low = jnp.maximum(high, FLAT * largest), jnp.maximum(low, FLAT * largest)
+        more = damping * largest
+        by_high, by_low = 1 / (high * (high + more)), 1 / (low * (low + more))
+        across = jnp.stack([half * slope[0] + scaled[0, 1] * slope[1], scaled[0, 1] * slope[0] - half * slope[1]])
+        across *= jnp.where(radius > 0, 1 / jnp.where(radius > 0, radius, 1.0), 0.0)
+
+        def solved(high: jax.Array, low: jax.Array) -> jax.Array:
+            return unit * ((high + low) / 2 * slope + (high - low) / 2 * across)
+
+        step = solved(by_high * high, by_low * low)
+        return step, solved(by_high * (high + more), by_low * (low + more)), centre > radius
+
+    def inverse(values: jax.Array, damping: jax.Array | float) -> jax.Array:
+        size = jnp.abs(values)
+        largest = jnp.maximum(size.max(), 1.0)
+        return 1 / (jnp.maximum(size, FLAT * largest) + damping * largest)
+
+    values, vectors = jnp.linalg.eigh(scaled)
+    along = times(vectors.T, slope)
+    step, whole = (unit * times(vectors, inverse(values, d) * along) for d in (damping, 0.0))
+    return step, whole, values.min() > 0
 
 
 def _conjugate_gradient(
@@ -332,14 +348,16 @@ class Modes(NamedTuple):
     unfinished: jax.Array
     evaluations: jax.Array
 
-    def best(self, count: int) -> Modes:
-        """The first `count` of them."""
-        return Modes(*(values if values.ndim == 0 else values[:count] for values in self))
 
-
-def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int | jax.Array = MAX_STEPS) -> Modes:
+def find_modes(
+    logp: Logp,
+    starts: jax.Array,
+    curvature: jax.Array,
+    steps: int | jax.Array | None = None,
+    search: Search = SEARCH,
+) -> Modes:
     """Compute the distinct modes of `logp` above `starts` (starts, n)."""
-    ends = jax.vmap(lambda start: climb(logp, start, curvature, steps))(starts)
+    ends = jax.vmap(lambda start: climb(logp, start, curvature, steps, search))(starts)
 
     def distance(a: jax.Array, b: jax.Array, precision: jax.Array) -> jax.Array:
         d = a - b
@@ -347,7 +365,7 @@ def find_modes(logp: Logp, starts: jax.Array, curvature: jax.Array, steps: int |
 
     apart = jax.vmap(lambda a: jax.vmap(lambda b, p: distance(a, b, p))(ends.x, ends.precision))(ends.x)
     level = jnp.abs(ends.logp[:, None] - ends.logp[None, :]) < 1e-6 * (1 + jnp.abs(ends.logp[None, :]))
-    return distinct(ends, (jnp.abs(apart) < SAME_MODE**2) & level, jnp.ones(len(starts), jnp.int16))
+    return distinct(ends, (jnp.abs(apart) < search.same_mode**2) & level, jnp.ones(len(starts), jnp.int16))
 
 
 def distinct(ends: Climb, same: jax.Array, agreed: jax.Array) -> Modes:

@@ -15,40 +15,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from bayesdiff.newton import Climb, Logp, climb, times
-
-# Evaluations of a search, and searches: each next one begins at what improved the last.
-EVALUATIONS = 300
-SEARCHES = 8
-# Nats: what a second search still gains more than this has no top that is near.
-ENDLESS = 1.0
-# Steps of Newton's from where a search ended: if there is a smooth maximum after all, it is next door.
-LAST_STEPS = 8
-# A curvature in which p, as wide as it is, would fall by half as many nats is none.
-SHARP = 100.0
-# The share of a step's promise that must be kept, and of the slope that may be left after it.
-KEPT, LEFT = 1e-4, 0.5
-# The most halvings or doublings of a step.
-HALVINGS = 60
-# Moves, in shares of the way on which p falls to 1 / e. One so short that is refused because p is 0 has met an edge.
-MOVES = (0.3, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-NEXT_DOOR = 1e-3
-# By less than this in the longest of them, and it is flat.
-LEAST_FALL = 1e-6
-# Log of the longest and of the shortest such way, in the units at hand, and halvings of the interval between the two.
-WAY = 35.0
-CUTS = 14
-
+from bayesdiff.invert.newton import Climb, Logp, climb, times
+from bayesdiff.invert.tuning import SEARCH, Search
 
 Point = tuple[jax.Array, jax.Array, jax.Array]
 
 
 class Top(NamedTuple):
-    """Where a search for a maximum without curvature ended.
+    """Where a search for a maximum without curvature ended, or moves from a point led.
 
     ``x`` (n,), ``logp`` (), ``is_top`` (): no move improves it, and all but flat ones make it worse; ``on_edge`` ():
-    beside p = 0; ``root`` (n, n): with root root' the covariance of a Gaussian about as wide as p is there;
-    ``evaluations`` ().
+    beside p = 0; ``root`` (n, n): with root root' the covariance of a Gaussian about as wide as p is there; ``better``
+    (): whether the moves improved it; ``evaluations`` ().
     """
 
     x: jax.Array
@@ -56,10 +34,11 @@ class Top(NamedTuple):
     is_top: jax.Array
     on_edge: jax.Array
     root: jax.Array
-    evaluations: jax.Array
+    better: jax.Array
+    evaluations: Any
 
 
-class _Search(NamedTuple):
+class _Uphill(NamedTuple):
     """The state of a search: where it is, B, and the step t that is tried, between `low`, which is good, and `high`.
 
     ``at`` and ``best``: place, log p and gradient of where it is, and of the step `low`.
@@ -77,19 +56,7 @@ class _Search(NamedTuple):
     done: jax.Array
 
 
-class _Moved(NamedTuple):
-    """What moves from a point gave: the best of them, and whether it is ``better``; the rest as in `Top`."""
-
-    x: jax.Array
-    value: jax.Array
-    is_top: jax.Array
-    on_edge: jax.Array
-    root: jax.Array
-    better: jax.Array
-    evaluations: Any
-
-
-def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array) -> Top:
+def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array, search: Search = SEARCH) -> Top:
     """Compute a maximum of `logp` near `start` (n,), whether or not it is smooth; nothing unless `wanted`.
 
     `precision` (n, n): -d^2 log p / dx^2 at the start, for a scale.
@@ -104,41 +71,41 @@ def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array) -
         return jnp.where(jnp.isnan(value), -jnp.inf, value)
 
     class Round(NamedTuple):
-        moved: _Moved
+        moved: Top
         number: jax.Array
         evaluations: jax.Array
         endless: jax.Array
 
     def once(state: Round) -> Round:
-        z, value, inverse, used = _search(log, state.moved.x)
-        moved = _moved(log, z, value, inverse)
+        z, value, inverse, used = _climb(log, state.moved.x, search)
+        moved = _tried(log, z, value, inverse, search)
         # From a place that moves at the end of a ridge do not see, a search that begins anew may still leave.
-        gain = moved.value - state.moved.value
+        gain = moved.logp - state.moved.logp
         gained = gain > _rounding(value)
         moved = moved._replace(better=gained, is_top=moved.is_top & ~gained)
-        endless = (state.number > 0) & (gain > ENDLESS)
+        endless = (state.number > 0) & (gain > search.endless)
         return Round(moved, state.number + 1, state.evaluations + used + moved.evaluations, endless)
 
     def going(state: Round) -> jax.Array:
-        return state.moved.better & (state.number < SEARCHES) & ~state.endless
+        return state.moved.better & (state.number < search.kink_searches) & ~state.endless
 
     no, origin = jnp.zeros((), bool), jnp.zeros(n)
-    begun = _Moved(origin, log(origin), no, no, jnp.eye(n), wanted, jnp.zeros((), int))
+    begun = Top(origin, log(origin), no, no, jnp.eye(n), wanted, jnp.zeros((), int))
     last = jax.lax.while_loop(going, once, Round(begun, jnp.zeros((), int), jnp.zeros((), int), no))
-    z, value, is_top, on_edge, root, *_ = last.moved
-    return Top(start + unit * z, value, is_top, on_edge, unit[:, None] * root, last.evaluations)
+    moved = last.moved
+    return moved._replace(x=start + unit * moved.x, root=unit[:, None] * moved.root, evaluations=last.evaluations)
 
 
-def settle(logp: Logp, end: Climb, curvature: jax.Array) -> Climb:
+def settle(logp: Logp, end: Climb, curvature: jax.Array, search: Search = SEARCH) -> Climb:
     """Go on from where a climb ended at no smooth maximum: it may be a kink, an edge, or a smooth one after all.
 
     Where there is no curvature, the precision is that of a Gaussian about as wide as p.
     """
     lost = jnp.isfinite(end.logp) & ~end.converged
-    found = top(logp, end.x, end.precision, lost)
-    again = climb(logp, jnp.where(lost, found.x, end.x), curvature, LAST_STEPS)
+    found = top(logp, end.x, end.precision, lost, search)
+    again = climb(logp, jnp.where(lost, found.x, end.x), curvature, search.last_steps, search)
     # At the tip of a cone curvatures grow without end: there p is far wider than they say.
-    sharp = (found.root * (again.precision[:, :, None] * found.root).sum(axis=1) > SHARP).any()
+    sharp = (found.root * (again.precision[:, :, None] * found.root).sum(axis=1) > search.sharp).any()
     smooth = lost & again.converged & ~(found.is_top & sharp)
     still = lost & found.is_top & ~smooth
     inverse = jnp.linalg.inv(found.root)
@@ -158,25 +125,25 @@ def _rounding(value: jax.Array) -> jax.Array:
     return 1e-13 * (1 + jnp.abs(value))
 
 
-def _search(log: Logp, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+def _climb(log: Logp, start: jax.Array, search: Search) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Climb from `start`: where to, log p there, B, and evaluations."""
     both = jax.value_and_grad(log)
     n = start.shape[0]
     eps = jnp.finfo(start.dtype).eps
 
-    def step(state: _Search) -> _Search:
+    def step(state: _Uphill) -> _Uphill:
         at, height, uphill = state.at
         way = times(state.inverse, uphill)
         slope = (uphill * way).sum()
         x = at + state.t * way
         value, gradient = both(x)
-        good = (value >= height + KEPT * state.t * slope) & jnp.isfinite(gradient).all()
-        far = good & ((gradient * way).sum() <= LEFT * slope)
+        good = (value >= height + search.kept * state.t * slope) & jnp.isfinite(gradient).all()
+        far = good & ((gradient * way).sum() <= search.left * slope)
         low, high = jnp.where(good, state.t, state.low), jnp.where(good, state.high, state.t)
         best = _chosen(good, (x, value, gradient), state.best)
         tries = state.tries + 1
         # What can be halved no more is left at the best of it, with B as it is: beyond a wall there is no slope.
-        short = (high * jnp.abs(way) <= eps * jnp.abs(at)).all() | (high * slope <= 1e-20) | (tries > HALVINGS)
+        short = (high * jnp.abs(way) <= eps * jnp.abs(at)).all() | (high * slope <= 1e-20) | (tries > search.halvings)
         taken = far | (short & (low > 0))
         change, bend = x - at, uphill - gradient
         along = (change * bend).sum()
@@ -192,7 +159,7 @@ def _search(log: Logp, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
         inverse = jnp.where(usable, new, state.inverse)
         now = _chosen(taken, best, state.at)
         left = (now[2] * times(inverse, now[2])).sum()
-        return _Search(
+        return _Uphill(
             now,
             best,
             inverse,
@@ -212,8 +179,8 @@ def _search(log: Logp, start: jax.Array) -> tuple[jax.Array, jax.Array, jax.Arra
         jnp.ones((), bool),
         ~(jnp.isfinite(value) & jnp.isfinite(gradient).all()),
     )
-    begun = _Search(here, here, jnp.eye(n), yes, jnp.ones(()), zero, endless, 0 * once, once, dead)
-    most = EVALUATIONS + 40 * n
+    begun = _Uphill(here, here, jnp.eye(n), yes, jnp.ones(()), zero, endless, 0 * once, once, dead)
+    most = search.kink_evaluations + 40 * n
     last = jax.lax.while_loop(lambda state: ~state.done & (state.evaluations < most), step, begun)
     return last.at[0], last.at[1], last.inverse, last.evaluations
 
@@ -222,7 +189,7 @@ def _chosen(this: jax.Array, one: Point, other: Point) -> Point:
     return jax.tree.map(lambda a, b: jnp.where(this, a, b), one, other)
 
 
-def _moved(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array) -> _Moved:
+def _tried(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array, search: Search) -> Top:
     """Try to improve `x` by moves along the axes of B, and those of x, both ways, from long to short."""
     n = x.shape[0]
     axes = jnp.linalg.eigh(inverse)[1].T
@@ -237,26 +204,27 @@ def _moved(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array) -> _Mo
         falls = ~(heights(jnp.exp(middle), both) > value - 1)
         return jnp.where(falls, low, middle), jnp.where(falls, middle, high)
 
-    ends = jax.lax.fori_loop(0, CUTS, cut, (jnp.full(len(both), -WAY), jnp.full(len(both), WAY)))
+    ends = jax.lax.fori_loop(0, search.cuts, cut, (jnp.full(len(both), -search.way), jnp.full(len(both), search.way)))
     up, down = jnp.exp(ends[1]).reshape(2, -1)
-    bounded = (ends[1] < WAY).all()
+    bounded = (ends[1] < search.way).all()
     # A parabola of these heights has its top here.
     middle = (up - down) / 2
     longest = jnp.tile(jnp.maximum(up, down), 2)
-    lengths = longest * jnp.asarray(MOVES)[:, None]
+    moves = jnp.asarray(search.moves)
+    lengths = longest * moves[:, None]
     ladder = jax.vmap(lambda row: heights(row, both))(lengths)
     tried = jnp.concatenate([ladder.ravel(), heights(middle, ways)])
     where = jnp.concatenate([(lengths[:, :, None] * both).reshape(-1, n), middle[:, None] * ways])
     best = jnp.argmax(tried)
     better = tried[best] > value + _rounding(value)
-    near = ~jnp.isfinite(ladder) & (jnp.asarray(MOVES) <= NEXT_DOOR)[:, None]
+    near = ~jnp.isfinite(ladder) & (moves <= search.next_door)[:, None]
     width = (up + down)[:n] / 2**1.5
-    return _Moved(
+    return Top(
         x=jnp.where(better, x + where[best], x),
-        value=jnp.where(better, tried[best], value),
-        is_top=~better & bounded & (ladder[0] < value - LEAST_FALL).all(),
+        logp=jnp.where(better, tried[best], value),
+        is_top=~better & bounded & (ladder[0] < value - search.least_fall).all(),
         on_edge=near.any(),
         root=ways[:n].T * width,
         better=better,
-        evaluations=CUTS * len(both) + len(tried),
+        evaluations=search.cuts * len(both) + len(tried),
     )

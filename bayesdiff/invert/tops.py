@@ -16,19 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from bayesdiff.compiled import CompiledPrior, Data, Density
-from bayesdiff.newton import SAME_MODE, Climb, climb
-
-# In more dimensions climbing p0 first costs more than it finds.
-MOST_DIMENSIONS = 16
-# Climbs of one set, of one search at most, and modes that it keeps, in up to so many dimensions. So many are needed
-# only while they go on finding modes.
-CLIMBS = 64
-MOST_CLIMBS = ((3, 8192), (MOST_DIMENSIONS, 4096))
-MOST_TOPS = ((3, 1024), (MOST_DIMENSIONS, 256))
-# Curvatures of a top below this share (in coordinates of equal curvature) are none: a ring, not a mode.
-RESOLVED = 1e-8
-# A draw of p0 whose log p0 is above what the known tops say by this much belongs to none of them.
-UNEXPLAINED = 0.1
+from bayesdiff.invert.newton import Climb, climb
+from bayesdiff.invert.tuning import Search
 
 
 class Points(NamedTuple):
@@ -36,7 +25,7 @@ class Points(NamedTuple):
 
     ``x`` (..., n), ``prior`` (...,): log p0(x), -inf where there is none; ``axes`` (..., n, n) and ``variance``
     (..., n): eigenvectors, in columns, and eigenvalues of the covariance, all 0 for a mere point, and left out above
-    `MOST_DIMENSIONS`; ``size`` (...,): half the log determinant of the covariance.
+    `top_dimensions`; ``size`` (...,): half the log determinant of the covariance.
     """
 
     x: Any
@@ -65,10 +54,10 @@ class Points(NamedTuple):
         )
 
 
-def mere_points(x: np.ndarray, logp: np.ndarray) -> Points:
+def mere_points(x: np.ndarray, logp: np.ndarray, search: Search) -> Points:
     """Points (m, n) without a Gaussian, and their log p0 (m,)."""
     count, n = x.shape
-    kept = n if n <= MOST_DIMENSIONS else 0
+    kept = n if n <= search.top_dimensions else 0
     axes = np.broadcast_to(np.eye(n, kept), (count, n, kept))
     return Points(x, logp, axes, np.zeros((count, kept)), np.full(count, -np.inf))
 
@@ -81,7 +70,11 @@ def joined(*parts: Points) -> Points:
 def padded(points: Points, count: int) -> Points:
     """The first `count` of them, and where there are not so many, points of density 0."""
     missing = max(0, count - len(points.x))
-    nowhere = mere_points(np.zeros((missing, points.x.shape[1])), np.full(missing, -np.inf))
+
+    def more(values: np.ndarray) -> np.ndarray:
+        return np.zeros((missing, *values.shape[1:]))
+
+    nowhere = Points(*map(more, points))._replace(prior=np.full(missing, -np.inf))
     return Points(*(values[:count] for values in joined(points, nowhere)))
 
 
@@ -98,12 +91,8 @@ class Tops:
     ridge: Points
 
 
-def _most(table: tuple[tuple[int, int], ...], n: int) -> int:
-    return next(most for dimensions, most in table if n <= dimensions)
-
-
-def _climb_prior(density: Density, data: Data, starts: jax.Array) -> Climb:
-    return jax.vmap(lambda start: climb(lambda x: density(x, data), start, jnp.ones(())))(starts)
+def _climb_prior(density: Density, search: Search, data: Data, starts: jax.Array) -> Climb:
+    return jax.vmap(lambda start: climb(lambda x: density(x, data), start, jnp.ones(()), search=search))(starts)
 
 
 def find_tops(
@@ -113,6 +102,7 @@ def find_tops(
     drawn: bool,
     patience: int,
     rng: np.random.Generator,
+    search: Search,
 ) -> Tops:
     """Search the modes of p0, by sets of climbs, until as many as found them all find no other.
 
@@ -120,7 +110,8 @@ def find_tops(
     higher than the modes so far explain. Otherwise at their differences, around each, and at random, and so many climbs
     as `patience` says must find nothing.
     """
-    n, size = prior.n, CLIMBS
+    n, size = prior.n, search.top_climbs
+    most_climbs, most_tops = (most[n > 3] for most in (search.most_climbs, search.most_tops))
     x, heights, precisions, found_at = np.empty((0, n)), np.empty(0), np.empty((0, n, n)), np.empty(0, int)
     ridge: list[tuple[np.ndarray, float]] = []
     explained, waiting = np.full(len(points), -np.inf), np.ones(len(points), bool)
@@ -128,7 +119,7 @@ def find_tops(
     starts = points[begin]
     while True:
         waiting[begin] = False
-        ends = jax.tree.map(np.asarray, prior.kernel(_climb_prior)(prior.data, np.resize(starts, (size, n))))
+        ends = jax.tree.map(np.asarray, prior.kernel(_climb_prior, search)(prior.data, np.resize(starts, (size, n))))
         climbed += size
         known = len(x)
         for i in np.argsort(-ends.logp, kind="stable"):
@@ -137,16 +128,16 @@ def find_tops(
             gaps = ends.x[i] - x
             mine = np.einsum("ki,ij,kj->k", gaps, ends.precision[i], gaps)
             theirs = np.einsum("ki,kij,kj->k", gaps, precisions, gaps)  # a narrow mode may stand on top of a wide one
-            if (np.maximum(mine, theirs) <= SAME_MODE).any():
+            if (np.maximum(mine, theirs) <= search.same_mode).any():
                 continue
-            if not _resolved(ends.precision[i]):
+            if not _is_resolved(ends.precision[i], search):
                 ridge.append((ends.x[i], float(ends.logp[i])))
                 continue
             x, heights = np.concatenate([x, ends.x[i : i + 1]]), np.append(heights, ends.logp[i])
             precisions, found_at = np.concatenate([precisions, ends.precision[i : i + 1]]), np.append(found_at, climbed)
         if len(x) > known:
             last = climbed
-        cut = climbed >= _most(MOST_CLIMBS, n) or len(x) >= _most(MOST_TOPS, n)
+        cut = climbed >= most_climbs or len(x) >= most_tops
         if cut or climbed - last >= max(size if drawn else patience, last):
             break
         if drawn:
@@ -154,7 +145,7 @@ def find_tops(
                 gaps = points - x[k]
                 square = ((gaps @ precisions[k]) * gaps).sum(axis=1)
                 explained = np.logaddexp(explained, heights[k] - 0.5 * square)
-            left = np.flatnonzero(waiting & (logp > explained + UNEXPLAINED))
+            left = np.flatnonzero(waiting & (logp > explained + search.unexplained))
             if not len(left):
                 break
             # The highest, where a narrow mode is, and as many as they come.
@@ -164,7 +155,7 @@ def find_tops(
         else:
             begin = np.empty(0, int)
             starts = _further(points, x if len(x) else points, precisions, size, rng)
-    order = np.argsort(-heights, kind="stable")[: _most(MOST_TOPS, n)]
+    order = np.argsort(-heights, kind="stable")[:most_tops]
     late = (found_at[order] > climbed // 2) & cut
     ridge_x = np.array([place for place, _ in ridge]).reshape(-1, n)
     ridge_logp = np.array([height for _, height in ridge])
@@ -172,7 +163,7 @@ def find_tops(
     return Tops(
         _gaussians(x[order], heights[order], precisions[order]),
         late,
-        mere_points(ridge_x[highest], ridge_logp[highest]),
+        mere_points(ridge_x[highest], ridge_logp[highest], search),
     )
 
 
@@ -195,12 +186,12 @@ def _further(
     return np.choose((np.arange(size) % len(kinds))[:, None], kinds)
 
 
-def _resolved(precision: np.ndarray) -> bool:
+def _is_resolved(precision: np.ndarray, search: Search) -> bool:
     """Whether a peak is one in all directions: judged in coordinates in which each has the same curvature."""
     if not (np.isfinite(precision).all() and (np.diag(precision) > 0).all()):
         return False
     scale = np.sqrt(np.diag(precision))
-    return bool(np.linalg.eigvalsh(precision / scale[:, None] / scale).min() > RESOLVED)
+    return bool(np.linalg.eigvalsh(precision / scale[:, None] / scale).min() > search.resolved)
 
 
 def _gaussians(x: np.ndarray, heights: np.ndarray, precisions: np.ndarray) -> Points:
