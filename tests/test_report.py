@@ -417,6 +417,12 @@ def test_arrows_of_a_graph_end_at_boxes_and_pass_behind_none(widths, edges):
             assert not ((points > low + 1e-9) & (points < high - 1e-9)).all(axis=1).any()
 
 
+def test_a_graph_that_goes_round_in_a_circle_is_drawn_too():
+    """No model is one, but somebody may have written so."""
+    run = tree({}, {"model_graph": "graph TD\na([a ~ Normal])\nb([b ~ Normal])\na --> b\nb --> a\na --> a"})
+    assert len(show.draw_graph(run).axes[0].texts) == 4
+
+
 def test_a_drawn_graph_has_its_texts_in_its_boxes_and_cuts_long_names():
     name = "L" + "o" * 90 + "ng"
     run = tree({}, {"model_graph": f"graph TD\na([{name} ~ Normal])\nb[b ~ Deterministic]\na --> b"})

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import pairwise
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -119,8 +116,8 @@ def arrange(
 ) -> tuple[dict[str, Point], dict[tuple[str, str], list[Point]], Point]:
     """Place the boxes of a graph in rows, and its arrows so that none passes behind a box.
 
-    An arrow that crosses rows has a narrow place of its own in each of them, as if a box stood there. So it only ever
-    runs between two rows, or through its own place.
+    An arrow to the next row is a straight line between the two. One that crosses rows goes around them: along the space
+    below its box, down the right margin, where it has a place of its own, and back above the other box.
 
     Parameters
     ----------
@@ -143,79 +140,41 @@ def arrange(
     >>> [round(y, 2) for _, y in routes["a", "b"]], round(places["b"][1] + 0.2, 2)
     ([0.92, 0.5], 0.5)
     """
-    depth = _depths(sizes, edges)
-    rows: list[list[Any]] = [[] for _ in range(max(depth.values()) + 1)]
-    for name in sizes:
-        rows[depth[name]].append(name)
-    chains: dict[tuple[str, str], list[Any]] = {}
-    for start, end in dict.fromkeys(edges):
-        through = [(start, end, row) for row in range(depth[start] + 1, depth[end])]
-        for place in through:
-            rows[place[2]].append(place)
-        chains[start, end] = [start, *through, end]
-    up: dict[Any, list[Any]] = {}
-    down: dict[Any, list[Any]] = {}
-    for chain in chains.values():
-        for above, below in pairwise(chain):
-            up.setdefault(below, []).append(above)
-            down.setdefault(above, []).append(below)
-
-    def wide(place: Any) -> float:
-        return sizes[place][0] if place in sizes else 0.1
-
-    width = max(sum(map(wide, row)) + gap * len(row) for row in rows)
-    x: dict[Any, float] = {}
-
-    def spread(row: list[Any]) -> None:
-        free = (width - sum(map(wide, row))) / len(row)
-        at = 0.0
-        for place in row:
-            x[place] = at + (free + wide(place)) / 2
-            at += free + wide(place)
-
-    def middle_of(place: Any, near: Mapping[Any, list[Any]]) -> float:
-        return float(np.mean([x[at] for at in near.get(place, [place])]))
-
-    for row in rows:
-        spread(row)
-    for _ in range(4):  # each row in the order of its neighbours: fewer arrows cross
-        for order, near in ((rows, up), (rows[::-1], down)):
-            for row in order:
-                row.sort(key=partial(middle_of, near=near))
-                spread(row)
-
-    tall = [max((sizes[place][1] for place in row if place in sizes), default=0.3) for row in rows]
-    height = sum(tall) + between * (len(rows) - 1) + 0.2
-    middle, y = [], height - 0.1
-    for size in tall:
-        middle.append(y - size / 2)
-        y -= size + between
-    places = {name: (x[name], middle[depth[name]]) for name in sizes}
-
-    def port(name: str, other: Any, near: Mapping[Any, list[Any]], side: int) -> Point:
-        """Where at the edge of a box an arrow begins or ends: side by side, in the order of where they come from."""
-        others = sorted(near[name], key=lambda place: x[place])
-        share = (others.index(other) + 0.5) / len(others) - 0.5
-        return x[name] + 0.7 * share * sizes[name][0], places[name][1] + side * sizes[name][1] / 2
-
-    routes = {}
-    for edge, chain in chains.items():
-        first, last = port(edge[0], chain[1], down, -1), port(edge[1], chain[-2], up, 1)
-        route = [first]
-        if first[1] > (low := middle[depth[edge[0]]] - tall[depth[edge[0]]] / 2):
-            route.append((first[0], low))  # out of the row of a taller box, straight down
-        for place in chain[1:-1]:
-            half = tall[place[2]] / 2
-            route += [(x[place], middle[place[2]] + half), (x[place], middle[place[2]] - half)]
-        if last[1] < (high := middle[depth[edge[1]]] + tall[depth[edge[1]]] / 2):
-            route.append((last[0], high))
-        routes[edge] = [*route, last]
-    return places, routes, (width, height)
-
-
-def _depths(nodes: Iterable[str], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    depth = dict.fromkeys(nodes, 0)
+    depth = dict.fromkeys(sizes, 0)
     for _ in depth:
         for start, end in edges:
             depth[end] = max(depth[end], depth[start] + 1)
-    return depth
+    rows = [[name for name in sizes if depth[name] == k] for k in range(max(depth.values()) + 1)]
+    tall = [max((sizes[name][1] for name in row), default=0.3) for row in rows]  # a circle leaves a row empty
+    width = max(sum(sizes[name][0] + gap for name in row) for row in rows)
+    top = sum(tall) + between * (len(rows) - 1) + 0.1
+    height, places = top + 0.1, {}
+    for row, size in zip(rows, tall, strict=True):
+        above = {name: [places[a][0] for a, b in edges if b == name and a in places] for name in row}
+        row.sort(key=lambda name: np.mean(above[name]) if above[name] else width / 2)  # below where it comes from
+        free, x = (width - sum(sizes[name][0] for name in row)) / max(len(row), 1), 0.0
+        for name in row:
+            places[name] = (x + (free + sizes[name][0]) / 2, top - size / 2)
+            x += free + sizes[name][0]
+        top -= size + between
+
+    def port(name: str, edge: tuple[str, str], side: int) -> Point:
+        """Where at a box's upper or lower edge an arrow ends: side by side, in the order of the other ends."""
+        mine = [each for each in dict.fromkeys(edges) if each[side > 0] == name]
+        mine.sort(key=lambda each: (depth[each[1]] - depth[each[0]] > 1, places[each[side < 0]][0]))
+        share = (mine.index(edge) + 0.5) / len(mine) - 0.5
+        return places[name][0] + 0.7 * share * sizes[name][0], places[name][1] + side * sizes[name][1] / 2
+
+    routes: dict[tuple[str, str], list[Point]] = {}
+    apart = 0.0
+    for edge in dict.fromkeys(edges):
+        first, last = port(edge[0], edge, -1), port(edge[1], edge, 1)
+        low, high = (places[name][1] + side * tall[depth[name]] / 2 for name, side in zip(edge, (-1, 1), strict=True))
+        around: list[Point] = []
+        if depth[edge[1]] - depth[edge[0]] > 1:
+            width, apart = width + 0.1, (apart + 0.1) % 0.4
+            out, back = low - between * (0.1 + apart), high + between * (0.2 + apart)
+            around = [(first[0], out), (width, out), (width, back), (last[0], back)]
+        routes[edge] = [first, *([(first[0], low)] if first[1] > low else []), *around]
+        routes[edge] += [*([(last[0], high)] if last[1] < high else []), last]
+    return places, routes, (width + 0.1 * (width > max(x for x, _ in places.values())), height)
