@@ -71,20 +71,20 @@ def execute(name, folder, monkeypatch):
 
 
 def told(source):
-    """What a document of ours shows of its run: all of its text, its abstract, and its figures' captions by label."""
-    text, captions = markdown_of(source)
+    """What a document of ours shows of its run: all of its text, its abstract, and its figures by label."""
+    text, figures = markdown_of(source)
     text = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
-    return text, text.split("::: {.abstract}\n")[1].split("\n:::")[0], captions
+    return text, text.split("::: {.abstract}\n")[1].split("\n:::")[0], figures
 
 
 def markdown_of(source):
-    """The Markdown that pandoc gets for a document of ours, whoever renders it, and its figures' captions by label.
+    """The Markdown that pandoc gets for a document of ours, whoever renders it, and its figures by label.
 
     Its cells are run here, its figures are not drawn. What an expression gives is a number, or says itself how it is
     shown: Quarto and Jupyter escape text by rules of their own.
     """
     _, body, line = read_document(source)
-    names, text, captions = {}, [], {}
+    names, text, figures = {}, [], {}
     for part in parts_of(body.replace('bd.load("', f'bd.load("{source.parent}/'), line, OPTIONS, source):
         if not hasattr(part, "options"):
             values = [piece if isinstance(piece, str) else eval(piece.code, names) for piece in part.pieces]
@@ -97,10 +97,10 @@ def markdown_of(source):
         value = eval(compile(ast.Expression(last.value), part.name, "eval"), names) if last else None
         for each in getattr(value, "parts", [value] if last else []):
             if hasattr(each, "draw"):
-                captions[each.label] = each.caption
+                figures[each.label] = each
                 each = dataclasses.replace(each, draw=plt.figure)
             text.append(each._repr_markdown_())
-    return "\n\n".join(text), captions
+    return "\n\n".join(text), figures
 
 
 def problems(text):

@@ -108,8 +108,8 @@ def test_by_map_and_by_prompt(network, out, tmp_path):
 
 
 def test_a_report_shows_the_pictures(network, out, tmp_path):
-    text, _, captions = told(bd.write_report(out / "run.zarr", tmp_path / "a.qmd"))
-    assert {"fig-pictures-1", "fig-way-1"} <= captions.keys()
+    text, _, figures = told(bd.write_report(out / "run.zarr", tmp_path / "a.qmd"))
+    assert {"fig-pictures-1", "fig-way-1"} <= figures.keys()
     assert "tbl-result" not in text
     assert "say nothing: this inverter begins every step at its mean" in text
     run = bd.load(out / "run.zarr")

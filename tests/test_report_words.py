@@ -61,12 +61,12 @@ def judged(part, code, where, **numbers):
 
 
 def written(run, folder):
-    """What a page would show: all of its text, its abstract, and the captions of its figures, but for the graph's."""
+    """What a page would show: all of its text, its abstract, and its figures, but for the graph."""
     folder = folder / str(len(list(folder.iterdir())))
     folder.mkdir()
-    text, abstract, captions = told(write_report(run, folder / "a.qmd"))
-    captions.pop("fig-graph", None)
-    return text, abstract, captions
+    text, abstract, figures = told(write_report(run, folder / "a.qmd"))
+    figures.pop("fig-graph", None)
+    return text, abstract, figures
 
 
 def made(x, *, prior=None, p=(0.5, 0.5, 0.5), again=0.5, given=False, **attrs):
@@ -169,7 +169,7 @@ def test_a_map_that_is_withheld_takes_along_what_rests_on_it(article, tmp_path):
     assert "1 of 100 observations are left out" in population
     _, abstract, figures = written(run, tmp_path)
     assert "near the posterior mean" in abstract  # the 7 would be 7 sd off
-    assert "1 of 100 observations are left out" in figures["fig-compare"]
+    assert "1 of 100 observations are left out" in figures["fig-compare"].caption
 
 
 def test_where_no_map_is_a_maximum_nothing_is_compared(article, tmp_path):
@@ -190,13 +190,21 @@ def test_draws_that_are_withheld_are_not_drawn_either(article, tmp_path):
     assert not any(words in text for words in CONCLUDES)
 
 
-def test_figures_leave_out_what_the_tables_withhold(article):
+def test_figures_leave_out_what_the_tables_withhold(article, tmp_path, monkeypatch):
     run = copies(article)
     judged(run["posterior"], "r_hat", 0, r_hat=2.0)
     modes, draws = numbers.trusted_part(run["map"], run["posterior"])
     assert modes["posterior"]["observation"].values.tolist() == list(range(1, 100))
     assert draws["diagnostics"].sizes["observation"] == 99
     bd.plot_compare(modes, draws, backend="none")
+    figures, seen = written(run, tmp_path)[2], []
+    for name in ("plot_compare", "plot_step"):
+        monkeypatch.setattr(bd, name, lambda *trees, **asked: seen.append((trees, asked)))
+    for name in ("fig-compare", "fig-step"):
+        figures[name].draw()
+    for part in seen[0][0]:
+        assert part["posterior"]["observation"].values.tolist() == list(range(1, 100))
+    assert seen[1][1] == {"observation": 1, "var_names": ["x"]}
 
 
 def test_the_figure_and_the_table_say_the_same_sd(article):
@@ -294,7 +302,7 @@ def test_a_single_chain_has_no_label(tmp_path):
     assert "The inverter: bayesdiff" in text
 
 
-def test_chains_that_differ_in_more_than_their_inverter_are_refused(tmp_path):
+def test_chains_that_differ_in_more_than_their_inverter_are_refused(tmp_path, monkeypatch):
     one = made(NORMAL, prior=PRIOR)
     other = one.copy(deep=True)
     other["schedule"]["sigma"].values[-1] = 8.0
@@ -310,8 +318,11 @@ def test_chains_that_differ_in_more_than_their_inverter_are_refused(tmp_path):
             write_report({"a": one, "b": second}, tmp_path / "a.qmd")
     assert list(tmp_path.iterdir()) == []
     _, _, figures = written({"a": one, "b": made(0 * NORMAL + 5, prior=PRIOR)}, tmp_path)
-    assert "Left out, as not to be trusted: b." in figures["fig-path"]
-    assert [*numbers.shown({"a": one, "b": made(0 * NORMAL + 5, prior=PRIOR)})] == ["a"]
+    assert "Left out, as not to be trusted: b." in figures["fig-path"].caption
+    monkeypatch.setattr(bd, "plot_chain", lambda runs: seen.extend(runs))
+    seen = []
+    figures["fig-path"].draw()
+    assert seen == ["a"]
 
 
 def test_a_stopped_chain_says_what_it_knows(tmp_path):
@@ -355,18 +366,18 @@ def test_offsets_in_other_coordinates_say_so(school, article, tmp_path):
 
 
 def test_the_caption_of_a_step_names_what_is_drawn(school, article, tmp_path):
-    step = written(school, tmp_path)[2]["fig-step"]
+    step = written(school, tmp_path)[2]["fig-step"].caption
     assert "Densities over x: likelihood and posterior, and the MAP" in step
     assert "The likelihood (of mu) pulls x to o." in step
     assert "prior pulls" not in step
-    step = written(article, tmp_path)[2]["fig-step"]
+    step = written(article, tmp_path)[2]["fig-step"].caption
     assert "Densities over x: prior, likelihood and posterior" in step
 
 
 def test_a_map_far_off_does_not_squeeze_the_picture(school, tmp_path):
     run = copies(school)
     run["map"]["posterior"]["ratio"].values[:] = 5460.0
-    assert "Not drawn: ratio" in written(run, tmp_path)[2]["fig-step"]
+    assert "Not drawn: ratio" in written(run, tmp_path)[2]["fig-step"].caption
     assert numbers.one_step(run) == {"var_names": ["mu", "tau"]}
 
 

@@ -148,7 +148,8 @@ def arrange(
     tall = [max((sizes[name][1] for name in row), default=0.3) for row in rows]  # a circle leaves a row empty
     width = max(sum(sizes[name][0] + gap for name in row) for row in rows)
     top = sum(tall) + between * (len(rows) - 1) + 0.1
-    height, places = top + 0.1, {}
+    height = top + 0.1
+    places: dict[str, Point] = {}
     for row, size in zip(rows, tall, strict=True):
         above = {name: [places[a][0] for a, b in edges if b == name and a in places] for name in row}
         row.sort(key=lambda name: np.mean(above[name]) if above[name] else width / 2)  # below where it comes from

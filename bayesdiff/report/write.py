@@ -25,7 +25,7 @@ from bayesdiff.checks import flag, path_like
 from bayesdiff.comparison import holds
 from bayesdiff.foreign import told
 from bayesdiff.report import numbers
-from bayesdiff.report.document import Cell, ReportError, parts_of
+from bayesdiff.report.document import Inline, ReportError, blocks, inline
 from bayesdiff.report.files import check_place, write_whole
 from bayesdiff.report.render import render
 from bayesdiff.report.show import escaped
@@ -196,14 +196,15 @@ def _document(parts: Mapping[str, xr.DataTree], title: str | None, who: str) -> 
 
 def _read_through(text: str, name: str, run: xr.DataTree) -> None:
     """Read all that a document of ours tells of a run, so that what is wrong is said now. Nothing is drawn."""
-    body, names = text.replace(LOADED, "given").split("---\n", 2)[2], {"given": run}
-    options = {"include": True, "output": True}
-    for part in parts_of(body, 1, options, Path(f"{name}.qmd")):
-        if isinstance(part, Cell):
-            exec(part.source, names)
-        else:
-            for each in part.expressions:
-                eval(each.code, names)
+    names: dict[str, Any] = {"given": run}
+    lines = text.replace(LOADED, "given").split("---\n", 2)[2].split("\n")
+    for line, language, block in blocks(lines, 1, Path(f"{name}.qmd")):
+        if language:
+            exec("\n".join(block[1:-1]), names)
+        elif language is None:
+            for each in inline("\n".join(block), line):
+                if isinstance(each, Inline):
+                    eval(each.code, names)
 
 
 # -------------------------------------------------------------------------------------------------- what a run must be
