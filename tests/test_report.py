@@ -600,6 +600,27 @@ def test_a_document_of_ones_own(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "a.qmd"]
 
 
+INLINE = """---
+title: Text
+---
+
+`{python} "1. <b> {{< env HOME >}} ::: $x$" + 2 * chr(10) + "# no"`
+
+`{python} "::: {.callout-tip}"` and $x = `{python} f"{-1.5e-7:.1e}"`$
+"""
+
+
+def test_text_of_an_inline_expression_is_shown_as_it_is(tmp_path):
+    source = tmp_path / "a.qmd"
+    source.write_text(INLINE)
+    page = render(source, tmp_path / "a.html").read_text(encoding="utf-8")
+    body = page.split("<main>")[1].split("</main>")[0]
+    assert "1. &lt;b&gt; {{&lt; env HOME &gt;}} ::: $x$ # no" in body
+    assert "<p>::: {.callout-tip} and" in body
+    assert re.findall(r"<(ol|h1|b|div)\b", body) == []
+    assert "<mn>1.5</mn>" in body
+
+
 QUOTED = """---
 title: Quoted
 execute:
@@ -757,7 +778,7 @@ def test_a_source_that_is_there_is_not_replaced_unasked(step, tmp_path):
 
 def test_the_file_of_the_model_is_named(step, tmp_path):
     run = bd.save(tree(step, {"model": "mixture.py"}), tmp_path / "run.zarr")
-    assert "The prior p~0~ is that of mixture.py." in told(write_report(run, tmp_path / "a.qmd"))[0]
+    assert "The prior p~0~ is the model of mixture.py." in told(write_report(run, tmp_path / "a.qmd"))[0]
 
 
 def test_places_that_cannot_be_written(step, tmp_path, monkeypatch):

@@ -57,8 +57,8 @@ def no_picture(run: xr.DataTree) -> str:
 def model(run: xr.DataTree) -> str:
     """Where the model is found."""
     file = str(run.attrs.get("model", ""))
-    below = "the model below" if run.attrs.get("model_equations") else "one that the run does not tell"
-    return f"that of {file}" if file else below
+    below = "the model below" if run.attrs.get("model_equations") else "a model that the run does not tell"
+    return f"the model of {file}" if file else below
 
 
 def draws_of_prior(run: xr.DataTree) -> str:
