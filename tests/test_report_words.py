@@ -19,7 +19,7 @@ from bayesdiff.priors import equations
 from bayesdiff.report import numbers, show, tables
 from bayesdiff.report.write import write_report
 from bayesdiff.results import dataset, tree
-from bayesdiff.verdict import of_chain, of_tempering, read, told_of_climbs, told_of_draws
+from bayesdiff.verdict import of_calibration, of_chain, of_tempering, read, told_of_climbs, told_of_draws
 from models import gaussian
 
 QUIET = {"random_seed": 1, "progressbar": False}
@@ -655,6 +655,54 @@ def test_a_run_that_lacks_what_a_report_reads_is_damaged(article, tmp_path, kind
     with pytest.raises(ValueError, match=f"no {'group ' if name is None else ''}'{name or group}'.*damaged"):
         write_report(run, tmp_path / "a.qmd")
     assert list(tmp_path.iterdir()) == []
+
+
+def ranked(shift=0.0, name="x"):
+    """A calibration by hand, of 500 ranks among 9 draws."""
+    rank = np.random.default_rng(1).integers(10, size=(500, 2)) * (shift == 0)
+    at, p = np.arange(1, 10) / 10, np.array([[0.4, 0.3], [0.8, 0.6]]) * (1.0 if shift == 0 else 1e-9)
+    ecdf = np.stack([(rank < 10 * each).mean(axis=0) - each for each in at])
+    label, covered = [name, "log_prior"], np.array([[0.52, 0.48], [0.02, 0.02]])
+
+    def group(values, leading, names=label, **coords):
+        return dataset(dict(zip(names, values, strict=True)), dims={name: leading for name in names}, coords=coords)
+
+    groups = {
+        "ranks": dataset(dict(zip(label, rank.T, strict=True)), sample_dims=("replicate",)),
+        "ecdf": group(ecdf.T, ["fraction"], fraction=at),
+        "band": group([-at, at], ["fraction"], ("lower", "upper"), fraction=at),
+        "diagnostics": group(p.T, ["diagnostic"]),
+        "coverage": group(
+            covered.T[:, None], ["probability", "summary"], probability=[0.5], summary=["coverage", "error"]
+        ),
+        "step": dataset({"alpha": 1.0, "sigma": 2.0}),
+        "verdict": of_calibration(
+            names=label, p_values=p[0], p_family=p[1], probability=0.99, lost=np.zeros(500, bool), width=0.06,
+            lineages=np.zeros(0), without=0,
+        ),
+    }  # fmt: skip
+    return tree(groups, {"inversion": "calibration", "inverter": "mine", "draws": 9})
+
+
+def test_a_calibration_says_what_was_seen(tmp_path):
+    text, abstract, figures = written(ranked(), tmp_path)
+    assert abstract.startswith(
+        "No error seen in 500 replicates of 2 quantities (p = 0.6 for all). 500 true x were ranked"
+    )
+    assert "each among 9 of what mine gave" in abstract
+    assert [*figures] == ["fig-ranks"]
+    assert "| x | 0.4 | 0.8 | 0.52 ± 0.02 |" in text
+    assert "| log_prior | 0.3 | 0.6 | 0.48 ± 0.02 |" in text
+    assert "callout-tip" in text
+    text, abstract, _ = written(ranked(1.0, name="{{< env >}}"), tmp_path)
+    assert abstract.startswith("Not calibrated, by 2 of 2 quantities")
+    assert "callout-tip" not in text
+    assert "withheld" not in text
+    assert "| {{< env >}} | 4.0e-10 |" in text
+    run = ranked()
+    del run["coverage"]
+    with pytest.raises(ValueError, match="no group 'coverage'"):
+        write_report(run, tmp_path / "a.qmd")
 
 
 # What a run may hold whose author is hostile: what is read of it is checked, and what is wrong is one sentence.

@@ -19,7 +19,7 @@ from bayesdiff.pictures import is_picture
 from bayesdiff.verdict import read, reason
 
 SAMPLE = ("chain", "draw")
-OF_RUNS = (*SAMPLE, "observation", "level")  # dimensions that are none of x
+OF_RUNS = (*SAMPLE, "observation", "level", "fraction")  # dimensions that are none of x
 EQUALLY_HIGH = 1e-3  # climbs end a little below a mode
 MANY = 20  # of so many observations the spread is compared
 OFF_THE_PICTURE = 20  # a MAP so many posterior sd off would squeeze its posterior to a line

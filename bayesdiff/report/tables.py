@@ -422,6 +422,35 @@ def ladder_table(run: xr.DataTree, rows: int = 16) -> Markdown:
     return Markdown(grid(head, lines, left=0) + _note(len(lines), told.sizes["rung"], "rungs"))
 
 
+# --------------------------------------------------------------------------------------------------------- calibration
+
+
+def ranks_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
+    """List what was ranked: whether its ranks are uniform, and how often central intervals hold the truth.
+
+    Parameters
+    ----------
+    run : xarray.DataTree
+        What ``calibrate`` or ``calibrate_chain`` returned.
+    rows : int
+        At most so many.
+    """
+    told, covered = run["diagnostics"].to_dataset(), run["coverage"].to_dataset()
+    every = [
+        (label, p.values, share.transpose("probability", "summary").values)
+        for name, values in told.items()
+        for (label, p), (_, share) in zip(
+            components(values, ["diagnostic"]), components(covered[name], ["probability", "summary"]), strict=True
+        )
+    ]
+    lines = [
+        [escaped(label), *(rounded(float(each), digits=2) for each in p), *(with_error(*each) for each in share)]
+        for label, p, share in (every[k] for k in even(len(every), rows))
+    ]
+    head = ["quantity", "p", "p, of all", *(f"{float(p):.0%} interval" for p in covered["probability"])]
+    return Markdown(grid(head, lines) + _note(len(lines), len(every), "quantities"))
+
+
 # ------------------------------------------------------------------------------------------------------------- the end
 
 

@@ -45,7 +45,8 @@ def verdict(parts: Parts) -> str:
     for name, part in parts.items() if several else sorted(parts.items(), reverse=True):  # draws before their MAP
         told = read(part).attrs
         said.append((who(parts, name) if several else "") + str(told["sentence"]))
-        said += [] if told["ok"] else ["What rests on it is withheld."]
+        withheld = not told["ok"] and part.attrs["inversion"] != "calibration"  # which is a verdict all of it
+        said += ["What rests on it is withheld."] if withheld else []
     return " ".join(dict.fromkeys(said))
 
 
@@ -428,3 +429,13 @@ def rungs(run: xr.DataTree) -> str:
             f"Pareto k is at most {pareto:.2f}{': too much for the evidence' if heavy else ', below its limit of 0.7'}."
         )
     return f"Of exchanges between neighbours at most {rejected:.0%} were rejected; {tail}"
+
+
+# --------------------------------------------------------------------------------------------------------- calibration
+
+
+def ranked(run: xr.DataTree) -> str:
+    """How many true x were ranked, among draws of what."""
+    verdict, draws, inverter = read(run), run.attrs.get("draws", "some"), run.attrs.get("inverter", "an inverter")
+    count = f"{int(verdict['replicates']):,}" if "replicates" in verdict else "Some"
+    return f"{count} true x were ranked, each among {draws} of what {inverter} gave for its o."

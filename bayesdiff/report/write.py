@@ -1,6 +1,6 @@
 """Write a report: the document of a run's kind, with the run laid beside it, becomes a page.
 
-    what is a run of ours -> step.qmd, chain.qmd or sample.qmd, read through once -> .qmd, or rendered .html
+    what is a run of ours -> step, chain, sample or calibration.qmd, read through once -> .qmd, or rendered .html
 
 The documents hold the words, and their cells read the run. Nothing of a run stands in a document but its file's name.
 Nothing here samples.
@@ -44,6 +44,10 @@ NEEDED: dict[str, dict[str, list[str]]] = {
         "step": ["alpha", "sigma"], "step/o": [], "sample_stats": ["lp"],
     },
     "reverse": {"schedule": ["alpha", "sigma"]},
+    "calibration": {
+        "ranks": [], "ecdf": [], "band": ["lower", "upper"], "diagnostics": [], "coverage": [],
+        "step": ["alpha", "sigma"],
+    },
     "sample": {
         "posterior": [], "unconstrained_posterior": [], "sample_stats": ["lp"], "diagnostics": [],
         "log_evidence": ["log_evidence", "log_evidence_se", "by_chain", "upwards", "downwards"],
@@ -54,7 +58,7 @@ NEEDED: dict[str, dict[str, list[str]]] = {
 # What it reads of the run's verdict, where there is one: without one, nothing stands.
 VERDICT = {
     "map": ["ok"], "posterior": ["ok", "r_hat", "ess", "diverging"], "reverse": ["trajectories", "arrived"],
-    "sample": ["r_hat", "ess", "arrivals", "pareto_k", "pareto_ok", "evidence_ok"],
+    "sample": ["r_hat", "ess", "arrivals", "pareto_k", "pareto_ok", "evidence_ok"], "calibration": ["replicates"],
 }  # fmt: skip
 # Of what type an attribute is that a report reads, where it is there: somebody else may have written it.
 ATTRS = {
@@ -78,9 +82,10 @@ def write_report(
     Parameters
     ----------
     run : DataTree, mapping of str to DataTree, or path
-        What ``find_map``, ``sample_posterior``, ``reverse`` or ``sample`` returned; both inversions of one step, as
-        ``{"map": modes, "posterior": draws}``; several chains by label, as ``{"draws": run, "modes": other}``; or where
-        such a run was saved. A chain of ``reverse`` that was stopped is reported as such, as far as it came.
+        What ``find_map``, ``sample_posterior``, ``reverse``, ``sample``, ``calibrate`` or ``calibrate_chain`` returned;
+        both inversions of one step, as ``{"map": modes, "posterior": draws}``; several chains by label, as
+        ``{"draws": run, "modes": other}``; or where such a run was saved. A chain of ``reverse`` that was stopped is
+        reported as such, as far as it came.
     path : path
         Ends in ``.html``: a page in one file, which needs no network. It replaces an older one. Made by Quarto where
         that is installed, else by the route built in, which needs ``pip install "bayesdiff[report]"``. Or ends in
@@ -179,7 +184,7 @@ def literal(text: Any) -> str:
 def _document(parts: Mapping[str, xr.DataTree], title: str | None, who: str) -> str:
     """The document of this kind, with its title and its date, once it was read through with this run."""
     kind = str(next(iter(parts.values())).attrs["inversion"])
-    name = {"reverse": "chain", "sample": "sample"}.get(kind, "step")
+    name = {"reverse": "chain", "map": "step", "posterior": "step"}.get(kind, kind)
     text = importlib.resources.files(__package__).joinpath(f"{name}.qmd").read_text("utf-8")
     try:
         _read_through(text, name, _joined(parts))
@@ -249,7 +254,9 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
     if parts and all(kind == "reverse" for kind in kinds):
         _check_alike(parts)
         return parts
-    if kinds == ["sample"] or (parts and len({*kinds}) == len(parts) and {*kinds} <= {"map", "posterior"}):
+    if kinds in (["sample"], ["calibration"]) or (
+        parts and len({*kinds}) == len(parts) and {*kinds} <= {"map", "posterior"}
+    ):
         return numbers.parts(_joined(parts))
     raise ValueError(
         f"{who} is not a run that can be reported: it holds {kinds or 'no inversion'}. Pass what find_map, "
