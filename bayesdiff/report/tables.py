@@ -474,7 +474,7 @@ def made_table(parts: Parts) -> Markdown:
             "machine": about.get("machine"),
             "evaluations": f"{float(part['tempering']['evaluations']):,.0f}" if "tempering" in part.children else None,
             "checksum of what was inverted": numbers.checksum(part, ("step", "step/o", "schedule")),
-            "checksum of what came out": numbers.checksum(part, ("unconstrained_posterior", "path")),
+            "checksum of what came out": numbers.checksum(part, ("unconstrained_posterior", "path", "ranks")),
         })  # fmt: skip
     # What no part says is left out: a MAP has no chains, a run that is not finished no versions yet.
     told = [key for key in columns[0] if any(column[key] not in (None, "") for column in columns)]
