@@ -24,9 +24,6 @@ from bayesdiff.report import numbers, words
 from bayesdiff.report.graph import cut, draw_graph
 from bayesdiff.report.numbers import SAMPLE, Parts, even, stands
 
-__all__ = ["callout", "draw_graph", "equations", "figure", "marginals", "picture_paths", "pictures", "plane", "shares"]
-__all__ += ["table", "text", "these", "verdict"]
-
 # Colours that colour-blind readers can tell apart (Okabe and Ito): of the heaviest modes, of the rest, and of the MAP.
 OF_MODES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
 OF_REST, OF_MAP = "#999999", "#D55E00"
@@ -125,6 +122,15 @@ def equations(run: xr.DataTree) -> Markdown | None:
     told = "\n".join(line for line in lines if " = Data(" not in line)
     plain = "".join(c if c.isalnum() or c in " \n" else f"&#{ord(c)};" for c in told)  # no character means anything
     return Markdown(f'```{{=html}}\n<pre class="equations"><code>{plain}</code></pre>\n```') if told.strip() else None
+
+
+def graph(run: xr.DataTree, noise: bool = True) -> Plot | None:
+    """Show the graph of the model, with the ``noise`` of a step, unless it is a box alone, or not told."""
+    caption = "The variables of the model. Free ones are white. Grey was observed, square is computed."
+    if noise:
+        caption += " Each free variable is seen through noise as its o (green)."
+    alt = words.edges(run, 1 if noise else 2)
+    return figure("fig-graph", caption, alt, lambda: draw_graph(run, noise)) if alt else None
 
 
 def pictures(run: xr.DataTree, most: int = 100) -> Figure:

@@ -126,18 +126,18 @@ def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
         elif by_map:
             cells.append(rounded(float(one.item())))
         else:
-            draws = one.transpose(*SAMPLE).values[None]
-            error = float(mcse_mean(draws)[0])
-            sd = draws.std(ddof=1) if draws.size > 1 else np.nan
-            low, high = np.quantile(draws, [0.05, 0.95])
-            cells += [
-                with_error(draws.mean(), error),
-                rounded(sd, error),
-                f"{rounded(low, error)} to {rounded(high, error)}",
-            ]
+            cells += _summed(one.transpose(*SAMPLE).values)
         shown.append(cells)
     head = ["x", *(["observation"] if batch else []), *(["MAP"] if by_map else ["mean", "sd", "90% interval"])]
     return Markdown(grid(head, shown, left=1 + batch) + _note(len(shown), total, "rows"))
+
+
+def _summed(draws: np.ndarray) -> list[str]:
+    """Mean, sd and the central 90% of draws (chain, draw)."""
+    error = float(mcse_mean(draws[None])[0])
+    sd = draws.std(ddof=1) if draws.size > 1 else np.nan
+    low, high = (rounded(each, error) for each in np.quantile(draws, [0.05, 0.95]))
+    return [with_error(draws.mean(), error), rounded(sd, error), f"{low} to {high}"]
 
 
 def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
@@ -214,40 +214,29 @@ def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markd
     rows : int
         At most so many numbers of x, for each run.
     """
-    entries: list[list[list[str]]] = []
-    several = len(runs) > 1
-    withheld = ""
+    entries, withheld, several = [], "", len(runs) > 1
     for label, run in runs.items():
-        ok = stands(run)
+        ok, lines = stands(run), []
         if not ok:
             withheld += f"\n\n*Withheld*{f' ({escaped(label)})' if several else ''}: {reason(read(run))}."
-        x = run["posterior"].to_dataset()
-        prior = run["prior"].to_dataset() if "prior" in run.children else None
-        lines = []
-        for name, values in x.data_vars.items():
-            reference = [] if prior is None else [values for _, values in components(prior[name], SAMPLE)]
+        prior = run["prior"].to_dataset() if "prior" in run.children else xr.Dataset()
+        for name, values in run["posterior"].to_dataset().items():
+            p0 = [each.values.ravel() for _, each in components(prior[name], SAMPLE)] if name in prior else []
             for i, (number, draws) in enumerate(components(values, SAMPLE)):
                 cells = [escaped(number), *([escaped(label)] if several else [])]
-                if ok:
-                    flat = draws.values.ravel()
-                    n, sd = flat.size, flat.std(ddof=1)
-                    cells += [with_error(flat.mean(), sd / np.sqrt(n)), with_error(sd, sd / np.sqrt(2 * n))]
-                else:
-                    cells += [WITHHELD] * 2
-                if reference:
-                    known = reference[i].values.ravel()
-                    cells += [
-                        rounded(known.mean(), known.std() / np.sqrt(known.size)),
-                        rounded(known.std(), known.std() / np.sqrt(2 * known.size)),
-                    ]
-                else:
-                    cells += ["–", "–"]
-                lines.append(cells)
+                cells += [with_error(*each) for each in _moments(draws.values.ravel(), 1)] if ok else [WITHHELD] * 2
+                lines.append([*cells, *([rounded(*each) for each in _moments(p0[i], 0)] if p0 else ["–", "–"])])
         entries.append(lines)
-    total = len(entries[0])
-    shown = [lines[k] for k in even(total, rows) for lines in entries]
+    shown = [lines[k] for k in even(len(entries[0]), rows) for lines in entries]
     head = ["x", *(["run"] if several else []), "mean", "sd", "mean of p0 draws", "sd of p0 draws"]
-    return Markdown(grid(head, shown, left=1 + several) + _note(min(total, rows), total, "numbers") + withheld)
+    note = _note(min(len(entries[0]), rows), len(entries[0]), "numbers")
+    return Markdown(grid(head, shown, left=1 + several) + note + withheld)
+
+
+def _moments(x: np.ndarray, ddof: int) -> list[tuple[float, float]]:
+    """Mean and sd of independent numbers, each with its standard error."""
+    sd = x.std(ddof=ddof)
+    return [(x.mean(), sd / np.sqrt(x.size)), (sd, sd / np.sqrt(2 * x.size))]
 
 
 def levels_table(run: xr.DataTree, rows: int = 16) -> Markdown:
@@ -299,15 +288,7 @@ def variables_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
     for k in even(len(every), rows):
         label, draws, mode = every[k]
         values = draws.transpose(*SAMPLE).values
-        error = float(mcse_mean(values[None])[0])
-        sd = values.std(ddof=1) if values.size > 1 else np.nan
-        low, high = np.quantile(values, [0.05, 0.95])
-        cells = [escaped(label)]
-        if ok:
-            cells += [with_error(values.mean(), error), rounded(sd, error)]
-            cells.append(f"{rounded(low, error)} to {rounded(high, error)}")
-        else:
-            cells += [WITHHELD] * 3
+        cells = [escaped(label), *(_summed(values) if ok else [WITHHELD] * 3)]
         if highest is not None:
             cells.append(rounded(mode))
             cells.append(rounded(float((values < mode).mean()), 0.01) if ok else WITHHELD)
