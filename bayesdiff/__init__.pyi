@@ -26,7 +26,7 @@ from .plots import plot_step as plot_step
 from .priors import density as density
 from .priors import gaussian_mixture as gaussian_mixture
 from .priors import tilt as tilt
-from .report.source import write_report as write_report
+from .report.write import write_report as write_report
 from .results import load as load
 from .results import save as save
 from .schedule import Schedule as Schedule

@@ -534,7 +534,7 @@ def report_command(args: argparse.Namespace) -> None:
 
             written = render(args.source, out, overwrite=args.overwrite)
         else:
-            from bayesdiff.report.source import write_report
+            from bayesdiff.report.write import write_report
 
             written = write_report(args.source, out, title=args.title, overwrite=args.overwrite)
     print(f"Wrote {written}")

@@ -12,8 +12,10 @@ import os
 import sys
 import tempfile
 
+import numpy as np
 import psutil
 import pytest
+from filelock import FileLock
 
 KEPT = pytest.StashKey[tempfile.TemporaryDirectory]()
 MUCH = 2**28  # bytes that a worker holds more than when it last gave some back
@@ -55,3 +57,21 @@ def pytest_configure(config):
 def pytest_unconfigure(config):
     if KEPT in config.stash:
         config.stash[KEPT].cleanup()
+
+
+@pytest.fixture(scope="session")
+def article(tmp_path_factory):
+    """The article's 100 o of N(0, 1), sigma = 10, both ways: made once for all workers."""
+    import bayesdiff as bd
+    from models import gaussian
+
+    folder = tmp_path_factory.getbasetemp()
+    path = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "article.zarr"
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            prior = bd.compile_prior(gaussian.prior())
+            o, quiet = np.random.default_rng(1).normal(0, 101**0.5, 100), {"random_seed": 1, "progressbar": False}
+            modes = bd.find_map(prior, o, sigma=10, **quiet)
+            draws = bd.sample_posterior(prior, o, sigma=10, draws=250, tune=100, **quiet)
+            bd.save(bd.results.tree({"map": modes, "posterior": draws}), path)
+    return dict(bd.load(path).children)

@@ -1,6 +1,7 @@
 """Read a .qmd: its cells, the options of each, its expressions in the text, and what it refers to."""
 
 import ast
+import dataclasses
 import re
 import sys
 import types
@@ -10,7 +11,10 @@ from pathlib import Path
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
+from bayesdiff.report.document import parts_of, read_document
+
 mpl.use("agg")
+OPTIONS = {"include": True, "output": True}
 REPORTS = Path(__file__).resolve().parents[1] / "reports"
 
 
@@ -64,6 +68,39 @@ def execute(name, folder, monkeypatch):
         results[part.label] = value, len(plt.get_fignums())
         plt.close("all")
     return results, names
+
+
+def told(source):
+    """What a document of ours shows of its run: all of its text, its abstract, and its figures by label."""
+    text, figures = markdown_of(source)
+    text = re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
+    return text, text.split("::: {.abstract}\n")[1].split("\n:::")[0], figures
+
+
+def markdown_of(source):
+    """The Markdown that pandoc gets for a document of ours, whoever renders it, and its figures by label.
+
+    Its cells are run here, its figures are not drawn. What an expression gives is a number, or says itself how it is
+    shown: Quarto and Jupyter escape text by rules of their own.
+    """
+    _, body, line = read_document(source)
+    names, text, figures = {}, [], {}
+    for part in parts_of(body.replace('bd.load("', f'bd.load("{source.parent}/'), line, OPTIONS, source):
+        if not hasattr(part, "options"):
+            values = [piece if isinstance(piece, str) else eval(piece.code, names) for piece in part.pieces]
+            assert all(isinstance(value, str | int) or hasattr(value, "_repr_markdown_") for value in values)
+            text.append("".join(value.text if hasattr(value, "text") else str(value) for value in values))
+            continue
+        code = ast.parse(part.source)
+        last = code.body.pop() if code.body and isinstance(code.body[-1], ast.Expr) else None
+        exec(compile(code, part.name, "exec"), names)
+        value = eval(compile(ast.Expression(last.value), part.name, "eval"), names) if last else None
+        for each in getattr(value, "parts", [value] if last else []):
+            if hasattr(each, "draw"):
+                figures[each.label] = each
+                each = dataclasses.replace(each, draw=plt.figure)
+            text.append(each._repr_markdown_())
+    return "\n\n".join(text), figures
 
 
 def problems(text):

@@ -3,6 +3,7 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from pages import told
 from PIL import Image
 
 import bayesdiff as bd
@@ -107,11 +108,10 @@ def test_by_map_and_by_prompt(network, out, tmp_path):
 
 
 def test_a_report_shows_the_pictures(network, out, tmp_path):
-    source = bd.write_report(out / "run.zarr", tmp_path / "a.qmd").read_text()
-    assert "show.pictures(runs['reverse'])" in source
-    assert "show.picture_paths(runs['reverse'])" in source
-    assert "chain_table" not in source
-    assert "say nothing: this inverter begins every step at its mean" in source
+    text, _, figures = told(bd.write_report(out / "run.zarr", tmp_path / "a.qmd"))
+    assert {"fig-pictures-1", "fig-way-1"} <= figures.keys()
+    assert "tbl-result" not in text
+    assert "say nothing: this inverter begins every step at its mean" in text
     run = bd.load(out / "run.zarr")
     for figure in (show.pictures(run), show.picture_paths(run)):
         [axes] = figure.axes
@@ -120,8 +120,7 @@ def test_a_report_shows_the_pictures(network, out, tmp_path):
     # Modes are no draws, whatever the checks say: more of them than are needed to be judged.
     call = ["kittens", "--network", str(network), "-n", "120", "--levels", "2", "--out", str(tmp_path / "b")]
     assert main([*call, "--invert", "map"]) == 0
-    source = bd.write_report(tmp_path / "b" / "run.zarr", tmp_path / "b.qmd").read_text()
-    assert "modes are no draws" in source
+    assert "modes are no draws" in told(bd.write_report(tmp_path / "b" / "run.zarr", tmp_path / "b.qmd"))[0]
 
 
 @pytest.mark.parametrize(

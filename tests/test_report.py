@@ -10,39 +10,60 @@ import time
 from itertools import pairwise
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pymc as pm
+import pypandoc
 import pytest
 import xarray as xr
 import yaml
 from browser import browser, contrast, opened, overflow
+from pages import markdown_of, told
 
 import bayesdiff as bd
 from bayesdiff.cli import main
-from bayesdiff.report import show
-from bayesdiff.report.document import Cell, ReportError, parts_of
+from bayesdiff.report import graph, numbers, show, tables
+from bayesdiff.report.document import ReportError
 from bayesdiff.report.files import check_place
 from bayesdiff.report.page import problems_of
 from bayesdiff.report.render import EXTRA, MARK, render
-from bayesdiff.report.source import write_report
+from bayesdiff.report.show import Markdown, escaped
+from bayesdiff.report.write import write_report
 from bayesdiff.results import tree
 from models import gaussian, mixture
 
 QUIET = {"random_seed": 1, "progressbar": False}
 EVIL = "<script>alert('x')</script>|`*_$"
 # What begins something in Quarto, in Markdown, in HTML or in a cell, without the slash that no name may hold.
-WORSE = "`{python} 40+2` {{< env HOME >}} ```\n:::\n```{python}\n1\n```\n<script>alert(1)<script>|$x$ ' \" \\ --- ~L"
+WORSE = (
+    "`{python} 40+2` {{< env HOME >}} ```\n:::\n```{python}\n1\n```\n<script>ran = 1<script>|$x$ ' \" \\ ~L",
+    "{{< include secret >}}",
+    "<b>x<b>",
+    "<!-- x -->",
+    "$x$ $$y$$",
+    "\n\n# x",
+    "\n\n1. x",
+    "\n\n- x\n- y",
+    "\n\n    x",
+    "\n\n> x",
+    "*x* _y_ ~z~ ^w^ ~~v~~",
+    "[x](y) ![x](y) [^1]",
+    "@fig-path",
+    "\n\n---\ntitle: x\n---\n\n",
+    "\n\n::: {.callout-tip}\nx\n:::",
+    "\n\n```{=html}\n<i>\n```",
+    "\n\n~~~\nx\n~~~",
+    "\n\nx | y\n--|--\n1 | 2",
+    "x {#a .b c=d}`y`{=html}",
+    "\\begin{x}y\\end{x}",
+)
+SHORTCODES = WORSE[1:2]  # pandoc itself knows none
 
 
-@pytest.fixture(scope="module")
-def step():
-    """The mixture's step for 100 observations, both ways."""
-    prior = bd.compile_prior(mixture.prior())
-    o = np.random.default_rng(1).normal(0, 101**0.5, 100)
-    return {
-        "map": bd.find_map(prior, o, sigma=10, **QUIET),
-        "posterior": bd.sample_posterior(prior, o, sigma=10, draws=250, tune=100, **QUIET),
-    }
+@pytest.fixture
+def step(article):
+    """One step for 100 observations, both ways."""
+    return article
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +83,11 @@ def tempered():
 
 
 @pytest.fixture(scope="module")
-def pages(step, chain, tempered, tmp_path_factory):
+def pages(article, chain, tempered, tmp_path_factory):
     """One page of each kind, made once."""
     folder = tmp_path_factory.mktemp("pages")
     return {
-        "step": write_report(step, folder / "step.html", title=f"A step {EVIL}"),
+        "step": write_report(article, folder / "step.html", title=f"A step {EVIL}"),
         "chain": write_report(bd.save(chain, folder / "chain.zarr"), folder / "chain.html"),
         "sample": write_report(tempered, folder / "sample.html"),
     }
@@ -158,14 +179,13 @@ def test_tabs_work_by_keyboard(tmp_path, chromium):
 
 def test_tables_hold_the_numbers_of_the_run(step):
     """Against the closed form: the table's posterior mean is within 5 of its own errors of the exact one."""
-    text = show.comparison_table(step["map"], step["posterior"], rows=100).text
+    text = tables.comparison_table(step["map"], step["posterior"], rows=100).text
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()[2:102]]
     o = step["map"]["step/o"]["x"].values
-    truth = mixture.exact(o, 1.0, 10.0)
     off = []
     for i, row in enumerate(rows):
         mean, error = map(float, row[3].split("±"))
-        off.append((mean - truth["mean"][i]) / error)
+        off.append((mean - o[i] / 101) / error)
         assert float(row[2]) == pytest.approx(step["map"]["posterior"]["x"].values[0, 0, i], rel=1e-2)
     assert np.abs(off).max() < 5
     assert np.std(off) < 1.5
@@ -179,24 +199,24 @@ def test_numbers_that_are_not_to_be_trusted_are_withheld(step):
         part["verdict"]["code"].values[row] = code
     posterior["verdict"]["r_hat"].values[3] = 1.7
     assert step["posterior"]["verdict"]["ok"].values.all()
-    lines = show.comparison_table(modes, posterior, rows=100).text.splitlines()
-    assert [i for i, line in enumerate(lines[2:102]) if show.WITHHELD in line] == [3, 5]
-    assert lines[2 + 3].count(show.WITHHELD) == 5  # its MAP is shown
+    lines = tables.comparison_table(modes, posterior, rows=100).text.splitlines()
+    assert [i for i, line in enumerate(lines[2:102]) if tables.WITHHELD in line] == [3, 5]
+    assert lines[2 + 3].count(tables.WITHHELD) == 5  # its MAP is shown
     assert "*Withheld* (observation 3): R-hat 1.70 > 1.05." in lines
-    assert show.WITHHELD not in show.comparison_table(step["map"], step["posterior"], rows=100).text
+    assert tables.WITHHELD not in tables.comparison_table(step["map"], step["posterior"], rows=100).text
 
 
 def test_one_inversion_alone_is_summed_up(step):
     """The same means and errors as in the table of both, and a climb that did not end is withheld."""
-    both = show.comparison_table(step["map"], step["posterior"], rows=100).text.splitlines()
-    alone = show.summary_table(step["posterior"], rows=100).text.splitlines()
+    both = tables.comparison_table(step["map"], step["posterior"], rows=100).text.splitlines()
+    alone = tables.summary_table(step["posterior"], rows=100).text.splitlines()
     means = [[line.split("|")[column].strip() for line in lines[2:102]] for lines, column in ((both, 4), (alone, 3))]
     assert means[0] == means[1]
-    assert "5 of 100 rows are shown" in show.summary_table(step["posterior"], rows=5).text
+    assert "5 of 100 rows are shown" in tables.summary_table(step["posterior"], rows=5).text
     modes = step["map"].copy(deep=True)
     modes["verdict"]["ok"].values[5] = False
-    lines = show.summary_table(modes, rows=100).text.splitlines()
-    assert [i for i, line in enumerate(lines[2:]) if show.WITHHELD in line] == [5]
+    lines = tables.summary_table(modes, rows=100).text.splitlines()
+    assert [i for i, line in enumerate(lines[2:]) if tables.WITHHELD in line] == [5]
 
 
 def cells(markdown):
@@ -205,11 +225,11 @@ def cells(markdown):
 
 def test_the_tables_of_a_tempered_run_hold_its_numbers(tempered):
     """Against the run, and against what is known: both signs of x are as likely."""
-    variables, modes = cells(show.variables_table(tempered)), cells(show.modes_table(tempered))
+    variables, modes = cells(tables.variables_table(tempered)), cells(tables.modes_table(tempered))
     tau = next(row for row in variables if row[0] == "tau")
     mean, error = map(float, tau[1].split("±"))
     assert mean == pytest.approx(float(tempered["posterior"]["tau"].mean()), abs=error)
-    highest = show.highest_mode(tempered)
+    highest = numbers.highest_mode(tempered)
     assert tempered["modes"]["lp"].values[highest] == pytest.approx(tempered["modes"]["lp"].values.max(), abs=1e-3)
     assert float(tau[4]) == pytest.approx(float(tempered["modes"]["tau"][highest]), rel=1e-2)
     share = float((tempered["posterior"]["tau"] < tempered["modes"]["tau"][highest]).mean())
@@ -220,9 +240,11 @@ def test_the_tables_of_a_tempered_run_hold_its_numbers(tempered):
         assert abs(weight - 0.5) < 5 * error
     by_chain = (tempered["sample_stats"]["mode"] == 0).mean("draw").values
     assert modes[0][2] == ", ".join(f"{share:.2f}" for share in by_chain)
-    evidence = cells(show.evidence_table(tempered))
+    evidence = cells(tables.evidence_table(tempered))
     assert float(evidence[-1][1]) == pytest.approx(float(tempered["log_evidence"]["log_evidence"]), abs=0.01)
-    assert [float(row[1]) for row in cells(show.ladder_table(tempered))][:: len(tempered["tempering"]["beta"]) - 1] == [
+    assert [float(row[1]) for row in cells(tables.ladder_table(tempered))][
+        :: len(tempered["tempering"]["beta"]) - 1
+    ] == [
         0,
         1,
     ]
@@ -233,7 +255,7 @@ def test_the_tables_of_a_tempered_run_hold_its_numbers(tempered):
     [(1.23456, 0.02, "1.23"), (1.23456, 0.2, "1.2"), (1234.5, 30.0, "1230"), (0.0, 0.1, "0.0"), (np.nan, 1.0, "–")],
 )
 def test_digits_follow_the_error(value, error, said):
-    assert show.rounded(value, error) == said
+    assert numbers.rounded(value, error) == said
 
 
 def test_names_of_users_are_shown_and_not_run(tmp_path, chromium):
@@ -280,40 +302,79 @@ def spelled(run, word):
     return new
 
 
-def run_by_quarto_or_us(text):
-    """All that is code to anybody: front matter, cells (apart from strings), inline code, shortcodes, fences."""
-    meta, body = yaml.safe_load(text.split("---\n")[1]), text.split("---\n", 2)[2]
-    cells = [
-        part for part in parts_of(body, 1, {"include": True, "output": True}, Path("a.qmd")) if isinstance(part, Cell)
-    ]
-    codes = [
-        re.sub(r"Constant\(value='.*?'\)|Constant\(value=\".*?\"\)", "", ast.dump(ast.parse(cell.source)))
-        for cell in cells
-    ]
-    quartos = re.findall(r"(?:^|[^`])`\{python\}[ \t]([^`]+)`", text, re.MULTILINE)
-    marks = [line for line in text.splitlines() if line.startswith(("```", ":::", "#", "---", "<"))]
-    marks = [mark.partition(":")[0] if mark.startswith("#|") else mark for mark in marks]
-    return sorted(meta), [cell.options.keys() for cell in cells], codes, quartos, re.findall(r"\{\{.*", text), marks
+def skeleton(node):
+    """A document of pandoc's without its words: what is a list, a link, code, mathematics, HTML, and where."""
+    if isinstance(node, list):
+        found = [skeleton(each) for each in node]
+        return [each for each in found if each not in ("Str", "Space", "SoftBreak")]
+    if not isinstance(node, dict):
+        return node
+    if node.get("t") in ("Str", "Space", "SoftBreak"):
+        return node["t"]
+    if node.get("t") in ("RawBlock", "RawInline"):
+        return [node["t"], re.findall(r"</?\w+", node["c"][1])]
+    return {key: skeleton(value) for key, value in node.items()}
+
+
+def spelled_run(kind, word, step, chain, tempered):
+    if kind == "step":
+        return {name: spelled(part.map_over_datasets(plainly), word) for name, part in step.items()}
+    if kind == "sample":
+        return spelled(tempered.map_over_datasets(plainly), word)
+    again = spelled(chain.map_over_datasets(plainly), word)
+    return {word: again, f"{word} b": again}
+
+
+def blocks_of(markdown):
+    found = pypandoc.convert_text(markdown, "json", format="markdown", extra_args=["--columns=9999"])
+    return skeleton(json.loads(found)["blocks"]), sorted(json.loads(found)["meta"])
 
 
 @pytest.mark.parametrize("kind", ["step", "chain", "sample"])
-def test_no_text_of_a_run_is_code_in_its_source(step, chain, tempered, tmp_path, kind):
+def test_no_text_of_a_run_is_in_its_document_or_means_anything_in_what_it_shows(step, chain, tempered, tmp_path, kind):
     """Real Quarto runs inline code, and expands {{< ... >}}, anywhere in a source: none comes from a run."""
-    sources = []
-    for word in ("plain", WORSE):
-        if kind == "step":
-            run = {name: spelled(part.map_over_datasets(plainly), word) for name, part in step.items()}
-        elif kind == "sample":
-            run = spelled(tempered.map_over_datasets(plainly), word)
-        else:
-            again = spelled(chain.map_over_datasets(plainly), word)
-            run = {word: again, f"{word} b": again}
-        written = write_report(run, tmp_path / f"{len(sources)}.qmd", title=f"{word} title")
-        sources.append(written.read_text(encoding="utf-8").replace("1-run.zarr", "0-run.zarr"))
-    plain, worse = map(run_by_quarto_or_us, sources)
-    assert worse == plain
-    assert plain[3:5] == ([], [])
-    assert re.findall(r"(?<!\\)<script", sources[1]) == []
+    sources, seen = [], []
+    for i, word in enumerate(("plain", WORSE[0], "\n\n".join(WORSE))):
+        run = spelled_run(kind, word, step, chain, tempered)
+        written = write_report(run, tmp_path / f"{i}.qmd", title=f"{word} title")
+        text = written.read_text(encoding="utf-8")
+        title = yaml.safe_load(text.split("---\n")[1])["title"]
+        assert title == escaped(f"{word} title")
+        assert not re.search(r"[<{`]", text.split("\n")[1])
+        sources.append(re.sub("^(title|date): .*$", "", text, flags=re.MULTILINE).replace(f"{i}-run", "0-run"))
+        markdown, _ = markdown_of(written)
+        assert "{{" not in markdown
+        assert not re.search(r"(?<!\\)<script", markdown)
+        seen.append(blocks_of(f"{title}\n\n{markdown}"))
+    assert set(sources) == {sources[0]}
+    assert seen[1] == seen[0]
+    assert seen[2] == seen[0]
+
+
+@pytest.mark.parametrize("word", WORSE)
+def test_any_text_comes_out_as_it_is(word):
+    """As a paragraph, in a table, in a caption, in a box, to be read out: with a control that is not escaped."""
+
+    def shown(word):
+        cells = Markdown(tables.grid(["a", escaped(word)], [[escaped(word), "b"]]))
+        plot = show.figure("fig-a", word, word, plt.figure)
+        parts = [show.text(word), show.table("tbl-a", word, cells), show.callout("tip", "a", word), plot]
+        return show.these(*parts)._repr_markdown_()
+
+    assert blocks_of(shown(word)) == blocks_of(shown("plain"))
+    assert blocks_of(f"a {word}\n\nb\n\n") != blocks_of("a plain\n\nb\n\n") or word in SHORTCODES
+    plain = pypandoc.convert_text(show.text(word).text, "plain", format="markdown", extra_args=["--wrap=none"])
+    assert plain.strip() == " ".join(word.split())
+    assert "{{<" not in shown(word)
+
+
+@pytest.mark.parametrize("kind", ["chain", "sample"])
+def test_a_page_shows_any_text_as_it_is(step, chain, tempered, tmp_path, chromium, kind):
+    run = spelled_run(kind, "".join(WORSE), step, chain, tempered)
+    with opened(chromium, write_report(run, tmp_path / "a.html", title="".join(WORSE))) as (page, seen):
+        assert page.inner_text("h1.title") == " ".join("".join(WORSE).split())
+        assert page.evaluate("window.ran === undefined")
+    assert (seen.errors, seen.requests) == ([], [])
 
 
 def plainly(ds):
@@ -338,7 +399,7 @@ def graphs():
 def test_arrows_of_a_graph_end_at_boxes_and_pass_behind_none(widths, edges):
     sizes = {name: (width, 0.3 + 0.2 * (i % 2)) for i, (name, width) in enumerate(widths.items())}
     edges = [tuple(edge.split()) for edge in edges]
-    places, routes, (width, height) = show.arrange(sizes, edges)
+    places, routes, (width, height) = graph.arrange(sizes, edges)
     assert routes.keys() == set(edges)
     halves = {name: np.array(sizes[name]) / 2 for name in places}
     boxes = {name: (np.array(place) - halves[name], np.array(place) + halves[name]) for name, place in places.items()}
@@ -356,6 +417,12 @@ def test_arrows_of_a_graph_end_at_boxes_and_pass_behind_none(widths, edges):
             assert not ((points > low + 1e-9) & (points < high - 1e-9)).all(axis=1).any()
 
 
+def test_a_graph_that_goes_round_in_a_circle_is_drawn_too():
+    """No model is one, but somebody may have written so."""
+    run = tree({}, {"model_graph": "graph TD\na([a ~ Normal])\nb([b ~ Normal])\na --> b\nb --> a\na --> a"})
+    assert len(show.draw_graph(run).axes[0].texts) == 4
+
+
 def test_a_drawn_graph_has_its_texts_in_its_boxes_and_cuts_long_names():
     name = "L" + "o" * 90 + "ng"
     run = tree({}, {"model_graph": f"graph TD\na([{name} ~ Normal])\nb[b ~ Deterministic]\na --> b"})
@@ -369,7 +436,7 @@ def test_a_drawn_graph_has_its_texts_in_its_boxes_and_cuts_long_names():
         assert box.y0 < text.y0 < text.y1 < box.y1
     said = [text.get_text() for text in figure.axes[0].texts]
     assert said[:2] == ["Looooooooooo…ooooooooong ~ Normal", "b ~ Deterministic"]
-    assert show.read_graph(run.attrs["model_graph"]).nodes["a"][0].startswith(name)
+    assert graph.read_graph(run.attrs["model_graph"]).nodes["a"][0].startswith(name)
 
 
 # ----------------------------------------------------------------------------------------------------- Quarto or not
@@ -440,7 +507,7 @@ def test_the_kernel_sees_no_name_of_a_run(chain, tmp_path, monkeypatch, suffix):
         seen.update(options, there=there, code=path.read_text(encoding="utf-8"))
         assert bd.load(path.with_name(f"run{suffix}")).identical(chain)
 
-    monkeypatch.setattr("bayesdiff.report.source.render", looks)
+    monkeypatch.setattr("bayesdiff.report.write.render", looks)
     monkeypatch.setenv("HOME", str(tmp_path))
     bd.save(chain, tmp_path / f"xarray{suffix}")
     (tmp_path / f"ipython_config{suffix}").symlink_to(tmp_path / f"xarray{suffix}")
@@ -448,7 +515,7 @@ def test_the_kernel_sees_no_name_of_a_run(chain, tmp_path, monkeypatch, suffix):
         write_report(name, tmp_path / "page.html")
         assert seen["there"] == ["page.qmd", f"run{suffix}"]
         assert seen["folder_on_path"] is False
-        assert f"bd.load('run{suffix}')" in seen["code"]
+        assert f'bd.load("run{suffix}")' in seen["code"]
         assert "ipython_config" not in seen["code"]
 
 
@@ -531,6 +598,27 @@ def test_a_document_of_ones_own(tmp_path):
     assert "There are 2." in text
     assert "Figure 1" in text
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "a.qmd"]
+
+
+INLINE = """---
+title: Text
+---
+
+`{python} "1. <b> {{< env HOME >}} ::: $x$" + 2 * chr(10) + "# no"`
+
+`{python} "::: {.callout-tip}"` and $x = `{python} f"{-1.5e-7:.1e}"`$
+"""
+
+
+def test_text_of_an_inline_expression_is_shown_as_it_is(tmp_path):
+    source = tmp_path / "a.qmd"
+    source.write_text(INLINE)
+    page = render(source, tmp_path / "a.html").read_text(encoding="utf-8")
+    body = page.split("<main>")[1].split("</main>")[0]
+    assert "1. &lt;b&gt; {{&lt; env HOME &gt;}} ::: $x$ # no" in body
+    assert "<p>::: {.callout-tip} and" in body
+    assert re.findall(r"<(ol|h1|b|div)\b", body) == []
+    assert "<mn>1.5</mn>" in body
 
 
 QUOTED = """---
@@ -625,7 +713,7 @@ def test_a_chain_that_was_stopped_is_reported_as_such(tmp_path):
     store = tmp_path / "run.zarr"
     with pytest.raises(bd.ChainError):
         bd.reverse(gaussian.prior(), bd.geometric(5, 0.1, 20.0), stops, draws=20, store=store, **QUIET)
-    text = write_report(store, tmp_path / "run.qmd").read_text(encoding="utf-8")
+    text = told(write_report(store, tmp_path / "run.qmd"))[0]
     assert "This run is not finished" in text
     assert "from level 5 to level 2" in text
     page = write_report(store, tmp_path / "run.html").read_text(encoding="utf-8")
@@ -685,12 +773,12 @@ def test_a_source_that_is_there_is_not_replaced_unasked(step, tmp_path):
     with pytest.raises(FileExistsError, match="overwrite=True"):
         write_report(run, source)
     assert source.read_text() == "mine"
-    assert "bd.load('run.zarr')" in write_report(run, source, overwrite=True).read_text()
+    assert 'bd.load("run.zarr")' in write_report(run, source, overwrite=True).read_text()
 
 
 def test_the_file_of_the_model_is_named(step, tmp_path):
     run = bd.save(tree(step, {"model": "mixture.py"}), tmp_path / "run.zarr")
-    assert r"The prior p~0~ is that of mixture\.py." in write_report(run, tmp_path / "a.qmd").read_text()
+    assert "The prior p~0~ is the model of mixture.py." in told(write_report(run, tmp_path / "a.qmd"))[0]
 
 
 def test_places_that_cannot_be_written(step, tmp_path, monkeypatch):

@@ -1,9 +1,8 @@
 """What a report says: its verdict, what it concludes, and what it withholds with all that rests on it.
 
-Sources alone are written: their words are final, and their cells say which figures a page would have.
+Documents are read with their run as a page would be made of them, but no figure is drawn.
 """
 
-import re
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -11,30 +10,20 @@ import numpy as np
 import pymc as pm
 import pytest
 import xarray as xr
+from pages import told
 
 import bayesdiff as bd
 from bayesdiff.multimodal.honesty import agreement
 from bayesdiff.plots import plot_population
 from bayesdiff.priors import equations
-from bayesdiff.report import reading, show
-from bayesdiff.report.source import write_report
+from bayesdiff.report import numbers, show, tables
+from bayesdiff.report.write import write_report
 from bayesdiff.results import dataset, tree
-from bayesdiff.verdict import of_chain, of_tempering, read, told_of_climbs, told_of_draws
+from bayesdiff.verdict import of_calibration, of_chain, of_tempering, read, told_of_climbs, told_of_draws
 from models import gaussian
 
 QUIET = {"random_seed": 1, "progressbar": False}
 CONCLUDES = ("stand for", "near the posterior mean", "the spread of the draws", "times that of p0")
-
-
-@pytest.fixture(scope="module")
-def article():
-    """The article's 100 o of N(0, 1), sigma = 10, both ways."""
-    prior = bd.compile_prior(gaussian.prior())
-    o = np.random.default_rng(1).normal(0, 101**0.5, 100)
-    return {
-        "map": bd.find_map(prior, o, sigma=10, **QUIET),
-        "posterior": bd.sample_posterior(prior, o, sigma=10, draws=250, tune=100, **QUIET),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -60,11 +49,6 @@ def part_of(run, **at):
     return {name: part.isel(at, missing_dims="ignore") for name, part in run.items()}
 
 
-def plain(text):
-    """Without the backslashes that keep what a run says from being Markdown."""
-    return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", text)
-
-
 def judged(part, code, where, **numbers):
     """Change the verdict on some observations, and what it comes to."""
     group, at = part["verdict"].to_dataset().copy(deep=True), {"observation": where}
@@ -77,12 +61,12 @@ def judged(part, code, where, **numbers):
 
 
 def written(run, folder):
-    """The source: all of it, its abstract, and the code of its figures."""
+    """What a page would show: all of its text, its abstract, and its figures, but for the graph."""
     folder = folder / str(len(list(folder.iterdir())))
     folder.mkdir()
-    text = plain(write_report(run, folder / "a.qmd").read_text(encoding="utf-8"))
-    abstract = text.split("abstract: |\n")[1].split("\nformat:")[0].strip()
-    return text, abstract, re.findall(r"^(?:bd\.)?plot_\w+\(.*$", text, flags=re.MULTILINE)
+    text, abstract, figures = told(write_report(run, folder / "a.qmd"))
+    figures.pop("fig-graph", None)
+    return text, abstract, figures
 
 
 def made(x, *, prior=None, p=(0.5, 0.5, 0.5), again=0.5, given=False, **attrs):
@@ -142,12 +126,12 @@ def test_too_few_draws_are_not_judged_and_nothing_rests_on_them(article, tmp_pat
     assert "callout-tip" not in text
     assert abstract.startswith("Too few draws to be judged: 40, 100 are needed. What rests on it is withheld.")
     assert not any(words in text for words in CONCLUDES)
-    assert figures == []
-    for table in (show.comparison_table(few["map"], few["posterior"]), show.summary_table(few["posterior"])):
+    assert not figures
+    for table in (tables.comparison_table(few["map"], few["posterior"]), tables.summary_table(few["posterior"])):
         rows = table.text.splitlines()[2:7]
-        assert all(show.WITHHELD in row for row in rows)
+        assert all(tables.WITHHELD in row for row in rows)
         assert "±" not in table.text
-    assert "| – | – | – | no: too few draws to be judged |" in show.diagnostics_table(few["posterior"]).text
+    assert "| – | – | – | no: too few draws to be judged |" in tables.diagnostics_table(few["posterior"]).text
 
 
 def test_the_abstract_says_whether_to_trust_before_any_number(article, tmp_path):
@@ -176,17 +160,16 @@ def test_a_map_that_is_withheld_takes_along_what_rests_on_it(article, tmp_path):
     judged(run["map"], "no_maximum", 3)
     for group in ("posterior", "unconstrained_posterior"):
         run["map"][group]["x"].values[..., 3] = 7.0
-    row = show.comparison_table(run["map"], run["posterior"], rows=100).text.splitlines()[2 + 3]
-    assert row.count(show.WITHHELD) == 4  # MAP, share, offset, Laplace ratio: not mean and sd of the draws
+    row = tables.comparison_table(run["map"], run["posterior"], rows=100).text.splitlines()[2 + 3]
+    assert row.count(tables.WITHHELD) == 4  # MAP, share, offset, Laplace ratio: not mean and sd of the draws
     assert "±" in row
-    population = show.population_table(run["map"], run["posterior"]).text
+    population = tables.population_table(run["map"], run["posterior"]).text
     others = np.delete(article["map"]["posterior"]["x"].values.ravel(), 3)
     assert f"| {others.std(ddof=1):.3g} |" in population
     assert "1 of 100 observations are left out" in population
-    text, abstract, figures = written(run, tmp_path)
+    _, abstract, figures = written(run, tmp_path)
     assert "near the posterior mean" in abstract  # the 7 would be 7 sd off
-    assert figures[0] == "bd.plot_compare(*show.trusted_part(modes, draws));"
-    assert "1 of 100 observations are left out" in text.split("fig-compare")[1].split("plot_compare")[0]
+    assert "1 of 100 observations are left out" in figures["fig-compare"].caption
 
 
 def test_where_no_map_is_a_maximum_nothing_is_compared(article, tmp_path):
@@ -194,33 +177,41 @@ def test_where_no_map_is_a_maximum_nothing_is_compared(article, tmp_path):
     judged(run["map"], "no_maximum", slice(None))
     text, _, figures = written(run, tmp_path)
     assert not any(words in text for words in CONCLUDES)
-    assert figures == []
+    assert not figures
 
 
 def test_draws_that_are_withheld_are_not_drawn_either(article, tmp_path):
     run = copies(article)
     judged(run["posterior"], "r_hat", slice(None), r_hat=2.0)
     text, abstract, figures = written(run, tmp_path)
-    assert figures == []
+    assert not figures
     assert "There is no picture" in text
     assert abstract.startswith("The draws of 100 of 100 observations are not to be trusted")
     assert not any(words in text for words in CONCLUDES)
 
 
-def test_figures_leave_out_what_the_tables_withhold(article):
+def test_figures_leave_out_what_the_tables_withhold(article, tmp_path, monkeypatch):
     run = copies(article)
     judged(run["posterior"], "r_hat", 0, r_hat=2.0)
-    modes, draws = show.trusted_part(run["map"], run["posterior"])
+    modes, draws = numbers.trusted_part(run["map"], run["posterior"])
     assert modes["posterior"]["observation"].values.tolist() == list(range(1, 100))
     assert draws["diagnostics"].sizes["observation"] == 99
     bd.plot_compare(modes, draws, backend="none")
+    figures, seen = written(run, tmp_path)[2], []
+    for name in ("plot_compare", "plot_step"):
+        monkeypatch.setattr(bd, name, lambda *trees, **asked: seen.append((trees, asked)))
+    for name in ("fig-compare", "fig-step"):
+        figures[name].draw()
+    for part in seen[0][0]:
+        assert part["posterior"]["observation"].values.tolist() == list(range(1, 100))
+    assert seen[1][1] == {"observation": 1, "var_names": ["x"]}
 
 
 def test_the_figure_and_the_table_say_the_same_sd(article):
     few = part_of(article, observation=slice(4))
     titles = plot_population(few["map"], few["posterior"], backend="matplotlib")
     said = [target.get_title() for target in titles.get_viz("plot", "x").values.ravel()]
-    cells = show.population_table(few["map"], few["posterior"]).text.splitlines()[2].split("|")
+    cells = tables.population_table(few["map"], few["posterior"]).text.splitlines()[2].split("|")
     for title, cell in zip(said, cells[2:4], strict=True):
         assert f"sd {float(cell):.2g}" in title
 
@@ -234,9 +225,9 @@ def test_lost_trajectories_withhold_what_the_others_say(tmp_path, lost):
     assert f"{lost} of 400 trajectories were lost" in text
     assert f"Of 400 particles that were sent from noise, {400 - lost} came to x" in abstract
     assert not any(words in text for words in CONCLUDES)
-    assert figures == ["bd.plot_schedule(next(iter(runs.values())));"]
-    table = show.chain_table({"a": run}).text
-    assert table.splitlines()[2].count(show.WITHHELD) == 2
+    assert [*figures] == ["fig-schedule"]
+    table = tables.chain_table({"a": run}).text
+    assert table.splitlines()[2].count(tables.WITHHELD) == 2
     assert "*Withheld*: too many trajectories were lost." in table
 
 
@@ -246,7 +237,7 @@ def test_a_few_lost_trajectories_leave_the_others_their_say(tmp_path):
     run = made(x, prior=PRIOR)
     _, abstract, _ = written(run, tmp_path)
     assert "Of 400 particles that were sent from noise, 396 came to x" in abstract
-    assert show.WITHHELD not in show.chain_table({"a": run}).text
+    assert tables.WITHHELD not in tables.chain_table({"a": run}).text
 
 
 # --------------------------------------------------------------------------------------------------------------- chains
@@ -266,7 +257,7 @@ def test_a_chain_is_compared_with_p0(tmp_path, x, wrong):
     text, abstract, figures = written(made(x, prior=PRIOR), tmp_path)
     assert ("x is not distributed as p0" in text) == wrong
     assert ("callout-tip" in text) != wrong
-    assert ("bd.plot_chain(run);" in figures) != wrong
+    assert ("fig-path" in figures) != wrong
     assert ("times that of p0" in abstract) != wrong
 
 
@@ -287,7 +278,7 @@ def test_ten_particles_are_too_few(tmp_path):
     text, _, _ = written(made(NORMAL[:2, :5], prior=PRIOR), tmp_path)
     assert "Too few trajectories to be judged: 10, 100 are needed." in text
     assert "callout-tip" not in text
-    assert "±" not in show.chain_table({"a": made(NORMAL[:2, :5], prior=PRIOR)}).text
+    assert "±" not in tables.chain_table({"a": made(NORMAL[:2, :5], prior=PRIOR)}).text
 
 
 def test_modes_are_no_draws(tmp_path):
@@ -302,16 +293,16 @@ def test_a_last_level_that_is_too_narrow_withholds_what_comes_of_it(tmp_path):
         run = bd.reverse(prior, bd.one_step(1.0), bd.laplace, draws=50, **QUIET)
     text, _, figures = written(run, tmp_path)
     assert "The last level is too narrow: with alpha 1 and sigma 1, o_K is not nearly normal" in text
-    assert figures == ["bd.plot_schedule(next(iter(runs.values())));"]
+    assert [*figures] == ["fig-schedule"]
 
 
 def test_a_single_chain_has_no_label(tmp_path):
     text = written(made(0 * NORMAL, prior=PRIOR), tmp_path)[0]
-    assert "reverse:" not in text.replace("load('", "")
+    assert "reverse:" not in text
     assert "The inverter: bayesdiff" in text
 
 
-def test_chains_that_differ_in_more_than_their_inverter_are_refused(tmp_path):
+def test_chains_that_differ_in_more_than_their_inverter_are_refused(tmp_path, monkeypatch):
     one = made(NORMAL, prior=PRIOR)
     other = one.copy(deep=True)
     other["schedule"]["sigma"].values[-1] = 8.0
@@ -326,9 +317,12 @@ def test_chains_that_differ_in_more_than_their_inverter_are_refused(tmp_path):
         with pytest.raises(ValueError, match=rf"'a' and 'b' have different {what}.*Write one report for each"):
             write_report({"a": one, "b": second}, tmp_path / "a.qmd")
     assert list(tmp_path.iterdir()) == []
-    text, _, figures = written({"a": one, "b": made(0 * NORMAL + 5, prior=PRIOR)}, tmp_path)
-    assert figures[1] == "bd.plot_chain({'a': runs['a']});"
-    assert "Left out, as not to be trusted: b." in text
+    _, _, figures = written({"a": one, "b": made(0 * NORMAL + 5, prior=PRIOR)}, tmp_path)
+    assert "Left out, as not to be trusted: b." in figures["fig-path"].caption
+    monkeypatch.setattr(bd, "plot_chain", lambda runs: seen.extend(runs))
+    seen = []
+    figures["fig-path"].draw()
+    assert seen == ["a"]
 
 
 def test_a_stopped_chain_says_what_it_knows(tmp_path):
@@ -364,29 +358,27 @@ def test_the_plane_says_how_many_levels_it_shows(tmp_path):
 
 
 def test_offsets_in_other_coordinates_say_so(school, article, tmp_path):
-    table = show.comparison_table(school["map"], school["posterior"]).text
+    table = tables.comparison_table(school["map"], school["posterior"]).text
     assert "offset / sd, unconstrained | Laplace sd / sd, unconstrained |" in table
     assert "tau has others than its values" in table
-    assert "unconstrained" not in show.comparison_table(article["map"], article["posterior"]).text
-    text = written(school, tmp_path)[0]
-    assert "Offset and Laplace sd of tau are in unconstrained coordinates." in text
+    assert "unconstrained" not in tables.comparison_table(article["map"], article["posterior"]).text
+    assert "tau has others than its values" in written(school, tmp_path)[0]
 
 
 def test_the_caption_of_a_step_names_what_is_drawn(school, article, tmp_path):
-    step = written(school, tmp_path)[0].split("fig-step")[1].split("plot_step")[0]
+    step = written(school, tmp_path)[2]["fig-step"].caption
     assert "Densities over x: likelihood and posterior, and the MAP" in step
     assert "The likelihood (of mu) pulls x to o." in step
     assert "prior pulls" not in step
-    step = written(article, tmp_path)[0].split("fig-step")[1].split("plot_step")[0]
+    step = written(article, tmp_path)[2]["fig-step"].caption
     assert "Densities over x: prior, likelihood and posterior" in step
 
 
 def test_a_map_far_off_does_not_squeeze_the_picture(school, tmp_path):
     run = copies(school)
     run["map"]["posterior"]["ratio"].values[:] = 5460.0
-    text, _, figures = written(run, tmp_path)
-    assert "Not drawn: ratio" in text
-    assert "var_names=['mu', 'tau']" in figures[1]
+    assert "Not drawn: ratio" in written(run, tmp_path)[2]["fig-step"].caption
+    assert numbers.one_step(run) == {"var_names": ["mu", "tau"]}
 
 
 def test_observations_that_could_not_be_inverted(article, tmp_path):
@@ -402,7 +394,7 @@ def test_observations_that_could_not_be_inverted(article, tmp_path):
     assert "1 of 5 observations are not finite and came back as NaN: index 2." in text
     assert "did not end" not in text
     assert "Between 0" not in text
-    line = show.diagnostics_table(run["posterior"]).text.splitlines()[2]
+    line = tables.diagnostics_table(run["posterior"]).text.splitlines()[2]
     assert line == "| 2 | – | – | – | no: could not be inverted |"
 
 
@@ -422,11 +414,11 @@ def test_a_run_without_a_verdict_is_reported_and_nothing_of_it_is_shown(article,
         for name, part in whole.items():
             run[name] = part.filter(lambda node: node.name != "verdict")
             run[name].attrs = part.attrs
-        text, abstract, _ = written(run, tmp_path)
+        text, abstract, figures = written(run, tmp_path)
         assert abstract.startswith("This run holds no verdict: whether its numbers can be trusted is not known. What")
         assert "callout-tip" not in text
         assert not any(words in text for words in CONCLUDES)
-        assert not any(f"bd.{plot}" in text for plot in ("plot_compare", "plot_step", "plot_chain("))
+        assert {*figures} <= {"fig-schedule", "fig-shares"}
 
 
 @pytest.mark.parametrize(
@@ -439,7 +431,7 @@ def test_a_run_without_a_verdict_is_reported_and_nothing_of_it_is_shown(article,
     ],
 )
 def test_errors_and_values_have_the_same_digits(value, error, said):
-    assert show.with_error(value, error) == said
+    assert numbers.with_error(value, error) == said
 
 
 def test_a_model_is_told_with_its_numbers(tmp_path):
@@ -520,13 +512,9 @@ def drawn(shares=(0.7, 0.7, 0.7, 0.7), *, numbers=1, draws=250, modes=2, arrival
     return tree(groups, {"inversion": "sample"})
 
 
-def figures_of(text):
-    return re.findall(r"^show\.(marginals|plane|shares)", text, flags=re.MULTILINE)
-
-
 def test_a_sample_that_can_be_trusted_says_so_first(tmp_path):
     run = drawn(numbers=2)
-    text, abstract, _ = written(run, tmp_path)
+    text, abstract, figures = written(run, tmp_path)
     assert abstract.startswith("The draws can be trusted, as far as the chains can tell. R-hat is at most 1.0")
     assert "The log evidence is 0.00 ± 0.01." in abstract or "The log evidence is 0.01 ± 0.01." in abstract
     # The second mode is higher here, and lighter.
@@ -534,8 +522,8 @@ def test_a_sample_that_can_be_trusted_says_so_first(tmp_path):
     assert f"The highest of 2 modes (MAP) has {weight[1]:.0%} of the weight, the heaviest {weight[0]:.0%}." in abstract
     assert "it does not stand for it" in abstract
     assert "callout-tip" in text
-    assert show.WITHHELD not in text
-    assert figures_of(text) == ["shares", "marginals", "plane"]
+    assert tables.WITHHELD not in text
+    assert [*figures] == ["fig-shares", "fig-marginals", "fig-plane"]
     for figure in (show.shares(run), show.marginals(run), show.plane(run)):
         figure.draw_without_rendering()
         plt.close(figure)
@@ -545,19 +533,19 @@ def test_chains_that_disagree_are_seen_and_nothing_of_theirs_is_read(tmp_path):
     """Weights of 1 and .4: the draws, the weights and the evidence are withheld; what each chain says is not."""
     run = drawn((1.0, 0.4, 0.4, 0.4))
     assert not read(run).attrs["ok"]
-    text, abstract, _ = written(run, tmp_path)
+    text, abstract, figures = written(run, tmp_path)
     assert abstract.startswith("The chains do not agree: R-hat is ")
     assert "Draws and weights are not to be trusted yet. Ask for more draws. What rests on it is withheld." in abstract
     assert "callout-tip" not in text
     assert not any(words in text for words in (*CONCLUDES, "of the weight", "agree on the weights"))
-    assert figures_of(text) == ["shares"]
+    assert [*figures] == ["fig-shares"]
     assert "differ by at most 0.6" in text
-    for line in show.variables_table(run).text.splitlines()[2:3]:
-        assert line.count(show.WITHHELD) == 4
-    weight, each = show.modes_table(run).text.splitlines()[2].split("|")[2:4]
-    assert weight.strip() == show.WITHHELD
+    for line in tables.variables_table(run).text.splitlines()[2:3]:
+        assert line.count(tables.WITHHELD) == 4
+    weight, each = tables.modes_table(run).text.splitlines()[2].split("|")[2:4]
+    assert weight.strip() == tables.WITHHELD
     assert [float(share) for share in each.split(",")] == pytest.approx([1.0, 0.4, 0.4, 0.4], abs=0.1)
-    assert show.evidence_table(run).text.splitlines()[-3].count(show.WITHHELD) == 4
+    assert tables.evidence_table(run).text.splitlines()[-3].count(tables.WITHHELD) == 4
     bars = show.shares(run).axes[0].patches
     assert len(bars) == 0
 
@@ -572,9 +560,9 @@ def test_draws_that_are_trusted_and_an_evidence_that_is_not(tmp_path):
         assert "The log evidence is withheld." in abstract
         assert why in text
         assert "callout-tip" not in text
-        last = show.evidence_table(run).text.split("| **all** |")[1].splitlines()[0]
+        last = tables.evidence_table(run).text.split("| **all** |")[1].splitlines()[0]
         assert last.split("|")[:4] == [" withheld "] * 4
-        assert show.WITHHELD not in show.variables_table(run).text
+        assert tables.WITHHELD not in tables.variables_table(run).text
 
 
 @pytest.mark.parametrize(
@@ -588,12 +576,12 @@ def test_draws_that_are_trusted_and_an_evidence_that_is_not(tmp_path):
 )
 def test_what_makes_a_sample_unreadable(tmp_path, run, why):
     run = run()
-    text, abstract, _ = written(run, tmp_path)
+    text, abstract, figures = written(run, tmp_path)
     assert f"There is no picture: {why}" in text or f"There is no picture: the posterior is {why}" in text
     assert "What rests on it is withheld." in abstract
     assert "The log evidence is withheld." in abstract
     assert "±" not in text
-    assert figures_of(text) == ["shares"]
+    assert [*figures] == ["fig-shares"]
 
 
 def test_a_warning_is_no_clear_yes(tmp_path):
@@ -601,7 +589,7 @@ def test_a_warning_is_no_clear_yes(tmp_path):
     text, abstract, _ = written(run, tmp_path)
     assert abstract.startswith("The last two rounds differ: the log evidence went from 0.00 to 0.40")
     assert "callout-tip" not in text
-    assert show.WITHHELD not in show.variables_table(run).text
+    assert tables.WITHHELD not in tables.variables_table(run).text
 
 
 @pytest.mark.parametrize("modes", [0, 1, 20])
@@ -609,13 +597,13 @@ def test_no_mode_one_mode_and_many(tmp_path, modes):
     run = drawn(modes=modes, numbers=9)
     if not modes:
         run["sample_stats"] = xr.DataTree(run["sample_stats"].to_dataset().drop_vars("mode", errors="ignore"))
-    text, _, _ = written(run, tmp_path)
+    text, _, figures = written(run, tmp_path)
     assert ("No climb ended at a mode" in text) == (modes == 0)
-    assert figures_of(text) == (["shares", "marginals"] if modes > 1 else ["marginals"])
+    assert [*figures] == (["fig-shares", "fig-marginals"] if modes > 1 else ["fig-marginals"])
     assert "8 of 9 numbers" in text
     show.marginals(run).draw_without_rendering()
     if modes:
-        told = show.modes_table(run).text
+        told = tables.modes_table(run).text
         assert ("lighter modes (0." in told) == (modes > 12)
         assert "Of 9 numbers of x, 4 are shown" in told
 
@@ -626,12 +614,12 @@ def test_of_modes_that_are_equally_high_the_heaviest_is_the_map(tmp_path):
     abstract = written(run, tmp_path)[1]
     weight = float(run["modes"]["weight"][0])
     assert f"one of 2 modes that are equally high, has {weight:.0%} of the weight, and is the heaviest" in abstract
-    assert float(show.variables_table(run).text.splitlines()[2].split("|")[5]) == -2
+    assert float(tables.variables_table(run).text.splitlines()[2].split("|")[5]) == -2
 
 
 def test_chains_that_stand_still_agree_on_nothing():
     """ArviZ calls them independent."""
-    assert np.isnan(reading.agreement_of(np.ones((4, 100)))).all()
+    assert np.isnan(numbers.agreement_of(np.ones((4, 100)))).all()
 
 
 @pytest.mark.parametrize(
@@ -667,6 +655,54 @@ def test_a_run_that_lacks_what_a_report_reads_is_damaged(article, tmp_path, kind
     with pytest.raises(ValueError, match=f"no {'group ' if name is None else ''}'{name or group}'.*damaged"):
         write_report(run, tmp_path / "a.qmd")
     assert list(tmp_path.iterdir()) == []
+
+
+def ranked(shift=0.0, name="x"):
+    """A calibration by hand, of 500 ranks among 9 draws."""
+    rank = np.random.default_rng(1).integers(10, size=(500, 2)) * (shift == 0)
+    at, p = np.arange(1, 10) / 10, np.array([[0.4, 0.3], [0.8, 0.6]]) * (1.0 if shift == 0 else 1e-9)
+    ecdf = np.stack([(rank < 10 * each).mean(axis=0) - each for each in at])
+    label, covered = [name, "log_prior"], np.array([[0.52, 0.48], [0.02, 0.02]])
+
+    def group(values, leading, names=label, **coords):
+        return dataset(dict(zip(names, values, strict=True)), dims={name: leading for name in names}, coords=coords)
+
+    groups = {
+        "ranks": dataset(dict(zip(label, rank.T, strict=True)), sample_dims=("replicate",)),
+        "ecdf": group(ecdf.T, ["fraction"], fraction=at),
+        "band": group([-at, at], ["fraction"], ("lower", "upper"), fraction=at),
+        "diagnostics": group(p.T, ["diagnostic"]),
+        "coverage": group(
+            covered.T[:, None], ["probability", "summary"], probability=[0.5], summary=["coverage", "error"]
+        ),
+        "step": dataset({"alpha": 1.0, "sigma": 2.0}),
+        "verdict": of_calibration(
+            names=label, p_values=p[0], p_family=p[1], probability=0.99, lost=np.zeros(500, bool), width=0.06,
+            lineages=np.zeros(0), without=0,
+        ),
+    }  # fmt: skip
+    return tree(groups, {"inversion": "calibration", "inverter": "mine", "draws": 9})
+
+
+def test_a_calibration_says_what_was_seen(tmp_path):
+    text, abstract, figures = written(ranked(), tmp_path)
+    assert abstract.startswith(
+        "No error seen in 500 replicates of 2 quantities (p = 0.6 for all). 500 true x were ranked"
+    )
+    assert "each among 9 of what mine gave" in abstract
+    assert [*figures] == ["fig-ranks"]
+    assert "| x | 0.4 | 0.8 | 0.52 ± 0.02 |" in text
+    assert "| log_prior | 0.3 | 0.6 | 0.48 ± 0.02 |" in text
+    assert "callout-tip" in text
+    text, abstract, _ = written(ranked(1.0, name="{{< env >}}"), tmp_path)
+    assert abstract.startswith("Not calibrated, by 2 of 2 quantities")
+    assert "callout-tip" not in text
+    assert "withheld" not in text
+    assert "| {{< env >}} | 4.0e-10 |" in text
+    run = ranked()
+    del run["coverage"]
+    with pytest.raises(ValueError, match="no group 'coverage'"):
+        write_report(run, tmp_path / "a.qmd")
 
 
 # What a run may hold whose author is hostile: what is read of it is checked, and what is wrong is one sentence.

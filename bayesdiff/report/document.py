@@ -95,9 +95,9 @@ def parts_of(body: str, line: int, defaults: Mapping[str, Any], source: Path) ->
     """The document in order. ``line``: where its body begins; ``defaults``: the options of cells that say nothing."""
     parts: list[Text | Cell] = []
     text: list[str | Inline] = []
-    for begins, language, lines in _blocks(body.split("\n"), line, source):
+    for begins, language, lines in blocks(body.split("\n"), line, source):
         if language is None:
-            text += _inline("\n".join(lines) + "\n", begins)
+            text += inline("\n".join(lines) + "\n", begins)
         elif not language:
             text.append("\n".join(lines) + "\n")
         elif language != "python":
@@ -110,7 +110,7 @@ def parts_of(body: str, line: int, defaults: Mapping[str, Any], source: Path) ->
     return [*parts, Text(tuple(text))]
 
 
-def _blocks(lines: list[str], line: int, source: Path) -> Iterator[tuple[int, str | None, list[str]]]:
+def blocks(lines: list[str], line: int, source: Path) -> Iterator[tuple[int, str | None, list[str]]]:
     """Text (None), fences that are shown (empty) and cells (their language), each with its first line's number."""
     plain: list[str] = []
     at = 0
@@ -136,7 +136,7 @@ def _blocks(lines: list[str], line: int, source: Path) -> Iterator[tuple[int, st
         yield line + at - len(plain), None, plain
 
 
-def _inline(text: str, line: int) -> Iterator[str | Inline]:
+def inline(text: str, line: int) -> Iterator[str | Inline]:
     """Text without fences: what is run in it, and what is not."""
     done = 0
     for span in SPAN.finditer(text):

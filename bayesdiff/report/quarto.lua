@@ -170,5 +170,12 @@ local links = {
 }
 
 function Pandoc(doc)
+  for i, block in ipairs(doc.blocks) do  -- what is computed cannot stand in the front matter
+    if block.tag == "Div" and block.classes:includes("abstract") then
+      doc.meta.abstract = pandoc.MetaBlocks(block.content)
+      doc.blocks:remove(i)
+      break
+    end
+  end
   return doc:walk(numbering):walk(links)
 end

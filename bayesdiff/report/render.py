@@ -286,7 +286,10 @@ def _inline(asked):
         if hasattr(value, "_repr_markdown_"):
             text = value._repr_markdown_()
         else:
-            text = re.sub(r"([\\\\`*_{{}}\\[\\]<>()#|!$^~@])", r"\\\\\\1", str(value))
+            # A number may stand in mathematics. In other text nothing begins anything, nor a line.
+            text = " ".join(str(value).split())
+            if not re.fullmatch(r"[-+]?\\d[\\d,]*(\\.\\d+)?(e[-+]?\\d+)?%?", text):
+                text = re.sub(r"([!-/:-@\\[-`{{-~])", r"\\\\\\1", text)
         get_ipython().display_pub.publish({{"{inline}": text}})
 
 
