@@ -380,10 +380,19 @@ def flipped(key, x):
     return x * jax.random.rademacher(key, (len(x), 1), x.dtype)
 
 
-def test_what_is_learned_does_not_depend_on_what_jax_computes_in():
+def of_vectors():
+    return partial(train, SMALL, *points(200, 12), course=SHORT, warp=flipped)
+
+
+def of_pictures():
     pictures = np.random.default_rng(0).uniform(-1, 1, size=(64, 8, 8, 1))
     net = PictureNet((8, 8, 1), WORDS, mean=0.0, sd=0.6, channels=4, width=8, depth=1, heads=2)
-    learn = partial(train, net, pictures, np.arange(64) % 2, course=Course(4, 4, batch=16), warp=training.mirrored)
+    return partial(train, net, pictures, np.arange(64) % 2, course=Course(4, 4, batch=16), warp=training.mirrored)
+
+
+@pytest.mark.parametrize("of", [of_vectors, pytest.param(of_pictures, marks=pytest.mark.slow)])
+def test_what_is_learned_does_not_depend_on_what_jax_computes_in(of):
+    learn = of()
     found = []
     for double in (True, False):
         with jax.enable_x64(double):

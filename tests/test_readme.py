@@ -1,4 +1,4 @@
-"""The Python of the README and of docs/ runs as printed, and what these and CONTRIBUTING.md link to or name is there."""
+"""The Python of the README and of docs/ runs as printed; what these and CONTRIBUTING.md link to or name is there."""
 
 import re
 from pathlib import Path
