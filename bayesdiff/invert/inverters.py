@@ -454,15 +454,16 @@ def _by_pymc(
 
 def _point(result: Any, prior: CompiledPrior) -> np.ndarray:
     """The flat state that a PyMC function returned."""
-    if hasattr(result, "children") and "posterior" in result.children:
-        result = result["posterior"].to_dataset().isel(chain=0, draw=-1)
-    if not isinstance(result, Mapping):
+    of_draws = hasattr(result, "children") and "posterior" in result.children
+    known = result["posterior"] if of_draws else result
+    if not isinstance(known, Mapping):
         raise TypeError(
             f"the function returned {type(result).__name__}; it must return a DataTree with `posterior`, or a mapping"
         )
-    missing = [name for name in prior.layout.names if name not in result]
+    missing = [name for name in prior.layout.names if name not in known]
     if missing:
         raise ValueError(
             f"the function returned no {missing}; it must give every free variable, {list(prior.layout.names)}"
         )
-    return prior.unconstrain({name: np.asarray(result[name])[None] for name in prior.layout.names})[0]
+    values = {name: known[name].isel(chain=0, draw=-1) if of_draws else known[name] for name in prior.layout.names}
+    return prior.unconstrain({name: np.asarray(value)[None] for name, value in values.items()})[0]
