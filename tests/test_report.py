@@ -611,6 +611,14 @@ def test_a_document_of_ones_own(tmp_path):
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "a.qmd"]
 
 
+def test_an_abstract_that_is_computed_stands_in_the_head_alone(tmp_path):
+    source = tmp_path / "a.qmd"
+    source.write_text("---\ntitle: A\n---\n::: {.abstract}\n`{python} 40 + 2` of them\n:::\n\ntext\n")
+    head, body = render(source, tmp_path / "a.html").read_text(encoding="utf-8").split("<main>")
+    assert re.search(r'<div class="abstract">\s*<p>42 of them</p>', head)
+    assert "42" not in body
+
+
 INLINE = """---
 title: Text
 ---
