@@ -351,6 +351,17 @@ def test_no_text_of_a_run_is_in_its_document_or_means_anything_in_what_it_shows(
     assert seen[2] == seen[0]
 
 
+def test_our_documents_load_and_plot_and_do_nothing_else():
+    """A report cannot sample: what is in a cell is no import that the house's test could see."""
+    documents = list(Path(show.__file__).parent.glob("*.qmd"))
+    assert {file.stem for file in documents} == {"step", "chain", "sample", "calibration"}
+    for file in documents:
+        text = file.read_text(encoding="utf-8")
+        assert {name for name in re.findall(r"\bbd\.(\w+)", text) if not name.startswith("plot_")} == {"load"}
+        imports = re.findall(r"^(?:import|from) (\S+)", text, flags=re.MULTILINE)
+        assert {*imports} <= {"bayesdiff", "bayesdiff.plots", "bayesdiff.report", "bayesdiff.verdict"}
+
+
 @pytest.mark.parametrize("word", WORSE)
 def test_any_text_comes_out_as_it_is(word):
     """As a paragraph, in a table, in a caption, in a box, to be read out: with a control that is not escaped."""
@@ -598,6 +609,14 @@ def test_a_document_of_ones_own(tmp_path):
     assert "There are 2." in text
     assert "Figure 1" in text
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.html", "a.qmd"]
+
+
+def test_an_abstract_that_is_computed_stands_in_the_head_alone(tmp_path):
+    source = tmp_path / "a.qmd"
+    source.write_text("---\ntitle: A\n---\n::: {.abstract}\n`{python} 40 + 2` of them\n:::\n\ntext\n")
+    head, body = render(source, tmp_path / "a.html").read_text(encoding="utf-8").split("<main>")
+    assert re.search(r'<div class="abstract">\s*<p>42 of them</p>', head)
+    assert "42" not in body
 
 
 INLINE = """---

@@ -671,7 +671,7 @@ def ranked(shift=0.0, name="x"):
         "ranks": dataset(dict(zip(label, rank.T, strict=True)), sample_dims=("replicate",)),
         "ecdf": group(ecdf.T, ["fraction"], fraction=at),
         "band": group([-at, at], ["fraction"], ("lower", "upper"), fraction=at),
-        "diagnostics": group(p.T, ["diagnostic"]),
+        "diagnostics": group(p.T, ["diagnostic"], diagnostic=["p_value", "p_family"]),
         "coverage": group(
             covered.T[:, None], ["probability", "summary"], probability=[0.5], summary=["coverage", "error"]
         ),
@@ -691,6 +691,7 @@ def test_a_calibration_says_what_was_seen(tmp_path):
     )
     assert "each among 9 of what mine gave" in abstract
     assert [*figures] == ["fig-ranks"]
+    assert len(figures["fig-ranks"].draw().get_viz("ecdf")) == 2
     assert "| x | 0.4 | 0.8 | 0.52 ± 0.02 |" in text
     assert "| log_prior | 0.3 | 0.6 | 0.48 ± 0.02 |" in text
     assert "callout-tip" in text

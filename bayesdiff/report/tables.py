@@ -418,7 +418,7 @@ def ranks_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
     """
     told, covered = run["diagnostics"].to_dataset(), run["coverage"].to_dataset()
     every = [
-        (label, p.values, share.transpose("probability", "summary").values)
+        (label, p.sel(diagnostic=["p_value", "p_family"]).values, share.transpose("probability", "summary").values)
         for name, values in told.items()
         for (label, p), (_, share) in zip(
             components(values, ["diagnostic"]), components(covered[name], ["probability", "summary"]), strict=True
