@@ -780,11 +780,11 @@ def compiled(model: pm.Model, *, jacobian: bool) -> CompiledPrior:
     anatomy = _anatomy(model)
     if jacobian not in kept or not kept[jacobian][0].is_of(anatomy):
         kept.pop(jacobian, None)
+        if _IN_MEMORY:
+            give_back_memory()
         with jax.enable_x64(True):  # shapes and constants are float64, wherever the switch stands now
             kept[jacobian] = anatomy, _compiled(model, jacobian)
         _IN_MEMORY.add(kept[jacobian][1]._functions)
-        if len(_IN_MEMORY) % 4 == 0:  # each collection looks at every object of PyTensor and JAX: .2 s and more
-            give_back_memory()
     return kept[jacobian][1]
 
 
