@@ -137,7 +137,11 @@ def contradict(by_chain: np.ndarray, errors: np.ndarray, how: Agreeing) -> bool:
 def evidence(betas: np.ndarray, gains: np.ndarray, how: Agreeing) -> tuple[float, float]:
     """The evidence that chains give together, and its standard error."""
     whole, errors = evidence_of(betas, gains, how.parts)
-    return float(whole[0].mean()), _standard_error(whole[0], errors)
+    by_chain, chains = whole[0], len(errors)
+    # Of the mean: from the parts, or from the chains where these differ more.
+    within = np.sqrt((errors**2).mean() / chains)
+    se = max(within, np.std(by_chain, ddof=1) / np.sqrt(chains)) if chains > 1 else within
+    return float(by_chain.mean()), se
 
 
 def width(x: np.ndarray) -> np.ndarray:
@@ -171,13 +175,6 @@ def measured(betas: np.ndarray, gains: np.ndarray, history: History, how: Agreei
     pareto = pareto_of(betas, np.concatenate(gains), how)
     drift = drifted(history, how)
     return Measured(log_z, se, by_chain, errors, upwards, downwards, contradicts, pareto, drift, grew)
-
-
-def _standard_error(by_chain: np.ndarray, errors: np.ndarray) -> float:
-    """Of the mean: from the parts, or from the chains where these differ more."""
-    chains = len(by_chain)
-    within = np.sqrt((errors**2).mean() / chains)
-    return max(within, np.std(by_chain, ddof=1) / np.sqrt(chains)) if chains > 1 else within
 
 
 def pareto_of(betas: np.ndarray, gain: np.ndarray, how: Agreeing) -> np.ndarray:
