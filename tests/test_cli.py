@@ -491,7 +491,7 @@ def test_a_sample_that_was_stopped_goes_on(folder, monkeypatch, capsys):
 
     args = ["sample", GAUSSIAN, "--out", "r.zarr", "--draws", 200, "--seed", 1]
     with monkeypatch.context() as patch:
-        patch.setattr("bayesdiff.multimodal.sampling._result", stopped)
+        patch.setattr("bayesdiff.multimodal.sampling.result_of", stopped)
         assert run(*args) == 130
     files = list(results.levels_folder(Path("r.zarr")).glob("*.npz"))
     assert len(files) >= 4

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scipy.stats import kstest, multivariate_normal, multivariate_t, norm, t
 
-from bayesdiff.multimodal.mixtures import NU, WIDE, Fit, Spread, component_logs, draw_one, fit, log_density, mixture
+from bayesdiff.multimodal.mixtures import NU, Fit, Spread, component_logs, draw_one, fit, log_density, mixture
+from bayesdiff.multimodal.tuning import TEMPERING
 
 jax.config.update("jax_enable_x64", True)  # as `bayesdiff.compiled` does, which no module here needs
 MEANS = np.array([[0.0, 1.0, -2.0], [5.0, -3.0, 0.5]])
@@ -14,6 +15,7 @@ COVARIANCES = np.array(
 )
 WEIGHTS = np.array([0.7, 0.3])
 SPREAD = Spread(np.array([1.0, 0.0, -1.0]), np.diag([9.0, 4.0, 2.0]))
+FITTING = TEMPERING.fitting
 
 
 @pytest.fixture
@@ -23,16 +25,16 @@ def rng():
 
 @pytest.fixture(scope="module")
 def q():
-    return mixture(Fit(WEIGHTS, MEANS, COVARIANCES), SPREAD, 8)
+    return mixture(Fit(WEIGHTS, MEANS, COVARIANCES), SPREAD, 8, FITTING)
 
 
 def test_the_density_is_that_of_its_gaussians_and_students(q, rng):
     x = rng.normal(scale=4.0, size=(50, 3))
     expected = np.zeros(50)
-    rest = 1 - sum(weight for weight, _ in WIDE)
+    rest = 1 - sum(weight for weight, _ in FITTING.wide)
     for weight, mean, covariance in zip(WEIGHTS, MEANS, COVARIANCES, strict=True):
         expected += rest * weight * multivariate_normal(mean, covariance).pdf(x)
-    for weight, times in WIDE:
+    for weight, times in FITTING.wide:
         shape = SPREAD.covariance * (NU - 2) / NU * times**2
         expected += weight * multivariate_t(SPREAD.centre, shape, df=NU).pdf(x)
     np.testing.assert_allclose(jax.vmap(lambda one: log_density(q, one))(x), np.log(expected), rtol=1e-10)
@@ -40,21 +42,21 @@ def test_the_density_is_that_of_its_gaussians_and_students(q, rng):
 
 def test_places_that_are_empty_have_no_share(q, rng):
     logs, z = component_logs(q, rng.normal(size=3))
-    assert np.isneginf(logs[len(WEIGHTS) + len(WIDE) :]).all()
+    assert np.isneginf(logs[len(WEIGHTS) + len(FITTING.wide) :]).all()
     assert np.isfinite(z).all()
 
 
 def test_draws_have_the_density(q):
     keys = jax.random.split(jax.random.key(3), 40_000)
     x = np.asarray(jax.vmap(draw_one, in_axes=(None, 0))(jax.tree.map(jax.numpy.asarray, q), keys))
-    rest = 1 - sum(weight for weight, _ in WIDE)
+    rest = 1 - sum(weight for weight, _ in FITTING.wide)
     for axis in range(3):
 
         def cdf(value, axis=axis):
             sd = np.sqrt(COVARIANCES[:, axis, axis])
             total = sum(rest * w * norm.cdf(value, m[axis], s) for w, m, s in zip(WEIGHTS, MEANS, sd, strict=True))
             scale = np.sqrt(SPREAD.covariance[axis, axis] * (NU - 2) / NU)
-            return total + sum(w * t.cdf(value, NU, SPREAD.centre[axis], scale * times) for w, times in WIDE)
+            return total + sum(w * t.cdf(value, NU, SPREAD.centre[axis], scale * times) for w, times in FITTING.wide)
 
         assert kstest(x[:, axis], cdf).pvalue > 1e-3
 
@@ -68,7 +70,7 @@ def test_a_fit_recovers_the_gaussians_it_was_drawn_from(rng):
         rng.multivariate_normal(MEANS[1], COVARIANCES[1], size=2 * size),
     )
     rough = Fit(np.full(2, 0.5), MEANS + 0.3, np.tile(np.eye(3), (2, 1, 1)))
-    found = fit(x[:size], x[size:], rough, 8, rng)
+    found = fit(x[:size], x[size:], rough, 8, rng, FITTING)
     order = np.argsort(-found.weights)[:2]
     assert found.weights[order].sum() > 0.99  # no third Gaussian where two are the truth
     np.testing.assert_allclose(found.weights[order], WEIGHTS, atol=4 * np.sqrt(0.21 / size))
@@ -81,9 +83,9 @@ def test_a_fit_adds_gaussians_where_one_is_not_enough(rng):
     angle = rng.uniform(0, 2 * np.pi, size=4000)
     ring = 5 * np.stack([np.cos(angle), np.sin(angle)], axis=1) + 0.2 * rng.normal(size=(4000, 2))
     one = Fit(np.ones(1), np.zeros((1, 2)), 12.5 * np.eye(2)[None])
-    found = fit(ring[:3000], ring[3000:], one, 20, rng)
+    found = fit(ring[:3000], ring[3000:], one, 20, rng, FITTING)
     assert len(found.weights) > 5
-    q = mixture(found, Spread(np.zeros(2), 12.5 * np.eye(2)), 24)
+    q = mixture(found, Spread(np.zeros(2), 12.5 * np.eye(2)), 24, FITTING)
     logs = np.asarray(jax.vmap(lambda one: log_density(q, one))(ring[3000:]))
     truth = -np.log(2 * np.pi * 5) - np.log(0.2 * np.sqrt(2 * np.pi)) - 0.5  # the ring's own mean log density, nearly
     gaussian = multivariate_normal(np.zeros(2), 12.5 * np.eye(2)).logpdf(ring[3000:]).mean()
@@ -93,7 +95,7 @@ def test_a_fit_adds_gaussians_where_one_is_not_enough(rng):
 def test_a_component_that_no_draw_belongs_to_stays(rng):
     x = rng.normal(size=(500, 2))
     two = Fit(np.full(2, 0.5), np.array([[0.0, 0.0], [50.0, 50.0]]), np.tile(0.1 * np.eye(2), (2, 1, 1)))
-    found = fit(x[:400], x[400:], two, 2, rng)
+    found = fit(x[:400], x[400:], two, 2, rng, FITTING)
     np.testing.assert_array_equal(found.means[1], [50.0, 50.0])
     np.testing.assert_array_equal(found.covariances[1], 0.1 * np.eye(2))
 
@@ -102,7 +104,7 @@ def test_few_draws_do_not_spoil_a_covariance_that_is_right(rng):
     n = 40
     right = np.diag(np.geomspace(0.1, 10, n))
     x = rng.multivariate_normal(np.zeros(n), right, size=90)
-    found = fit(x[:60], x[60:], Fit(np.ones(1), np.zeros((1, n)), right[None]), 1, rng)
+    found = fit(x[:60], x[60:], Fit(np.ones(1), np.zeros((1, n)), right[None]), 1, rng, FITTING)
     alone = np.cov(x[:60].T)  # what the draws alone would say
 
     def distance(covariance):  # of N(0, covariance) from the truth, in nats

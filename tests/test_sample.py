@@ -1,6 +1,7 @@
 """bd.sample: mode weights and evidence that are known exactly; what it says of itself; what it refuses."""
 
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pymc as pm
@@ -10,7 +11,8 @@ from scipy.special import betaln, gammaln
 from scipy.stats import beta, kstest, norm
 
 import bayesdiff as bd
-from bayesdiff.multimodal import honesty, sampling
+from bayesdiff.multimodal import honesty, rounds, sampling
+from bayesdiff.multimodal.tuning import TEMPERING
 from bayesdiff.results import levels_folder
 
 CIRCLE = 10 * np.stack([np.sin(np.arange(8) * np.pi / 4), np.cos(np.arange(8) * np.pi / 4)], axis=1)
@@ -250,15 +252,15 @@ def test_a_run_that_was_stopped_goes_on(plane, tmp_path, monkeypatch):
     options = {"draws": 60, "chains": 3, "random_seed": 2}
     whole = sampled(plane, **options)
     store = tmp_path / "run.zarr"
-    draw, calls = sampling._drawn, []
+    draw, calls = rounds._drawn, []
 
-    def stops(prior, seed, task):
-        calls.append(task.purpose)
+    def stops(prior, moving, seed, stretch):
+        calls.append(stretch.purpose)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return draw(prior, seed, task)
+        return draw(prior, moving, seed, stretch)
 
-    monkeypatch.setattr(sampling, "_drawn", stops)
+    monkeypatch.setattr(rounds, "_drawn", stops)
     monkeypatch.setattr(sampling.os, "cpu_count", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         sampled(plane, store=store, **options)
@@ -274,6 +276,34 @@ def test_a_run_that_was_stopped_goes_on(plane, tmp_path, monkeypatch):
     assert len(calls) == count  # read, not computed
     with pytest.raises(ValueError, match="written by another call: draws was 60 there and is 61 here"):
         sampled(two_modes(2), store=store, **(options | {"draws": 61}))
+
+
+def test_what_was_tuned_can_be_varied(plane, tmp_path):
+    """One keyword, down to every stage; a store tells calls apart by it."""
+    varied = replace(
+        TEMPERING,
+        scouting=replace(TEMPERING.scouting, rounds=1, starts=16, looks=16),
+        fitting=replace(TEMPERING.fitting, wide=TEMPERING.fitting.wide[:1], most_components=4),
+        moving=replace(TEMPERING.moving, chunk=32, most_leaps=2),
+        rungs=4,
+        most_rungs=4,
+        collect=(1, 1),
+        again=0,
+        most_thin=2,
+    )
+    options = {"draws": 40, "chains": 2, "random_seed": 3, "store": tmp_path / "run.zarr"}
+    run = sampled(plane, tempering=varied, **options)
+    ladder = run["tempering"]
+    assert ladder.sizes["rung"] == 4
+    assert int(ladder["sweeps_per_draw"]) == 2
+    assert float(ladder["evaluations"]) < 20_000
+    assert run["modes"]["starts"].sum() <= 16
+    assert run["mixture"].sizes["component"] <= 3
+    assert sampled(plane, tempering=replace(varied, again=0), **options).identical(run)  # read, not computed
+    with pytest.raises(ValueError, match=r"another call: tempering was .*Tempering.* there and is None here"):
+        sampled(plane, **options)
+    with pytest.raises(TypeError, match=r"tempering is float; write dataclasses\.replace"):
+        sampled(plane, tempering=0.1)
 
 
 def test_a_model_that_was_wrong_leaves_no_claim_on_its_store(tmp_path):
@@ -369,7 +399,8 @@ def measured(**changes):
     }
     for name, change in changes.items():
         call[name] = change(call[name]) if callable(change) else change
-    return honesty.measured(**call)
+    history = honesty.History(call.pop("evidences"), call.pop("spreads"))
+    return honesty.measured(**call, history=history, how=TEMPERING.agreeing)
 
 
 def shifted(gains):

@@ -8,10 +8,17 @@ from scipy.stats import multivariate_t
 
 import bayesdiff as bd
 from bayesdiff.compiled import compile_prior
-from bayesdiff.multimodal.scout import Found, _heaviest, scout
+from bayesdiff.multimodal.scout import Scouted, _heaviest
+from bayesdiff.multimodal.scout import scout as scout_with
+from bayesdiff.multimodal.tuning import TEMPERING
 
 CIRCLE = 10 * np.stack([np.sin(np.arange(8) * np.pi / 4), np.cos(np.arange(8) * np.pi / 4)], axis=1)
 NONE = np.empty((0, 2))
+SCOUTING = TEMPERING.scouting
+
+
+def scout(prior, given, groups, rng):
+    return scout_with(prior, given, groups, rng, SCOUTING)
 
 
 def by_density(means, variance):
@@ -65,7 +72,7 @@ def test_a_density_without_a_maximum_has_no_mode():
         pm.Normal("x", 0, pm.math.exp(v / 2), shape=9)
     found = scout(compile_prior(funnel), np.empty((0, 10)), 2, np.random.default_rng(0))
     assert len(found.x) == 0
-    assert found.lost == found.starts
+    assert found.places.shape[1] > 0
     assert np.isfinite(found.places).all()
     assert found.gaussians().means.shape == (0, 10)
 
@@ -85,7 +92,7 @@ def test_a_mode_has_any_scale():
     assert len(found.x) == 1
     np.testing.assert_allclose(found.x[0] / scales, 0.0, atol=1e-8)
     np.testing.assert_allclose(found.covariance[0] / scales[:, None] / scales, np.eye(3), rtol=1e-8, atol=1e-8)
-    assert found.lost == 0
+    assert found.by.sum() == found.places.shape[0] * found.places.shape[1]  # every climb ended there
 
 
 def test_kinks_are_modes():
@@ -111,7 +118,7 @@ def test_a_heavy_tail_is_not_judged_by_its_top():
     at = multivariate_t(np.zeros(n), 1e3 * np.eye(n), df=1).logpdf(np.zeros(n))
     covariance = np.array([1e3 * np.eye(n) / (1 + n), np.eye(n), np.eye(n)])
     normal = -0.5 * n * np.log(2 * np.pi)
-    found = Found(
+    found = Scouted(
         np.arange(3.0)[:, None] * np.ones(n),
         np.array([at, normal, normal - 60]),
         np.linalg.inv(covariance),
@@ -122,5 +129,9 @@ def test_a_heavy_tail_is_not_judged_by_its_top():
     )
     assert found.log_mass[0] < found.log_mass[1] - 10
     no = np.zeros(3, bool)
-    assert _heaviest(found, no).tolist() == [1, 0]
-    assert _heaviest(found, np.array([False, False, True])).tolist() == [1, 0, 2]  # a draw's climb ended there
+    assert _heaviest(found, no, SCOUTING).tolist() == [1, 0]
+    assert _heaviest(found, np.array([False, False, True]), SCOUTING).tolist() == [
+        1,
+        0,
+        2,
+    ]  # a draw's climb ended there

@@ -8,9 +8,13 @@ from scipy.stats import kstest, norm
 
 from bayesdiff.multimodal import tempering
 from bayesdiff.multimodal.mixtures import Fit, Spread, mixture
-from bayesdiff.multimodal.tempering import BLOCK, Steps, equalised, log_evidence, rejections
+from bayesdiff.multimodal.tempering import StepSizes, Sweeps, Walker, equalised, log_evidence, rejections
+from bayesdiff.multimodal.tuning import TEMPERING
 
-begin, sweeps = (jax.jit(kernel, static_argnums=0) for kernel in (tempering.begin, tempering.sweeps))
+begin = jax.jit(tempering.begin, static_argnums=0)
+make_sweeps = jax.jit(tempering.make_sweeps, static_argnums=(0, 1))
+
+MOVING = TEMPERING.moving
 
 RUNGS = 5
 BETAS = np.linspace(0, 1, RUNGS)
@@ -24,21 +28,21 @@ def density(x, data):
     return 3 + jax.scipy.special.logsumexp(terms) - 0.5 * jnp.log(2 * jnp.pi)
 
 
-def run(q, blocks, *, betas=BETAS, start=-5.0, seed=0):
+def run(q, chunks, *, betas=BETAS, start=-5.0, seed=0):
     ladder = begin(density, (), q, np.full((RUNGS, 1), start))
-    steps = Steps(np.full(RUNGS, np.log(0.7)), np.zeros(len(q.log_weight)))
+    walker = Walker(ladder, StepSizes(np.full(RUNGS, np.log(0.7)), np.zeros(len(q.log_weight))))
     seen = []
-    for number in range(blocks):
-        ladder, steps, block = sweeps(density, (), q, ladder, betas, steps, 0.0, jax.random.key(seed * 1000 + number))
-        seen.append(jax.tree.map(np.asarray, block))
-    return type(seen[0])(*(np.concatenate(parts) for parts in zip(*seen, strict=True)))
+    for number in range(chunks):
+        walker, chunk = make_sweeps(density, MOVING, (), q, betas, walker, 0.0, jax.random.key(seed * 1000 + number))
+        seen.append(jax.tree.map(np.asarray, chunk))
+    return Sweeps(*(np.concatenate(values) for values in zip(*seen, strict=True)))
 
 
 @pytest.fixture(scope="module")
 def poor():
     """A reference that is wrong in weight, place and width."""
     gaussians = Fit(np.array([0.5, 0.5]), np.array([[-4.0], [5.5]]), np.array([[[3.0]], [[1.0]]]))
-    return mixture(gaussians, Spread(np.zeros(1), np.array([[25.0]])), 8)
+    return mixture(gaussians, Spread(np.zeros(1), np.array([[25.0]])), 8, TEMPERING.fitting)
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +51,9 @@ def seen(poor):
 
 
 def test_draws_have_both_modes_in_their_weights(seen):
-    x = seen.x[BLOCK:, 0]
+    x = seen.x[MOVING.chunk :, 0]
     share = (x > 0).mean()
-    arrivals = seen.trips[BLOCK:].sum()
+    arrivals = seen.trips[MOVING.chunk :].sum()
     assert abs(share - 0.2) < 4 * np.sqrt(0.16 / arrivals)
     # Every tenth is nearly independent.
     assert kstest(x[x < 0][::10], norm(-5, 1).cdf).pvalue > 1e-3
@@ -59,14 +63,16 @@ def test_draws_have_both_modes_in_their_weights(seen):
 def test_moves_alone_do_not_get_across(poor):
     """The negative control: without exchanges the weights are those of the start, however long one waits."""
     gaussians = Fit(np.ones(1), np.array([[5.0]]), np.array([[[0.25]]]))
-    beside = mixture(gaussians, Spread(np.array([5.0]), np.array([[0.04]])), 8)  # q as good as never leaves the right
+    beside = mixture(
+        gaussians, Spread(np.array([5.0]), np.array([[0.04]])), 8, TEMPERING.fitting
+    )  # q as good as never leaves the right
     x = run(beside, 20, betas=np.ones(RUNGS) - 1e-9 * (np.arange(RUNGS) == 0), start=5.0).x[:, 0]
     share = (x > 0).mean()
     assert abs(share - 0.2) > 0.5
 
 
 def test_evidence_is_exact_by_the_bridge_and_in_both_directions(seen):
-    parts = [log_evidence(BETAS, part) for part in np.array_split(seen.gain[BLOCK:], 12)]
+    parts = [log_evidence(BETAS, part) for part in np.array_split(seen.gain[MOVING.chunk :], 12)]
     for values in np.array(parts).T:
         assert abs(values.mean() - 3.0) < 4 * values.std(ddof=1) / np.sqrt(12) + 0.01
 
@@ -112,11 +118,11 @@ def test_a_density_that_is_not_a_number_is_refused_and_counted(poor):
         return jnp.where(x[0] < -5, jnp.nan, density(x, data))
 
     ladder = begin(broken, (), poor, np.full((RUNGS, 1), -4.0))
-    steps = Steps(np.full(RUNGS, np.log(0.7)), np.zeros(8))
-    _, _, block = sweeps(broken, (), poor, ladder, BETAS, steps, 0.0, jax.random.key(0))
-    assert np.asarray(block.invalid).sum() > 0
-    assert (np.asarray(block.x) > -5).all()
-    assert np.isfinite(block.lp).all()
+    walker = Walker(ladder, StepSizes(np.full(RUNGS, np.log(0.7)), np.zeros(8)))
+    _, chunk = make_sweeps(broken, MOVING, (), poor, BETAS, walker, 0.0, jax.random.key(0))
+    assert np.asarray(chunk.invalid).sum() > 0
+    assert (np.asarray(chunk.x) > -5).all()
+    assert np.isfinite(chunk.lp).all()
 
 
 def test_evaluations_are_counted(seen):

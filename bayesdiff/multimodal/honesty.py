@@ -8,33 +8,27 @@ withheld. What no chain found cannot be seen in any of this. `bayesdiff.verdict`
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from arviz_stats.base import array_stats
 from scipy.stats import chi2
 
-from bayesdiff.multimodal.scout import Found
-from bayesdiff.multimodal.tempering import log_evidence
+from bayesdiff.multimodal.scout import Scouted
+from bayesdiff.multimodal.tempering import Sweeps, log_evidence
+from bayesdiff.multimodal.tuning import Agreeing
 from bayesdiff.verdict import LIMITS
 
-# Batches of a chain, for the error of its evidence.
-BATCHES = 8
-# Evidences that are this near are one number to any reader, however small their errors.
-NEGLIGIBLE = 0.05
-CONTRADICTION = 1e-3
-# Of draws with which nobody finds fault.
-GOOD_R_HAT = 1.02
-PARETO_ROWS = 4096
-# A spread that grows by this has not been seen whole.
-WIDENS = 1.1
-# In errors that are themselves estimated from a few chains, and of all coordinates the worst.
-SURELY = 5.0
-# A spread that grows by so much, and then again, has no end that anybody saw.
-GROWS = 2.0
-# Nor has one that grew so much in all, whatever it did in the last two rounds.
-ENDLESS = 1e4
-# Draws that say how wide the modes are.
-LABELLED = 8192
+
+class History(NamedTuple):
+    """What the rounds of a run saw, one after another: the evidence with its error, and how widely x was spread."""
+
+    evidences: tuple[tuple[float, float], ...] = ()
+    spreads: tuple[np.ndarray, ...] = ()
+
+    def and_round(self, betas: np.ndarray, seen: Sweeps, how: Agreeing) -> History:
+        """One round more, as `evidence` and `width` say."""
+        return History((*self.evidences, evidence(betas, seen.gain, how)), (*self.spreads, width(seen.x)))
 
 
 @dataclass(frozen=True)
@@ -46,7 +40,7 @@ class Measured:
     log_evidence, log_evidence_se : float
         NaN where the chains contradict each other, or the posterior is probably improper.
     by_chain, by_chain_se, upwards, downwards : ndarray (chains,)
-        log evidence of each chain: by bridge sampling, its error by batches, and by stepping stones from q to p and
+        log evidence of each chain: by bridge sampling, its error by parts, and by stepping stones from q to p and
         from p to q.
     contradicts : bool
         Whether the evidences of the chains are farther apart than their errors allow.
@@ -72,7 +66,7 @@ class Measured:
     grew: tuple[int, float] | None
 
 
-def shares_of(found: Found, x: np.ndarray) -> np.ndarray:
+def shares_of(found: Scouted, x: np.ndarray, how: Agreeing) -> np.ndarray:
     """Say at which mode each draw is, (chains, draws) of x (chains, draws, n): that whose Gaussian is likeliest there.
 
     The Gaussians are those of the curvature at first, then those of the draws that were given to them.
@@ -82,7 +76,7 @@ def shares_of(found: Found, x: np.ndarray) -> np.ndarray:
     means, covariances = found.x.copy(), found.covariance.copy()
     mass = np.exp(found.log_mass - found.log_mass.max(initial=-np.inf))
     weights = np.maximum(mass, 1e-300)
-    some = flat[:: max(1, len(flat) // LABELLED)]
+    some = flat[:: max(1, len(flat) // how.labelled)]
     for _ in range(3 if len(means) > 1 else 0):
         label = _nearest(some, means, covariances, weights)
         for k in range(len(means)):
@@ -120,132 +114,105 @@ def agreement(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-def evidence_of(betas: np.ndarray, gains: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Evidences (3, chains), as `log_evidence` gives them, and their standard errors (chains,) by batches."""
+def evidence_of(betas: np.ndarray, gains: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
+    """Evidences (3, chains), as `log_evidence` gives them, and their standard errors (chains,) by parts of each."""
     whole = np.array([log_evidence(betas, gain) for gain in gains]).T
     errors = []
     for gain in gains:
-        parts = [log_evidence(betas, part)[0] for part in np.array_split(gain, BATCHES)]
-        errors.append(np.std(parts, ddof=1) / np.sqrt(BATCHES))
+        by_part = [log_evidence(betas, part)[0] for part in np.array_split(gain, parts)]
+        errors.append(np.std(by_part, ddof=1) / np.sqrt(parts))
     return whole, np.array(errors)
 
 
-def contradict(by_chain: np.ndarray, errors: np.ndarray) -> bool:
+def contradict(by_chain: np.ndarray, errors: np.ndarray, how: Agreeing) -> bool:
     """Whether the evidences of chains are farther apart than their errors allow, or are no numbers."""
     if not np.isfinite(by_chain).all():
         return True
-    # Errors by batches are themselves uncertain, and nobody minds a difference that is negligible.
-    size = np.sqrt(errors**2 + (NEGLIGIBLE / 2) ** 2)
+    # Errors by parts are themselves uncertain, and nobody minds a difference that is negligible.
+    size = np.sqrt(errors**2 + (how.negligible / 2) ** 2)
     square = (((by_chain - by_chain.mean()) / size) ** 2).sum()
-    return len(by_chain) > 1 and bool(chi2.sf(square, len(by_chain) - 1) < CONTRADICTION)
+    return len(by_chain) > 1 and bool(chi2.sf(square, len(by_chain) - 1) < how.contradiction)
 
 
-def agree(betas: np.ndarray, gains: list[np.ndarray], r_hat: np.ndarray, ess: np.ndarray, wanted: float) -> bool:
-    """Whether chains agree so well that nothing is gained by another round."""
-    whole, errors = evidence_of(betas, gains)
-    return bool(
-        not contradict(whole[0], errors)
-        and (np.nan_to_num(r_hat, nan=1.0) < GOOD_R_HAT).all()
-        and (np.nan_to_num(ess, nan=np.inf) > wanted).all()
-        and np.nanmax(pareto_of(betas, np.concatenate(gains)), initial=-np.inf) <= LIMITS.pareto_k
-    )
-
-
-def evidence(betas: np.ndarray, gains: list[np.ndarray]) -> tuple[float, float]:
+def evidence(betas: np.ndarray, gains: np.ndarray, how: Agreeing) -> tuple[float, float]:
     """The evidence that chains give together, and its standard error."""
-    whole, errors = evidence_of(betas, gains)
-    return float(whole[0].mean()), _standard_error(whole[0], errors)
+    whole, errors = evidence_of(betas, gains, how.parts)
+    by_chain, chains = whole[0], len(errors)
+    # Of the mean: from the parts, or from the chains where these differ more.
+    within = np.sqrt((errors**2).mean() / chains)
+    se = max(within, np.std(by_chain, ddof=1) / np.sqrt(chains)) if chains > 1 else within
+    return float(by_chain.mean()), se
 
 
-def width(x: list[np.ndarray]) -> np.ndarray:
+def width(x: np.ndarray) -> np.ndarray:
     """How widely draws (draws, n) of each chain are spread, whatever their tails: log (parts, n), one part a chain."""
     parts = x if len(x) > 1 else np.array_split(x[0], 4)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log([np.diff(np.quantile(part, [0.1, 0.9], axis=0), axis=0)[0] for part in parts if len(part)])
 
 
-def settled(evidences: list[tuple[float, float]], spreads: list[np.ndarray]) -> bool:
+def settled(history: History, how: Agreeing) -> bool:
     """Whether the last round saw what the one before it saw: as much evidence, and draws as widely spread."""
-    (before, error), (now, other) = evidences[-2:]
-    same = abs(now - before) < max(NEGLIGIBLE, 3 * float(np.hypot(error, other)))
-    return bool(same and not _widened(*spreads[-2:]).any())
+    (before, error), (now, other) = history.evidences[-2:]
+    same = abs(now - before) < max(how.negligible, 3 * float(np.hypot(error, other)))
+    return bool(same and not _widened(history, how).any())
 
 
-def _widened(before: np.ndarray, now: np.ndarray) -> np.ndarray:
+def _widened(history: History, how: Agreeing) -> np.ndarray:
     """Which coordinates are spread more widely than before, beyond what chains differ among themselves."""
+    before, now = history.spreads[-2:]
     error = np.sqrt(before.var(axis=0, ddof=1) / len(before) + now.var(axis=0, ddof=1) / len(now))
-    return now.mean(axis=0) - before.mean(axis=0) > np.maximum(np.log(WIDENS), SURELY * error)
+    return now.mean(axis=0) - before.mean(axis=0) > np.maximum(np.log(how.widens), how.surely * error)
 
 
-def measured(
-    betas: np.ndarray,
-    gains: list[np.ndarray],
-    evidences: list[tuple[float, float]],
-    spreads: list[np.ndarray],
-) -> Measured:
-    """Measure a run.
-
-    Parameters
-    ----------
-    betas : ndarray (rungs,)
-        The ladder.
-    gains : list of ndarray (sweeps, rungs)
-        D of each chain.
-    evidences : list of (float, float)
-        The evidence of its rounds, each with its error.
-    spreads : list of ndarray (chains, n)
-        How widely x was spread in these rounds, as `width` says.
-    """
-    (by_chain, upwards, downwards), errors = evidence_of(betas, gains)
-    log_z, se = evidences[-1]
-    contradicts, grew = contradict(by_chain, errors), grown(spreads)
+def measured(betas: np.ndarray, gains: np.ndarray, history: History, how: Agreeing) -> Measured:
+    """Measure a run: `betas` (rungs,) of its ladder, D (chains, sweeps, rungs), and what its rounds saw."""
+    (by_chain, upwards, downwards), errors = evidence_of(betas, gains, how.parts)
+    log_z, se = history.evidences[-1]
+    contradicts, grew = contradict(by_chain, errors, how), grown(history, how)
     if contradicts or grew is not None:
         log_z, se = np.nan, np.nan
-    pareto = pareto_of(betas, np.concatenate(gains))
-    drift = drifted(evidences[-2:], spreads[-2:])
+    pareto = pareto_of(betas, np.concatenate(gains), how)
+    drift = drifted(history, how)
     return Measured(log_z, se, by_chain, errors, upwards, downwards, contradicts, pareto, drift, grew)
 
 
-def _standard_error(by_chain: np.ndarray, errors: np.ndarray) -> float:
-    """Of the mean: from the batches, or from the chains where these differ more."""
-    chains = len(by_chain)
-    within = np.sqrt((errors**2).mean() / chains)
-    return max(within, np.std(by_chain, ddof=1) / np.sqrt(chains)) if chains > 1 else within
-
-
-def pareto_of(betas: np.ndarray, gain: np.ndarray) -> np.ndarray:
+def pareto_of(betas: np.ndarray, gain: np.ndarray, how: Agreeing) -> np.ndarray:
     """Pareto's k of the bridge's weights exp(d_i D / 2) from each rung to the next (rungs - 1,) (Vehtari et al. 2024).
 
     These are what q and p have least in common in: where p has more mass than the rung below, they have the heavy tail.
     """
     if len(gain) < 100:
         return np.full(len(betas) - 1, np.nan)
-    rows = np.linspace(0, len(gain) - 1, min(len(gain), PARETO_ROWS)).astype(int)
+    rows = np.linspace(0, len(gain) - 1, min(len(gain), how.pareto_rows)).astype(int)
     log = (np.diff(betas) / 2 * gain[rows, :-1]).T
-    log = np.where(np.isfinite(log), log, np.nanmin(np.where(np.isfinite(log), log, np.nan), axis=1, keepdims=True))
+    lowest = np.min(log, axis=1, keepdims=True, where=np.isfinite(log), initial=np.inf)
+    log = np.where(np.isfinite(log), log, np.where(np.isfinite(lowest), lowest, 0.0))
     found = np.asarray(array_stats.psislw(-log, axis=1)[1])
     return np.where(np.ptp(log, axis=1) > 1e-8, found, np.nan)
 
 
-def drifted(evidences: list[tuple[float, float]], spreads: list[np.ndarray]) -> tuple[float, float, int, float] | None:
+def drifted(history: History, how: Agreeing) -> tuple[float, float, int, float] | None:
     """Where the last two rounds differ: see `Measured`."""
-    if settled(evidences, spreads):
+    if settled(history, how):
         return None
-    growth = np.exp(spreads[-1].mean(axis=0) - spreads[-2].mean(axis=0))
-    return evidences[0][0], evidences[1][0], int(np.argmax(growth)), float(growth.max())
+    (before, _), (now, _) = history.evidences[-2:]
+    growth = np.exp(history.spreads[-1].mean(axis=0) - history.spreads[-2].mean(axis=0))
+    return before, now, int(np.argmax(growth)), float(growth.max())
 
 
-def grown(spreads: list[np.ndarray]) -> tuple[int, float] | None:
+def grown(history: History, how: Agreeing) -> tuple[int, float] | None:
     """Which coordinate's spread has no end that anybody saw: see `Measured`."""
-    if len(spreads) < 3:
+    if len(history.spreads) < 3:
         return None
     with np.errstate(invalid="ignore"):
-        size = np.array([one.mean(axis=0) for one in spreads])
+        size = np.array([one.mean(axis=0) for one in history.spreads])
     endless = ~np.isfinite(size[-1]) & ~(size[-1] < 0)
     if endless.any():
         return int(np.argmax(endless)), np.inf
     steps, total = np.diff(size, axis=0), size[-1] - size[0]
-    growing = (steps[-2:] > np.log(GROWS)).all(axis=0) & (total > 3 * np.log(GROWS)) | (total > np.log(ENDLESS))
+    growing = (steps[-2:] > np.log(how.grows)).all(axis=0) & (total > 3 * np.log(how.grows))
+    growing |= total > np.log(how.endless)
     if not growing.any():
         return None
     where = int(np.argmax(np.where(growing, total, -np.inf)))

@@ -15,23 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from bayesdiff.multimodal.tuning import Fitting
+
 # Degrees of freedom of the wide components: finite variance, tails that outlast most posteriors'.
 NU = 4.0
-# Weights of the wide components, and how many times the sd of everything they are wide. The widest are seldom drawn:
-# they are there for states far out, which they give moves of their own scale, and a density that is not too small.
-WIDE = ((0.05, 1.5), (0.01, 5.0), (0.002, 15.0))
-# A component more must make each draw that was held out likelier by so many nats.
-WORTH = 0.02
-ROUNDS = 40
-# Draws to fit to, at most, where there are more: one in so many.
-DRAWS = 4096
-# Draws' worth of the covariance that a component had, in numbers of coordinates: many, and it stays as it was.
-TRUSTS = (1.0, 8.0, 64.0, 1e6)
-
-
-def wides(n: int) -> int:
-    """How many wide components there are in n dimensions: in many, none but the first is ever met."""
-    return len(WIDE) if n <= 20 else 1
 
 
 class Mixture(NamedTuple):
@@ -64,10 +51,10 @@ class Mixture(NamedTuple):
         return np.isfinite(self.log_weight) & ~self.heavy
 
 
-def mixture(fit: Fit, wide: Spread, size: int) -> Mixture:
+def mixture(fit: Fit, wide: Spread, size: int, fitting: Fitting) -> Mixture:
     """Put Gaussians and the wide Student t's into a mixture of `size` places: few sizes, few compilations."""
     k, n = fit.means.shape
-    wide_ones = WIDE[: wides(n)]
+    wide_ones = fitting.wide[: fitting.wides(n)]
     total = sum(weight for weight, _ in wide_ones)
     shares = np.concatenate([(1 - total * (k > 0)) * fit.weights, [weight for weight, _ in wide_ones]])
     log_weight = np.full(size, -np.inf)
@@ -147,7 +134,7 @@ class Fit(NamedTuple):
     covariances: np.ndarray
 
 
-def fit(kept: np.ndarray, held: np.ndarray, start: Fit, most: int, rng: np.random.Generator) -> Fit:
+def fit(kept: np.ndarray, held: np.ndarray, start: Fit, most: int, rng: np.random.Generator, fitting: Fitting) -> Fit:
     """Fit Gaussians to draws: those of `start`, and more while draws held out become likelier.
 
     Parameters
@@ -161,26 +148,28 @@ def fit(kept: np.ndarray, held: np.ndarray, start: Fit, most: int, rng: np.rando
         Components at most.
     rng : Generator
         Where components are added.
+    fitting : Fitting
+        What was tuned.
     """
     n = kept.shape[1]
-    most_draws = max(DRAWS, 40 * n)
+    most_draws = max(fitting.draws, 40 * n)
     kept, held = kept[:: -(-len(kept) // most_draws)], held[:: -(-len(held) // most_draws)]
 
     def score(fit: Fit) -> float:
         return float(_logs(held, fit)[1].mean())
 
     # How far to trust the draws' covariances, against those that were there: what the draws held out say.
-    tries = [_em(kept, start, trust) for trust in TRUSTS]
+    tries = [_em(kept, start, trust, fitting.rounds) for trust in fitting.trusts]
     scores = [score(tried) for tried in tries]
     which = int(np.argmax(scores))
-    best, reached, trust = tries[which], scores[which], TRUSTS[which]
+    best, reached, trust = tries[which], scores[which], fitting.trusts[which]
     # A component needs draws for its covariance; below, the mixture would learn the draws by heart.
     room = min(most, len(start.weights) + len(kept) // (4 * (n + 1)))
     failures = 0
     while len(best.weights) < room and failures < 3:
-        tried = _em(kept, _split(kept, best, rng), trust)
+        tried = _em(kept, _split(kept, best, rng), trust, fitting.rounds)
         new = score(tried)
-        if new > reached + WORTH:
+        if new > reached + fitting.worth:
             best, reached, failures = tried, new, 0
         else:
             failures += 1
@@ -201,7 +190,7 @@ def _logs(x: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     return logs, (top + np.log(np.exp(logs - top).sum(axis=1, keepdims=True)))[:, 0]
 
 
-def _em(x: np.ndarray, start: Fit, trust: float, rounds: int = ROUNDS) -> Fit:
+def _em(x: np.ndarray, start: Fit, trust: float, rounds: int) -> Fit:
     """Expectation and maximisation from `start`, with covariances drawn towards those of `start`."""
     n = x.shape[1]
     fit, before = start, -np.inf
@@ -259,15 +248,8 @@ def _split(x: np.ndarray, fit: Fit, rng: np.random.Generator) -> Fit:
     first = int(rng.integers(len(z)))
     apart = ((z - z[first]) ** 2).sum(axis=1)
     second = int(rng.choice(len(z), p=apart / apart.sum())) if apart.sum() > 0 else first
-    half = 0.5 * fit.covariances[k]
-    return Fit(
-        np.concatenate([np.where(np.arange(len(size)) == k, 0.5, 1.0) * fit.weights, [fit.weights[k] / 2]]),
-        np.concatenate([_replaced(fit.means, k, x[members[first]]), x[members[second]][None]]),
-        np.concatenate([_replaced(fit.covariances, k, half), half[None]]),
-    )
-
-
-def _replaced(values: np.ndarray, k: int, value: np.ndarray) -> np.ndarray:
-    new = values.copy()
-    new[k] = value
-    return new
+    weights, means, covariances = (np.concatenate([values, values[k : k + 1]]) for values in fit)
+    weights[[k, -1]] *= 0.5
+    means[[k, -1]] = x[members[[first, second]]]
+    covariances[[k, -1]] *= 0.5
+    return Fit(weights, means, covariances)

@@ -19,34 +19,13 @@ import numpy as np
 from bayesdiff.compiled import CompiledPrior, Data, Density
 from bayesdiff.invert.kinks import settle
 from bayesdiff.invert.newton import FLAT, Climb, climb, is_neck
-from bayesdiff.invert.tuning import SEARCH
+from bayesdiff.invert.tuning import Search
 from bayesdiff.multimodal.mixtures import Fit
-
-# Starts in a round, rounds at most, and rounds without anything new before it is over.
-STARTS = 128
-ROUNDS = 10
-QUIET = 2
-# Noise levels at which a blur is inverted, from a tenth to twice the spread of all that is known.
-SCALES = 4
-# Draws from which is climbed once more at the end, to see whose they are, and evaluations for that.
-LOOKS = 2048
-LOOK_BUDGET = 120_000
-# A climb of a blurred density is to get near, not to arrive.
-BLURRED_STEPS = 8
-# More modes than this are counted, not kept.
-MOST_MODES = 128
-# So much less mass than the heaviest, and a mode is not worth a component.
-NATS = 20.0
-# Climbs that ended nowhere and are looked at together: there may be a kink.
-LOST = 16
-# Evaluations of log p with its gradient that a search may take.
-BUDGET = 300_000
-# Two modes are one if neither is this far from the other, in posterior sd.
-SAME = 0.1
+from bayesdiff.multimodal.tuning import Scouting
 
 
-@dataclass
-class Found:
+@dataclass(frozen=True)
+class Scouted:
     """What a search found.
 
     Attributes
@@ -62,8 +41,6 @@ class Found:
     kink, on_edge : ndarray (modes,)
         Whether it has no curvature (the Gaussian is then about as wide as p), and whether it is no maximum at all, but
         next to p = 0 and no move improves it.
-    starts, lost : int
-        Climbs made, and those that ended at no maximum.
     places : ndarray (groups, any, n)
         x_1 of each group: where p is not small, whether or not there is a mode.
     evaluations : float
@@ -77,8 +54,6 @@ class Found:
     by: np.ndarray
     kink: np.ndarray
     on_edge: np.ndarray
-    starts: int = 0
-    lost: int = 0
     places: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
     evaluations: float = 0.0
 
@@ -88,10 +63,14 @@ class Found:
         n = self.x.shape[1]
         return self.lp + 0.5 * n * np.log(2 * np.pi) + 0.5 * np.linalg.slogdet(self.covariance)[1]
 
-    def only(self, which: np.ndarray) -> Found:
+    def only(self, which: np.ndarray) -> Scouted:
         """The modes `which`, in that order."""
         names = ("x", "lp", "precision", "covariance", "by", "kink", "on_edge")
         return replace(self, **{name: getattr(self, name)[which] for name in names})
+
+    def and_one(self, **of_mode: Any) -> Scouted:
+        """With one mode more, of which all is given that there is by mode."""
+        return replace(self, **{name: np.append(getattr(self, name), [new], axis=0) for name, new in of_mode.items()})
 
     def gaussians(self) -> Fit:
         """The Gaussians at the modes, all with one weight."""
@@ -104,31 +83,35 @@ class Found:
         return float((self.by.sum(axis=1) == 1).sum() / climbs) if climbs else 1.0
 
 
-def _climbs(density: Density, data: Data, starts: jax.Array, o: jax.Array, precision: jax.Array, steps: int) -> Climb:
+def _climbs(
+    density: Density, search: Search, data: Data, starts: jax.Array, o: jax.Array, precision: jax.Array, steps: int
+) -> Climb:
     """Climb log p(x) - sum precision (x - o)^2 / 2 from each of `starts` (starts, n)."""
 
     def one(start: jax.Array, o: jax.Array, precision: jax.Array) -> Climb:
         def logp(x: jax.Array) -> jax.Array:
             return density(x, data) - 0.5 * (precision * (x - o) ** 2).sum()
 
-        return climb(logp, start, jnp.ones(()) + precision.max(), steps)
+        return climb(logp, start, jnp.ones(()) + precision.max(), steps, search)
 
     return jax.vmap(one)(starts, o, precision)
 
 
-def _settled(density: Density, data: Data, ends: Climb) -> Climb:
-    return jax.vmap(lambda end: settle(lambda x: density(x, data), end, jnp.ones(())))(ends)
+def _settled(density: Density, search: Search, data: Data, ends: Climb) -> Climb:
+    return jax.vmap(lambda end: settle(lambda x: density(x, data), end, jnp.ones(()), search))(ends)
 
 
-def _necks(density: Density, data: Data, x: jax.Array, precision: jax.Array) -> jax.Array:
-    return jax.vmap(lambda *end: is_neck(lambda x: density(x, data), *end))(x, precision)
+def _necks(density: Density, search: Search, data: Data, x: jax.Array, precision: jax.Array) -> jax.Array:
+    return jax.vmap(lambda x, precision: is_neck(lambda x: density(x, data), x, precision, search))(x, precision)
 
 
 def _precisions(density: Density, data: Data, x: jax.Array) -> jax.Array:
     return jax.lax.map(lambda one: -jax.hessian(lambda x: density(x, data))(one), x)
 
 
-def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.Generator) -> Found:
+def scout(
+    prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.Generator, scouting: Scouting
+) -> Scouted:
     """Search for the modes of p.
 
     Parameters
@@ -141,16 +124,18 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         Starts are dealt to as many groups, which know of each other only where to look next.
     rng : Generator
         Where to look.
+    scouting : Scouting
+        How to.
 
     Raises
     ------
     ValueError
         If log p is not finite at any start.
     """
-    n, data = prior.n, prior.data
-    starts_each = _starts_each(n, groups)
+    n = prior.n
+    count = _starts_each(n, groups, scouting)
     # Its forward draws, data or not: where the model's author expects x to be.
-    drawn = prior.forward_draws(starts_each, rng)
+    drawn = prior.forward_draws(count, rng)
     initial = prior.initial_point()
     pool = np.concatenate([given, initial[None], drawn])
     finite = np.isfinite(prior.logp(pool))
@@ -161,79 +146,78 @@ def scout(prior: CompiledPrior, given: np.ndarray, groups: int, rng: np.random.G
         )
     pool = pool[finite]
     spread = drawn.std(axis=0) if len(drawn) > n else np.ones(n)
-    no_matrix = np.empty((0, n, n))
-    none, no = np.empty((0, groups), int), np.empty(0, bool)
-    found = Found(np.empty((0, n)), np.empty(0), no_matrix, no_matrix, none, no, no)
+    none, no = np.empty((0, n, n)), np.empty(0, bool)
+    found = Scouted(none[:, 0], none[:, 0, 0], none, none, np.empty((0, groups), int), no, no)
     places: list[np.ndarray] = []
-    quiet = 0
-    for number in range(ROUNDS):
-        before = len(found.x)
-        x = _blurred(pool, found, spread, starts_each, number, rng)
+    quiet, group = 0, np.arange(count) % groups
+    for number in range(scouting.rounds):
+        known = len(found.x)
+        x = _blurred(pool, found, spread, count, number, rng)
         outside = ~np.isfinite(prior.logp(x))
         x[outside] = pool[rng.integers(len(pool), size=int(outside.sum()))]
         # Every group sees every scale.
-        scale = np.geomspace(0.1, 2.0, SCALES)[np.arange(len(x)) // groups % SCALES, None] * spread
-        near = _run(prior, data, x, x, 1 / scale**2, BLURRED_STEPS)
-        group = np.arange(len(x)) % groups
-        which, cost = _climbed(prior, found, near.x, group, SEARCH.most_steps, not number)
-        found.evaluations += float(near.evaluations.sum() * (n + 1.0)) + cost
-        found.starts += len(x)
-        found.lost += int((which < 0).sum())
+        levels = np.geomspace(0.1, 2.0, scouting.scales)[np.arange(count) // groups % scouting.scales]
+        near = _ends(prior, x, x, 1 / (levels[:, None] * spread) ** 2, scouting.blurred_steps, scouting.search)
         places.append(_dealt(np.where(np.isfinite(near.x).all(axis=1)[:, None], near.x, x), groups))
+        found, _, cost = _climbed(prior, found, near.x, group, scouting.search.most_steps, not number, scouting)
+        cost += float(near.evaluations.sum() * (n + 1.0))
+        found = replace(found, evaluations=found.evaluations + cost)
         if len(found.x):
             own = np.sqrt(np.median(np.diagonal(found.covariance, axis1=1, axis2=2), axis=0))
             spread = np.sqrt(own**2 + found.x.var(axis=0))
-        quiet = 0 if len(found.x) > before else quiet + 1
-        if quiet >= QUIET or found.evaluations > BUDGET:
+        quiet = 0 if len(found.x) > known else quiet + 1
+        if quiet >= scouting.quiet or found.evaluations > scouting.evaluations:
             break
-    found.places = np.concatenate(places, axis=1)
-    return found.only(_heaviest(found, np.zeros(len(found.x), bool)))
+    found = replace(found, places=np.concatenate(places, axis=1))
+    return found.only(_heaviest(found, np.zeros(len(found.x), bool), scouting))
 
 
 class Basins(NamedTuple):
     """Where climbs from some of the draws ended.
 
-    ``sweep`` (chains, looks), ``mode`` (chains, looks): -1 for none, -2 for no climb.
+    ``sweep`` (chains, looks), ``mode`` (chains, looks): -1 for none, -2 for no climb; ``evaluations`` for all of them.
     """
 
     sweep: np.ndarray
     mode: np.ndarray
+    evaluations: float
 
 
-def look_again(prior: CompiledPrior, found: Found, x: np.ndarray, rng: np.random.Generator) -> tuple[Found, Basins]:
+def look_again(
+    prior: CompiledPrior, found: Scouted, x: np.ndarray, rng: np.random.Generator, scouting: Scouting
+) -> tuple[Scouted, Basins]:
     """Climb from some of the draws `x` (chains, draws, n): add modes that nobody had found, say which is whose."""
     chains, draws, n = x.shape
     # In batches of the search's size, which are compiled already.
-    batch = _starts_each(n, chains)
-    batches = int(np.clip(LOOK_BUDGET / (8.0 * (n + 1)) / batch, 1, LOOKS / batch))
+    batch = _starts_each(n, chains, scouting)
+    batches = int(np.clip(scouting.look_evaluations / (8.0 * (n + 1)) / batch, 1, scouting.looks / batch))
     each = -(-batches * batch // chains)
     sweep = rng.integers(draws, size=(chains, each))
     starts = x[np.arange(chains)[:, None], sweep].reshape(-1, n)
-    more = found.only(np.arange(len(found.x)))
+    known = len(found.x)
     # Where the search found no maximum there is most likely none, and climbs would not end.
-    steps = SEARCH.most_steps if len(found.x) else 2 * BLURRED_STEPS
-    group, which, cost = np.repeat(np.arange(chains), each), [], 0.0
+    steps = scouting.search.most_steps if known else 2 * scouting.blurred_steps
+    group, more, which, cost = np.repeat(np.arange(chains), each), found, [], 0.0
     for first in range(0, len(starts), batch):
         rows = np.arange(first, first + batch) % len(starts)
-        ended, used = _climbed(prior, more, starts[rows], group[rows], steps, False)
+        more, ended, used = _climbed(prior, more, starts[rows], group[rows], steps, False, scouting)
         cost += used
         which.append(ended)
-        if cost > LOOK_BUDGET:  # where there is no maximum, climbs do not end
+        if cost > scouting.look_evaluations:  # where there is no maximum, climbs do not end
             break
     mode = np.full(len(starts), -2)
     climbed = np.concatenate(which)[: len(starts)]
     mode[: len(climbed)] = climbed
-    more.by[: len(found.x)] = found.by  # which chains' own search found it
-    seen = np.isin(np.arange(len(more.x)), climbed)
-    order = _heaviest(more, seen)
+    more = replace(more, by=np.concatenate([found.by, more.by[known:]]))  # which chains' own search found it
+    order = _heaviest(more, np.isin(np.arange(len(more.x)), climbed), scouting)
     new = np.append(np.full(len(more.x), -1), [-2, -1])  # the last two: those of no mode
     new[order] = np.arange(len(order))
-    return replace(more.only(order), evaluations=cost), Basins(sweep, new[mode].reshape(chains, each))
+    return more.only(order), Basins(sweep, new[mode].reshape(chains, each), cost)
 
 
-def _starts_each(n: int, groups: int) -> int:
+def _starts_each(n: int, groups: int, scouting: Scouting) -> int:
     """Climbs at a time: Newton needs n gradients for a Hessian, so in many dimensions fewer, which see more each."""
-    return max(groups * 4, STARTS // (1 if n <= 16 else 2 if n <= SEARCH.dense else 4))
+    return max(groups * 4, scouting.starts // (1 if n <= 16 else 2 if n <= scouting.search.dense else 4))
 
 
 def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
@@ -242,52 +226,58 @@ def _dealt(x: np.ndarray, groups: int) -> np.ndarray:
     return np.stack([x[group::groups][:rows] for group in range(groups)])
 
 
-def _run(prior: CompiledPrior, data: Data, starts: Any, o: Any, precision: np.ndarray, steps: int) -> Any:
-    """Climbs, in NumPy."""
-    return jax.tree.map(np.asarray, prior.kernel(_climbs)(data, starts, o, precision, steps))
+def _ends(prior: CompiledPrior, starts: Any, o: Any, precision: np.ndarray, steps: int, search: Search) -> Any:
+    """Where climbs end, in NumPy."""
+    return jax.tree.map(np.asarray, prior.kernel(_climbs, search)(prior.data, starts, o, precision, steps))
 
 
 def _climbed(
-    prior: CompiledPrior, found: Found, starts: np.ndarray, group: np.ndarray, steps: int, search: bool
-) -> tuple[np.ndarray, float]:
-    """Climb p, add the modes; return which each climb ended at (climbs,), -1 for none, and evaluations.
+    prior: CompiledPrior,
+    found: Scouted,
+    starts: np.ndarray,
+    group: np.ndarray,
+    steps: int,
+    kinks: bool,
+    scouting: Scouting,
+) -> tuple[Scouted, np.ndarray, float]:
+    """Climb p: give the modes with those that are new, which each climb ended at (climbs,), -1 for none, evaluations.
 
-    Those that ended nowhere are looked at again where there are kinks: it was found so before, or `search` says to see.
+    Those that ended nowhere are looked at again where there are kinks: it was found so before, or `kinks` says to see.
     """
-    n, data = prior.n, prior.data
-    ends = _run(prior, data, starts, starts, np.zeros_like(starts), steps)
-    cost = float(ends.evaluations.sum() * (n + 1.0))
-    ends = _without_necks(prior, ends)
-    which = _add(prior, data, found, ends, group)
+    search, at_once = scouting.search, scouting.lost
+    ends = _ends(prior, starts, starts, np.zeros_like(starts), steps, search)
+    cost = float(ends.evaluations.sum() * (prior.n + 1.0))
+    ends = _without_necks(prior, ends, search)
+    found, which = _added(prior, found, ends, group, scouting)
     lost = np.flatnonzero((which < 0) & ~ends.converged & np.isfinite(ends.logp))
     lost = lost[np.argsort(-ends.logp[lost], kind="stable")]
-    search = n <= SEARCH.dense and (search or bool((found.kink | found.on_edge).any()))
-    for first in range(0, len(lost) if search else 0, LOST):
-        rows = lost[first : first + LOST]
-        padded = jax.tree.map(lambda values, rows=rows: values[np.resize(rows, LOST)], ends)
-        settled = jax.tree.map(np.asarray, prior.kernel(_settled)(data, padded))
-        settled = _without_necks(prior, settled)
+    kinks = prior.n <= search.dense and (kinks or bool((found.kink | found.on_edge).any()))
+    for first in range(0, len(lost) if kinks else 0, at_once):
+        rows = lost[first : first + at_once]
+        padded = jax.tree.map(lambda values, rows=rows: values[np.resize(rows, at_once)], ends)
+        settled = jax.tree.map(np.asarray, prior.kernel(_settled, search)(prior.data, padded))
+        settled = _without_necks(prior, settled, search)
         settled = jax.tree.map(lambda values, rows=rows: values[: len(rows)], settled)
         cost += float(settled.evaluations.sum())
-        which[rows] = _add(prior, data, found, settled, group[rows])
+        found, which[rows] = _added(prior, found, settled, group[rows], scouting)
         if (which[rows] < 0).all():
             break  # where the highest are none, others are none
-    return which, cost
+    return found, which, cost
 
 
-def _without_necks(prior: CompiledPrior, ends: Any) -> Any:
+def _without_necks(prior: CompiledPrior, ends: Any, search: Search) -> Any:
     """The climbs, of which those that ended in the neck of a funnel ended nowhere."""
     if not ends.precision.size:
         return ends
     size = np.abs(np.linalg.eigvalsh(np.where(np.isfinite(ends.precision), ends.precision, 0.0)))
     if not (ends.converged & (size.min(axis=1) < FLAT * size.max(axis=1))).any():
         return ends
-    neck = np.asarray(prior.kernel(_necks)(prior.data, ends.x, ends.precision)) & ~ends.kink
+    neck = np.asarray(prior.kernel(_necks, search)(prior.data, ends.x, ends.precision)) & ~ends.kink
     return ends._replace(converged=ends.converged & ~neck, logp=np.where(neck, -np.inf, ends.logp))
 
 
 def _blurred(
-    pool: np.ndarray, found: Found, spread: np.ndarray, count: int, number: int, rng: np.random.Generator
+    pool: np.ndarray, found: Scouted, spread: np.ndarray, count: int, number: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Points around what is known: the pool as it is at first, later with noise of all levels around all of it."""
     n = len(spread)
@@ -307,51 +297,57 @@ def _blurred(
     return centre + levels * spread * rng.normal(size=(count, n))
 
 
-def _add(prior: CompiledPrior, data: Data, found: Found, ends: Any, group: np.ndarray) -> np.ndarray:
-    """Add the modes that climbs ended at; return which each ended at (climbs,), -1 for none."""
-    n = prior.n
+def _added(
+    prior: CompiledPrior, found: Scouted, ends: Any, group: np.ndarray, scouting: Scouting
+) -> tuple[Scouted, np.ndarray]:
+    """The modes with those that climbs ended at; which each ended at (climbs,), -1 for none."""
     which = np.full(len(ends.logp), -1)
-    known = found.kink | found.on_edge
     # A climb that gave up beside a kink that is known ended there.
-    good = (ends.converged | ends.on_edge | known.any()) & np.isfinite(ends.logp) & np.isfinite(ends.x).all(axis=1)
+    beside = (found.kink | found.on_edge).any()
+    good = (ends.converged | ends.on_edge | beside) & np.isfinite(ends.logp) & np.isfinite(ends.x).all(axis=1)
     for i in np.flatnonzero(good)[np.argsort(-ends.logp[good], kind="stable")]:
         x, lp = ends.x[i], float(ends.logp[i])
-        if len(found.x):
-            gap = found.x - x
-            apart = np.einsum("ki,kij,kj->k", gap, found.precision, gap) / n
-            near = (apart < SAME**2) & (np.abs(found.lp - lp) < 1e-3 * (1 + abs(lp)))
-            near = np.flatnonzero(near & (ends.converged[i] | found.kink | found.on_edge))
-            if len(near):
-                which[i] = near[np.argmin(apart[near])]
-                found.by[which[i], group[i]] += 1
-                continue
-        if not (ends.converged[i] or ends.on_edge[i]):
-            continue
-        precision = ends.precision[i] if ends.precision[i].size else prior.kernel(_precisions)(data, x[None])[0]
-        precision = np.asarray(precision)
-        unit = np.diagonal(precision)
-        if not (unit > 0).all():
-            continue
-        # In units of each number's own: only then is what is small beside the rest lost in rounding.
-        unit = 1 / np.sqrt(unit)
-        values, vectors = np.linalg.eigh(precision * unit[:, None] * unit)
-        if not values.min() > 1e-14 * values.max():
-            continue
-        which[i] = len(found.x)
-        found.x = np.concatenate([found.x, x[None]])
-        found.lp = np.append(found.lp, lp)
-        covariance = ((vectors / values) @ vectors.T) * unit[:, None] * unit
-        found.precision = np.concatenate([found.precision, precision[None]])
-        found.covariance = np.concatenate([found.covariance, covariance[None]])
-        found.kink = np.append(found.kink, ends.kink[i])
-        found.on_edge = np.append(found.on_edge, ends.on_edge[i])
-        row = np.zeros((1, found.by.shape[1]), int)
-        row[0, group[i]] = 1
-        found.by = np.concatenate([found.by, row])
-    return which
+        gap = found.x - x
+        apart = np.einsum("ki,kij,kj->k", gap, found.precision, gap) / prior.n
+        near = (apart < scouting.same_mode**2) & (np.abs(found.lp - lp) < 1e-3 * (1 + abs(lp)))
+        near = np.flatnonzero(near & (ends.converged[i] | found.kink | found.on_edge))
+        if len(near):
+            which[i] = near[np.argmin(apart[near])]
+        elif ends.converged[i] or ends.on_edge[i]:
+            precision = ends.precision[i]
+            if not precision.size:
+                precision = np.asarray(prior.kernel(_precisions)(prior.data, x[None])[0])
+            covariance = _inverse(precision)
+            if covariance is not None:
+                which[i] = len(found.x)
+                found = found.and_one(
+                    x=x,
+                    lp=lp,
+                    precision=precision,
+                    covariance=covariance,
+                    by=np.zeros(found.by.shape[1], int),
+                    kink=ends.kink[i],
+                    on_edge=ends.on_edge[i],
+                )
+    by, ended = found.by.copy(), which >= 0
+    np.add.at(by, (which[ended], group[ended]), 1)
+    return replace(found, by=by), which
 
 
-def _heaviest(found: Found, seen: np.ndarray) -> np.ndarray:
+def _inverse(precision: np.ndarray) -> np.ndarray | None:
+    """The covariance; None where the precision is that of no Gaussian."""
+    unit = np.diagonal(precision)
+    if not (unit > 0).all():
+        return None
+    # In units of each number's own: only then is what is small beside the rest lost in rounding.
+    unit = 1 / np.sqrt(unit)
+    values, vectors = np.linalg.eigh(precision * unit[:, None] * unit)
+    if not values.min() > 1e-14 * values.max():
+        return None
+    return ((vectors / values) @ vectors.T) * unit[:, None] * unit
+
+
+def _heaviest(found: Scouted, seen: np.ndarray, scouting: Scouting) -> np.ndarray:
     """Which modes to keep, heaviest first: those at which climbs from draws ended, and those that may have mass.
 
     The mass of a heavy tail is not seen in the curvature at its top: Cauchy's Gaussian, in n dimensions, is narrower
@@ -359,8 +355,8 @@ def _heaviest(found: Found, seen: np.ndarray) -> np.ndarray:
     """
     n = found.x.shape[1]
     mass = found.log_mass
-    order = np.lexsort([-mass, ~seen])[:MOST_MODES]
-    worth = seen | (mass > mass.max(initial=-np.inf) - NATS - 0.5 * n * np.log1p(n))
+    order = np.lexsort([-mass, ~seen])[: scouting.most_modes]
+    worth = seen | (mass > mass.max(initial=-np.inf) - scouting.nats - 0.5 * n * np.log1p(n))
     worth &= ~found.on_edge | (found.by.sum(axis=1) > 1)
     kept = order[worth[order]]
     return kept[np.argsort(-mass[kept], kind="stable")]

@@ -14,6 +14,8 @@ r_k(x) p_b(x) ∝ w_k q_k(x) exp(b D(x)) as it is: in the scale of q_k nearly a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -24,24 +26,11 @@ from bayesdiff.compiled import Data, Density
 from bayesdiff.invert.moves import Leap, leapfrog
 from bayesdiff.invert.newton import times
 from bayesdiff.multimodal.mixtures import NU, Mixture, component_logs, draw_one, log_density
-
-# Sweeps in one call.
-BLOCK = 64
-TARGET_ACCEPTANCE = 0.8
-# Of moves, so many are made with a step drawn from a hundredth of the usual to all of it: for necks of funnels.
-SHORT = 0.25
-SHORTEST = 1e-2
-FIRST_STEP = 0.5
-# Of the wide components, which are far from the shape of what lies in them.
-FIRST_WIDE = 0.3
-STEP_RANGE = (-9.0, 0.5)
-# The longest trajectory in the scale of a component, where half a period is 3.1, and in leapfrog steps.
-LONGEST = 2.0
-MOST_LEAPS = 16
+from bayesdiff.multimodal.tuning import Moving
 
 
-class Steps(NamedTuple):
-    """Leapfrog steps in the scale of a component: log of ``rung`` (rungs,) times ``component`` (components,)."""
+class StepSizes(NamedTuple):
+    """Of leapfrog, in the scale of a component: log of ``rung`` (rungs,) times ``component`` (components,)."""
 
     rung: Any
     component: Any
@@ -60,8 +49,15 @@ class Ladder(NamedTuple):
     fresh: Any
 
 
-class Block(NamedTuple):
-    """What `BLOCK` sweeps gave.
+class Walker(NamedTuple):
+    """One chain between sweeps: the states of its ladder, and the step sizes that its moves have learnt."""
+
+    ladder: Ladder
+    sizes: StepSizes
+
+
+class Sweeps(NamedTuple):
+    """What sweeps gave.
 
     ``x`` (sweeps, n) and ``lp`` (sweeps,) of the last rung; ``acceptance`` (sweeps, rungs) of the moves, ``gain``
     (sweeps, rungs) = D after the moves, ``trips`` (sweeps,): whether a state that was drawn from q arrived at p;
@@ -78,7 +74,7 @@ class Block(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """What one move of all rungs did: see `Block`."""
+    """What one move of all rungs did: see `Sweeps`."""
 
     acceptance: jax.Array
     invalid: jax.Array
@@ -103,125 +99,127 @@ def _gain(density: Density, data: Data, q: Mixture, x: jax.Array) -> tuple[jax.A
     return jnp.where(good, value, -jnp.inf), slope, jnp.where(good, lp, jnp.where(jnp.isnan(lp), jnp.nan, -jnp.inf))
 
 
-def sweeps(
+@dataclass(frozen=True)
+class _Path:
+    """What all sweeps share: q and the rungs, D of one state with its slope and log p, how moves go and are learnt."""
+
+    q: Mixture
+    betas: jax.Array
+    gain: Callable[[jax.Array], tuple[jax.Array, jax.Array, jax.Array]]
+    moving: Moving
+    learning: jax.Array
+
+
+def make_sweeps(
     density: Density,
+    moving: Moving,
     data: Data,
     q: Mixture,
-    ladder: Ladder,
     betas: jax.Array,
-    steps: Steps,
+    walker: Walker,
     learning: jax.Array,
     key: jax.Array,
-) -> tuple[Ladder, Steps, Block]:
-    """Make `BLOCK` sweeps.
+) -> tuple[Walker, Sweeps]:
+    """Make a chunk of sweeps on the rungs `betas`; step sizes are learnt at the rate `learning` (0: not at all)."""
+    path = _Path(q, betas, lambda x: _gain(density, data, q, x), moving, learning)
 
-    `betas` (rungs,); the steps are learnt at the rate `learning` (0: kept as they are). Returns the ladder, the steps,
-    and what was seen.
-    """
-    gain_of = jax.vmap(lambda x: _gain(density, data, q, x))
-    rungs = betas.shape[0]
-    place = jnp.arange(rungs)
-
-    def move(key: jax.Array, ladder: Ladder, steps: Steps) -> tuple[Ladder, Steps, Moved]:
-        """One trajectory for every rung but the first."""
-        which, normal, coin, length, short, scale, jitter, lane = jax.random.split(key, 8)
-        x, gain, slope, lp = (values[1:] for values in (ladder.x, ladder.gain, ladder.slope, ladder.lp))
-        beta = betas[1:, None]
-        logs, scaled = jax.vmap(lambda one: component_logs(q, one))(x)
-        k = jax.random.categorical(which, logs)
-        z0 = jnp.take_along_axis(scaled, k[:, None, None], axis=1)[:, 0]
-        root, centre, heavy = q.root[k], q.mean[k], q.heavy[k]
-        n = x.shape[1]
-
-        is_short = jax.random.uniform(short, k.shape) < SHORT
-        size = jnp.where(
-            is_short,
-            SHORTEST ** jax.random.uniform(scale, k.shape),
-            jax.random.uniform(jitter, k.shape, minval=0.7, maxval=1.1),
-        )
-        usual = jnp.exp(steps.rung[1:] + steps.component[k])
-        step = (usual * size)[:, None]
-        # As long as one of the states needs, in turn: all make as many leaps.
-        basis = usual[jax.random.randint(lane, (), 0, len(usual))]
-        most = jnp.clip(jnp.round(LONGEST / basis), 1, MOST_LEAPS).astype(int)
-        leaps = jax.random.randint(length, (), 1, most + 1)
-
-        def down(z: jax.Array, slope: jax.Array) -> jax.Array:
-            """The force: of q_k, and of beta D."""
-            own = jnp.where(heavy, (NU + n) / (NU + (z**2).sum(-1)), 1.0)[:, None]
-            return -own * z + beta * times(jnp.swapaxes(root, 1, 2), slope)
-
-        def base(z: jax.Array) -> jax.Array:
-            square = (z**2).sum(-1)
-            return jnp.where(heavy, -0.5 * (NU + n) * jnp.log1p(square / NU), -0.5 * square)
-
-        def look(z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-            gain, slope, lp = gain_of(centre + times(root, z))
-            return slope, gain, lp
-
-        def leap(_: Any, at: Leap) -> Leap:
-            return leapfrog(at, step, look, lambda z, seen: down(z, seen[0]))
-
-        v0 = jax.random.normal(normal, x.shape)
-        z, v, (new_slope, new_gain, new_lp) = jax.lax.fori_loop(0, leaps, leap, Leap(z0, v0, (slope, gain, lp)))
-        new_x = centre + times(root, z)
-        rise = base(z) - base(z0) + beta[:, 0] * (new_gain - gain) + 0.5 * (v0**2 - v**2).sum(-1)
-        rise = jnp.where(jnp.isnan(rise), -jnp.inf, rise)
-        accepted = jnp.log(jax.random.uniform(coin, k.shape)) < rise
-
-        def take(new: jax.Array, old: jax.Array) -> jax.Array:
-            mask = accepted.reshape(-1, *[1] * (new.ndim - 1))
-            return jnp.concatenate([jnp.zeros_like(old[:1]), jnp.where(mask, new, old)])
-
-        acceptance = jnp.exp(jnp.minimum(rise, 0.0))
-        moved = ladder._replace(
-            x=take(new_x, x), gain=take(new_gain, gain), slope=take(new_slope, slope), lp=take(new_lp, lp)
-        )
-        error = learning * jnp.where(is_short, 0.0, acceptance - TARGET_ACCEPTANCE)
-        learnt = Steps(
-            jnp.clip(steps.rung.at[1:].add(error), *STEP_RANGE), jnp.clip(steps.component.at[k].add(error), *STEP_RANGE)
-        )
-        tally = Moved(jnp.concatenate([jnp.ones(1), acceptance]), jnp.isnan(new_lp).sum(), (rungs - 1) * leaps)
-        return moved, learnt, tally
-
-    def refresh(key: jax.Array, ladder: Ladder) -> Ladder:
-        """Rung 0, drawn anew."""
-        x = draw_one(q, key)
-        gain, slope, lp = _gain(density, data, q, x)
-        return ladder._replace(
-            x=ladder.x.at[0].set(x),
-            gain=ladder.gain.at[0].set(gain),
-            slope=ladder.slope.at[0].set(slope),
-            lp=ladder.lp.at[0].set(lp),
-            fresh=ladder.fresh.at[0].set(True),
-        )
-
-    def exchange(key: jax.Array, ladder: Ladder, sweep: jax.Array) -> Ladder:
-        """Neighbours change places, pairs that begin at even rungs and at odd ones in turn."""
-        up = (place + sweep) % 2 == 0
-        partner = jnp.where(up, place + 1, place - 1)
-        partner = jnp.where((partner < 0) | (partner >= rungs), place, partner)
-        ratio = (betas[place] - betas[partner]) * (ladder.gain[partner] - ladder.gain[place])
-        first = jnp.minimum(place, partner)
-        coin = jnp.log(jax.random.uniform(key, (rungs,)))[first]
-        swapped = coin < jnp.where(jnp.isnan(ratio), -jnp.inf, ratio)
-        order = jnp.where(swapped, partner, place)
-        return jax.tree.map(lambda values: values[order], ladder)
-
-    def sweep(carry: tuple[Ladder, Steps], number: jax.Array) -> tuple[tuple[Ladder, Steps], Block]:
-        ladder, steps = carry
+    def sweep(walker: Walker, number: jax.Array) -> tuple[Walker, Sweeps]:
         keys = jax.random.split(jax.random.fold_in(key, number), 3)
-        ladder, steps, moved = move(keys[0], ladder, steps)
-        ladder = refresh(keys[1], ladder)
+        (ladder, sizes), moved = _moved(path, keys[0], *walker)
+        ladder = _refreshed(path, keys[1], ladder)
         gain = ladder.gain
-        ladder = exchange(keys[2], ladder, number)
+        ladder = _exchanged(path, keys[2], ladder, number)
         arrived = ladder.fresh[-1]
         ladder = ladder._replace(fresh=ladder.fresh.at[-1].set(False))
-        seen = Block(ladder.x[-1], ladder.lp[-1], moved.acceptance, gain, arrived, moved.invalid, moved.evaluations + 1)
-        return (ladder, steps), seen
+        tally = moved.acceptance, gain, arrived, moved.invalid, moved.evaluations + 1
+        return Walker(ladder, sizes), Sweeps(ladder.x[-1], ladder.lp[-1], *tally)
 
-    (ladder, steps), block = jax.lax.scan(sweep, (ladder, steps), jnp.arange(BLOCK))
-    return ladder, steps, block
+    return jax.lax.scan(sweep, walker, jnp.arange(moving.chunk))
+
+
+def _moved(path: _Path, key: jax.Array, ladder: Ladder, sizes: StepSizes) -> tuple[Walker, Moved]:
+    """One trajectory for every rung but the first."""
+    q, moving = path.q, path.moving
+    which, normal, coin, length, short, scale, jitter, lane = jax.random.split(key, 8)
+    x, gain, slope, lp = (values[1:] for values in (ladder.x, ladder.gain, ladder.slope, ladder.lp))
+    beta = path.betas[1:, None]
+    logs, scaled = jax.vmap(lambda one: component_logs(q, one))(x)
+    k = jax.random.categorical(which, logs)
+    z0 = jnp.take_along_axis(scaled, k[:, None, None], axis=1)[:, 0]
+    root, centre, heavy = q.root[k], q.mean[k], q.heavy[k]
+    n = x.shape[1]
+
+    is_short = jax.random.uniform(short, k.shape) < moving.short
+    size = jnp.where(
+        is_short,
+        moving.shortest ** jax.random.uniform(scale, k.shape),
+        jax.random.uniform(jitter, k.shape, minval=0.7, maxval=1.1),
+    )
+    usual = jnp.exp(sizes.rung[1:] + sizes.component[k])
+    step = (usual * size)[:, None]
+    # As long as one of the states needs, in turn: all make as many leaps.
+    basis = usual[jax.random.randint(lane, (), 0, len(usual))]
+    most = jnp.clip(jnp.round(moving.longest / basis), 1, moving.most_leaps).astype(int)
+    leaps = jax.random.randint(length, (), 1, most + 1)
+
+    def down(z: jax.Array, slope: jax.Array) -> jax.Array:
+        """The force: of q_k, and of beta D."""
+        own = jnp.where(heavy, (NU + n) / (NU + (z**2).sum(-1)), 1.0)[:, None]
+        return -own * z + beta * times(jnp.swapaxes(root, 1, 2), slope)
+
+    def base(z: jax.Array) -> jax.Array:
+        square = (z**2).sum(-1)
+        return jnp.where(heavy, -0.5 * (NU + n) * jnp.log1p(square / NU), -0.5 * square)
+
+    def look(z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        gain, slope, lp = jax.vmap(path.gain)(centre + times(root, z))
+        return slope, gain, lp
+
+    def leap(_: Any, at: Leap) -> Leap:
+        return leapfrog(at, step, look, lambda z, seen: down(z, seen[0]))
+
+    v0 = jax.random.normal(normal, x.shape)
+    z, v, (new_slope, new_gain, new_lp) = jax.lax.fori_loop(0, leaps, leap, Leap(z0, v0, (slope, gain, lp)))
+    new_x = centre + times(root, z)
+    rise = base(z) - base(z0) + beta[:, 0] * (new_gain - gain) + 0.5 * (v0**2 - v**2).sum(-1)
+    rise = jnp.where(jnp.isnan(rise), -jnp.inf, rise)
+    accepted = jnp.log(jax.random.uniform(coin, k.shape)) < rise
+
+    def take(new: jax.Array, old: jax.Array) -> jax.Array:
+        mask = accepted.reshape(-1, *[1] * (new.ndim - 1))
+        return jnp.concatenate([jnp.zeros_like(old[:1]), jnp.where(mask, new, old)])
+
+    acceptance = jnp.exp(jnp.minimum(rise, 0.0))
+    moved = ladder._replace(
+        x=take(new_x, x), gain=take(new_gain, gain), slope=take(new_slope, slope), lp=take(new_lp, lp)
+    )
+    error = path.learning * jnp.where(is_short, 0.0, acceptance - moving.target_acceptance)
+    raised = sizes.rung.at[1:].add(error), sizes.component.at[k].add(error)
+    learnt = StepSizes(*(jnp.clip(logs, *moving.step_range) for logs in raised))
+    tally = Moved(jnp.concatenate([jnp.ones(1), acceptance]), jnp.isnan(new_lp).sum(), len(usual) * leaps)
+    return Walker(moved, learnt), tally
+
+
+def _refreshed(path: _Path, key: jax.Array, ladder: Ladder) -> Ladder:
+    """Rung 0, drawn anew."""
+    x = draw_one(path.q, key)
+    first = Ladder(x, *path.gain(x), True)
+    return Ladder(*(values.at[0].set(new) for values, new in zip(ladder, first, strict=True)))
+
+
+def _exchanged(path: _Path, key: jax.Array, ladder: Ladder, sweep: jax.Array) -> Ladder:
+    """Neighbours change places, pairs that begin at even rungs and at odd ones in turn."""
+    betas, rungs = path.betas, len(path.betas)
+    place = jnp.arange(rungs)
+    up = (place + sweep) % 2 == 0
+    partner = jnp.where(up, place + 1, place - 1)
+    partner = jnp.where((partner < 0) | (partner >= rungs), place, partner)
+    ratio = (betas[place] - betas[partner]) * (ladder.gain[partner] - ladder.gain[place])
+    first = jnp.minimum(place, partner)
+    coin = jnp.log(jax.random.uniform(key, (rungs,)))[first]
+    swapped = coin < jnp.where(jnp.isnan(ratio), -jnp.inf, ratio)
+    order = jnp.where(swapped, partner, place)
+    return jax.tree.map(lambda values: values[order], ladder)
 
 
 # ----------------------------------------------------------------------------------------------- what the ladder tells
