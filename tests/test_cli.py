@@ -498,7 +498,10 @@ def test_a_sample_that_was_stopped_goes_on(folder, monkeypatch, capsys):
     assert not Path("r.zarr").exists()
     capsys.readouterr()
     assert run(*args[:-1], 2) == 2
-    assert "r.zarr was written by another call: random_seed was" in capsys.readouterr().err
+    assert (
+        "r.zarr belongs to a call that was stopped, and was written by another call: random_seed was"
+        in capsys.readouterr().err
+    )
     assert run(*args) == 0
     first = bd.load("r.zarr")["posterior"]["x"].values
     assert [path.name for path in folder.iterdir()] == ["r.zarr"]

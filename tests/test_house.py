@@ -6,12 +6,14 @@ The imports are read from the source, those inside functions included, so nothin
 import ast
 import importlib
 import inspect
+import io
 import json
 import re
 import statistics
 import subprocess
 import sys
 import time
+import tokenize
 from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
@@ -367,3 +369,74 @@ def test_the_version_is_that_of_the_distribution():
 def test_the_package_is_typed():
     assert (PACKAGE / "py.typed").exists()
     assert importlib.util.find_spec("bayesdiff").origin == str(PACKAGE / "__init__.py")
+
+
+# --- sizes: code lines, without docstrings, comments and blanks; of a document, those of its cells
+
+NO_CODE = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+# What the one sentence describes: a prior, a step, its inversions, the chain, the comparison.
+READ_FIRST = ("schedule", "priors", "step", "compiled", "invert", "inversion", "chain", "comparison")
+# What the house may hold. A limit falls with what leaves; what raises one says why. Aims: 10,000; 2,800; 450; 80; 90.
+MOST = {"package": 14_260, "path": 3_745, "file": 700, "function": 145, "constants": 185, "names": 60}
+
+
+def docstrings(tree):
+    """The lines of the docstrings."""
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.body:
+            first = node.body[0]
+            if isinstance(first, ast.Expr) and isinstance(getattr(first.value, "value", None), str):
+                found |= set(range(first.lineno, first.end_lineno + 1))
+    return found
+
+
+def code_lines(text):
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type not in NO_CODE:
+            lines |= set(range(token.start[0], token.end[0] + 1))
+    return len(lines - docstrings(ast.parse(text)))
+
+
+def cell_lines(text):
+    cells = re.findall(r"^```\{python\}\n(.*?)^```", text, flags=re.M | re.S)
+    return sum(bool(line.strip()) and not line.lstrip().startswith("#") for cell in cells for line in cell.splitlines())
+
+
+def sizes():
+    """Of the package: all of it, the reading path, its largest file and function, its constants, its public names."""
+    files = {p: code_lines(p.read_text()) for p in PACKAGE.rglob("*.py")}
+    files |= {p: cell_lines(p.read_text()) for p in PACKAGE.rglob("*.qmd")}
+    trees = [ast.parse(p.read_text()) for p in files if p.suffix == ".py"]
+    functions = [
+        node.body[bool(ast.get_docstring(node)) :]
+        for tree in trees
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+    targets = [
+        target
+        for tree in trees
+        for node in tree.body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+    ]
+    return {
+        "package": sum(files.values()),
+        "path": sum(n for p, n in files.items() if p.relative_to(PACKAGE).parts[0].removesuffix(".py") in READ_FIRST),
+        "file": max(files.values()),
+        "function": max(body[-1].end_lineno - body[0].lineno + 1 for body in functions if body),
+        "constants": sum(isinstance(t, ast.Name) and t.id.lstrip("_").isupper() for t in targets),
+        "names": len({*bayesdiff.__all__, *bayesdiff.images.__all__}),
+    }
+
+
+def test_the_house_grows_no_larger():
+    now = sizes()
+    assert {name: now[name] for name in MOST if now[name] > MOST[name]} == {}
+
+
+def test_sizes_count_code():
+    assert code_lines('"""Words."""\n\n# why\nx = [\n    1,\n]\n\n\ndef f():\n    """Words."""\n    return x\n') == 5
+    assert cell_lines("words\n```{python}\n#| label: a\n\nx = 1\n```\nwords\n") == 1

@@ -143,7 +143,10 @@ def sample(
     for name, value in (("draws", draws), ("chains", chains)):
         positive_int(value, name)
     if not isinstance(tempering, Tempering):
-        raise TypeError(f"tempering is {type(tempering).__name__}; write dataclasses.replace(TEMPERING, ...)")
+        raise TypeError(
+            f"tempering is {type(tempering).__name__}; write dataclasses.replace(TEMPERING, ...), with that of "
+            "bayesdiff.multimodal.tuning"
+        )
     check_executor(executor)
     prior = compile_prior(_model(model))
     _check_names(prior)
