@@ -175,6 +175,7 @@ def test_a_normal_that_its_transform_projects():
     assert abs(3.02 - 2) > errors(run, "s") * np.sqrt(2)  # what forward draws have
 
 
+@pytest.mark.slow  # the same kind as the one before, at several scales
 def test_normals_of_other_scales_that_sum_to_zero():
     run = drawn(three, 1e3)
     x = run["posterior"]["x"].values.reshape(-1, 3)

@@ -101,7 +101,7 @@ def test_a_chain_of_draws_shares_out_two_modes(plane):
         prior,
         wide,
         partial(inverters.draw, moves=6, narrowest=0.4),
-        draws=500,
+        draws=250,
         chains=2,
         random_seed=6,
         progressbar=False,

@@ -512,8 +512,6 @@ def test_draws_of_sample_are_a_bank_for_a_wide_step(sixteen):
     weight = run["modes"]["weight"].values[1]  # the bank's own error counts too
     assert abs(share - right) < 4 * np.sqrt(right * (1 - right) / 1500) + abs(weight - 1 / 3)
     assert (with_bank["sample_stats"]["jump_rate"] > 0.3).all()
-    x, _ = bd.draw(prior, np.tile(o, (400, 1)), 1.0, sigma, bank=run["unconstrained_posterior"], random_seed=1)
-    assert abs((x.mean(axis=1) > 0).mean() - right) < 4 * np.sqrt(right * (1 - right) / 400)
 
 
 def test_a_bank_that_is_none():
