@@ -551,7 +551,8 @@ def _brief(*texts: str) -> list[str]:
     """Shorten two long texts to where they differ."""
     same = 0
     if max(map(len, texts)) > 60:
-        same = next((i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1), 0)
+        differ = (i for i, letters in enumerate(zip(*texts, strict=False)) if len(set(letters)) > 1)
+        same = next(differ, min(map(len, texts)))  # one may begin with all of the other
     short = [f"...{text[same - 20 :]}" if same > 20 else text for text in texts]
     return [text if len(text) <= 60 else text[:57] + "..." for text in short]
 

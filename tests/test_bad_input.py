@@ -578,10 +578,10 @@ TABLE = {
         ("bank of the wrong group", lambda: bd.draw(normal(), [[0.0]], bank=inversion("posterior")["posterior"]),
          'ValueError: bank is the constrained group; write bank=run["unconstrained_posterior"]'),
         ("bank of one draw without an axis", lambda: bd.draw(normal(), [[0.0]], bank=1.0),
-         "ValueError: bank has 1 finite draws with one leading axis; write draws of p0, unconstrained, as "
-         'bank=run["unconstrained_posterior"] of a run of bd.sample'),
+         "ValueError: bank is one state, without an axis for draws; write draws of p0, unconstrained, along one "
+         'leading axis, as bank=run["unconstrained_posterior"] of a run of bd.sample'),
         ("bank all nan", lambda: bd.draw(normal(), [[0.0]], bank=[NAN, NAN]),
-         "ValueError: bank has 0 finite draws with one leading axis; write draws of p0, unconstrained, as "
+         "ValueError: bank has 0 finite draws; write draws of p0, unconstrained, along one leading axis, as "
          'bank=run["unconstrained_posterior"] of a run of bd.sample'),
         ("bank of another prior", lambda: bd.draw(pair(), [[0.0, 0.0, 0.0]], bank={"x": [0.0, 1.0]}),
          "ValueError: bank has unknown names ['x'] and no ['mu', 'tau']; write one entry per free variable, ['mu', "
@@ -711,8 +711,8 @@ TABLE = {
          "TypeError: bank is list, but the prior has 2 variables; write a mapping from each name to its array, "
          "bank={'mu': ..., 'tau': ...}"),
         ("bank a number", lambda: bd.sample_posterior(normal(), 0.0, bank=3.0),
-         "ValueError: bank has 1 finite draws with one leading axis; write draws of p0, unconstrained, as "
-         'bank=run["unconstrained_posterior"] of a run of bd.sample'),
+         "ValueError: bank is one state, without an axis for draws; write draws of p0, unconstrained, along one "
+         'leading axis, as bank=run["unconstrained_posterior"] of a run of bd.sample'),
         ("seed", lambda: bd.sample_posterior(normal(), 0.0, random_seed=2.0),
          "TypeError: random_seed is 2.0; write an int, a numpy Generator or None"),
         ("progressbar None", lambda: bd.sample_posterior(normal(), 0.0, progressbar=None),
@@ -1120,12 +1120,14 @@ TABLE = {
          "FileNotFoundError: There is no run at no-run.zarr."),
         ("no inversion", lambda: bd.write_report(xr.DataTree(), "report.html"),
          "ValueError: run is not a run that can be reported: it holds no inversion. Pass what find_map, "
-         "sample_posterior, reverse or sample returned, both inversions of one step together, or several chains."),
+         "sample_posterior, reverse, sample or calibrate returned, both inversions of one step together, or several "
+         "chains."),
         ("empty mapping", lambda: bd.write_report({}, "report.html"),
          "ValueError: run is not a run that can be reported: it holds no inversion. Pass what find_map, "
-         "sample_posterior, reverse or sample returned, both inversions of one step together, or several chains."),
+         "sample_posterior, reverse, sample or calibrate returned, both inversions of one step together, or several "
+         "chains."),
         ("label with a slash", lambda: bd.write_report({"a/b": inversion("map")}, "report.html"),
-         "ValueError: 'a/b' cannot be the label of a run; write one without a slash."),
+         "ValueError: 'a/b' cannot be the label of a run; write a word, without a slash."),
         ("no tree in a mapping", lambda: bd.write_report({"a": 1.0}, "report.html"),
          "TypeError: 'a' of the run is a float. Pass what find_map and the like returned."),
         ("group missing", lambda: bd.write_report(with_groups("map", "posterior"), "report.html"),
@@ -1135,6 +1137,14 @@ TABLE = {
          "TypeError: path is 1.0; write a path, as 'report.html'"),
         ("title a number", lambda: bd.write_report(inversion("map"), "report.html", title=3),
          "TypeError: title is 3; write a text, or None"),
+        ("title of spaces", lambda: bd.write_report(inversion("map"), "report.html", title=" "),
+         "ValueError: title is ' '; write letters that can be shown, or None for the document's own"),
+        ("title half a letter", lambda: bd.write_report(inversion("map"), "report.qmd", title="a\ud800"),
+         "ValueError: title is 'a\\ud800'; write letters that can be shown, or None for the document's own"),
+        ("label a point", lambda: bd.write_report({".": inversion("reverse")}, "report.qmd"),
+         "ValueError: '.' cannot be the label of a run; write a word, without a slash."),
+        ("label a number", lambda: bd.write_report({1: inversion("reverse"), "1": inversion("reverse")}, "report.qmd"),
+         "TypeError: 1 cannot be the label of a run; write a text."),
         ("somebody's page", lambda: bd.write_report(inversion("map"), file("page.html", b"mine")),
          "FileExistsError: page.html exists and is not a page of bayesdiff, so it is not replaced. Choose another "
          "place for it, or say overwrite=True (--overwrite on the command line)."),

@@ -84,7 +84,7 @@ def slice_of_another_noise(key, states, bank):
 def trajectories_of_another_prior(key, states, bank):
     flatter = jax.vmap(jax.value_and_grad(lambda x: 0.8 * log_prior(x)))
     metric = Metric(jnp.full((CHAINS, 2), 0.7))
-    new, _ = hmc(
+    new, _, _ = hmc(
         key, states._replace(prior=0.8 * states.prior), target(), flatter, metric, jnp.full(CHAINS, 0.9), jnp.array(4)
     )
     return States(new.x, PRIOR(new.x))

@@ -685,6 +685,12 @@ def test_what_is_quoted_is_shown_and_not_run(tmp_path):
     [
         ("plt.plot([1, 2]);", "1 / 0", "line 14: the cell fig-a raised ZeroDivisionError: division by zero"),
         ("plt.plot([1, 2]);", "import sys\nsys.exit(3)", "line 15: the cell fig-a raised SystemExit: 3"),
+        # A figure of ours is drawn when it is shown, outside of the cell's own run.
+        (
+            "plt.plot([1, 2]);",
+            'from bayesdiff.report import show\nshow.figure("fig-a", "A.", "a", lambda: 1 / 0)',
+            "line 15: the cell fig-a raised ZeroDivisionError: division by zero",
+        ),
         ("plt.plot([1, 2]);", "1 + 1;", "line 10: the cell fig-a draws nothing"),
         ("plt.plot([1, 2]);", "plt.plot([1, 2]); print(plt.__file__)", "the page shows a path of this machine"),
         ("@sec-one.", "@tbl-two.", "@tbl-two refers to nothing"),
@@ -770,6 +776,29 @@ def test_bad_input_is_said_before_anything_is_made(step, chain, tempered, tmp_pa
         with pytest.raises(error, match=message):
             write_report(run, tmp_path / path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_levels_that_are_text_are_shown_as_text(chain):
+    groups = {
+        node.path: node.to_dataset(inherit=False) for node in chain.subtree if node.path != "/path" and node.path != "/"
+    }
+    named = {
+        path: ds.assign_coords(level=[f"<b onmouseover=a()>{k}</b> **b** [a](b)" for k in ds["level"].values])
+        if "level" in ds.coords
+        else ds
+        for path, ds in groups.items()
+    }
+    shown = tables.levels_table(xr.DataTree.from_dict(named)).text
+    assert "onmouseover" in shown
+    assert not re.search(r"(?<!\\)[<*\[]", shown)
+
+
+def test_a_label_is_no_mathematics(tmp_path):
+    figure = show.figure("fig-a", "A.", "a", lambda: plt.figure().text(0, 0, r"$\frac{1$"))
+    assert "data:image/svg" in figure._repr_markdown_()
+    plt.figure().text(0, 0, r"$\frac{1$")
+    with pytest.raises(ValueError, match="frac"):  # the negative control
+        plt.savefig(tmp_path / "a.svg")
 
 
 def test_a_damaged_run_and_one_of_a_newer_version(chain, tmp_path):

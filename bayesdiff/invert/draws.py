@@ -630,8 +630,9 @@ def read_bank(prior: CompiledPrior, bank: ArrayLike | Mapping[str, ArrayLike] | 
     flat, batched = prior.layout.read(bank, "bank")
     flat = flat[np.isfinite(flat).all(axis=1)]
     if not batched or not len(flat):
+        wrong = f"has {len(flat)} finite draws" if batched else "is one state, without an axis for draws"
         raise ValueError(
-            f"bank has {len(flat)} finite draws with one leading axis; write draws of p0, unconstrained, as "
+            f"bank {wrong}; write draws of p0, unconstrained, along one leading axis, as "
             'bank=run["unconstrained_posterior"] of a run of bd.sample'
         )
     return flat

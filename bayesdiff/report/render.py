@@ -36,7 +36,6 @@ svg.hashsalt: bayesdiff
 svg.fonttype: path
 figure.figsize: 7, 4
 savefig.dpi: 110
-text.parse_math: {math}
 """
 EXTRA = ("yaml", "nbformat", "nbclient", "jupyter_client", "jupyter_core", "ipykernel", "pypandoc")
 # The first lines of our pages: only a file that holds the second is replaced unasked.
@@ -48,7 +47,6 @@ def render(
     source: str | os.PathLike[str],
     out: str | os.PathLike[str],
     *,
-    math: bool = True,
     overwrite: bool = False,
     folder_on_path: bool = True,
 ) -> Path:
@@ -60,8 +58,6 @@ def render(
         A ``.qmd`` file. Its cells run in its folder, as a kernel of this Python.
     out : path
         The ``.html`` file. Missing parent folders are made. A page of ours is replaced when the new one is complete.
-    math : bool
-        Whether ``$`` in the labels of figures begins mathematics.
     overwrite : bool
         Replace a file that is not a page of ours, too.
     folder_on_path : bool
@@ -106,7 +102,7 @@ def render(
     read_document(source)  # it must be legible and have a title, whoever renders it
     with tempfile.TemporaryDirectory(prefix="bayesdiff-report-") as folder:
         work = Path(folder)
-        environment = _environment(work, math, folder_on_path)
+        environment = _environment(work, folder_on_path)
         write = _built_in if quarto is None else partial(_by_quarto, quarto)
         page = write(source, work, environment).read_text(encoding="utf-8")
         found = problems_of(page)
@@ -133,10 +129,10 @@ def _need_extra() -> None:
         )
 
 
-def _environment(work: Path, math: bool, folder_on_path: bool) -> dict[str, str]:
+def _environment(work: Path, folder_on_path: bool) -> dict[str, str]:
     """The variables that a run of the cells depends on: one style, no settings of the user, no date in the figures."""
     style = work / "matplotlibrc"
-    style.write_text(STYLE.format(math=math), encoding="utf-8")
+    style.write_text(STYLE, encoding="utf-8")
     kept = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
     return kept | {
         "MATPLOTLIBRC": str(style),
@@ -264,7 +260,7 @@ def _execute(
     try:
         client.execute(env=dict(environment), cleanup_kc=True)
     except CellExecutionError as error:
-        raise ReportError(_where(error, parts, notebook, source)) from error
+        raise ReportError(_where(parts, notebook, source)) from error
     except DeadKernelError as error:
         raise ReportError(f"The kernel that ran {source} died: {error}") from error
     finally:
@@ -309,9 +305,10 @@ _with_lines(get_ipython())
 VALUE = "text/x-bayesdiff-value"
 
 
-def _where(error: Any, parts: Sequence[Text | Cell], notebook: Any, source: Path) -> str:
+def _where(parts: Sequence[Text | Cell], notebook: Any, source: Path) -> str:
     """The cell or the expression, the line and the error."""
-    index = next(i for i, cell in enumerate(notebook.cells) if any(out.output_type == "error" for out in cell.outputs))
+    failed = ((i, out) for i, cell in enumerate(notebook.cells) for out in cell.outputs if out.output_type == "error")
+    index, error = next(failed)
     what = f"{error.ename}: {error.evalue}" if error.evalue else str(error.ename)
     if not index:
         return f"{source}: the kernel could not be set up: {what}"
@@ -319,8 +316,7 @@ def _where(error: Any, parts: Sequence[Text | Cell], notebook: Any, source: Path
     if not isinstance(part, Cell):
         asked = part.expressions[len(_values(outputs))]
         return f"{source}, line {asked.line}: the inline expression {asked.code[:80]} raised {what}"
-    output = next(out for out in outputs if out.output_type == "error")
-    said = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(output.traceback))
+    said = re.sub(r"\x1b\[[0-9;]*m", "", "\n".join(error.traceback))
     frames = re.findall(r"Cell In\[\d+\], line (\d+)", said)
     line = part.line + int(frames[0]) - 1 if frames else part.line
     return f"{source}, line {line}: the cell {part.name} raised {what}"

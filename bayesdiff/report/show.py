@@ -63,7 +63,11 @@ class Plot:
     draw: Callable[[], Any]
 
     def _repr_markdown_(self) -> str:
-        with plt.rc_context({"svg.hashsalt": "bayesdiff"}), io.BytesIO() as file:  # the same bytes twice
+        # The same bytes twice; and labels of the user are no mathematics: a single $ would be, and could not be drawn.
+        with (
+            plt.rc_context({"svg.hashsalt": "bayesdiff", "text.parse_math": False}),
+            io.BytesIO() as file,
+        ):
             self.draw()
             plt.savefig(file, format="svg", bbox_inches="tight", metadata={"Date": None})
             plt.close()

@@ -257,7 +257,7 @@ def levels_table(run: xr.DataTree, rows: int = 16) -> Markdown:
     lines = []
     for k in even(len(levels), rows)[::-1]:
         at, noise = stats.isel(level=k), schedule.sel(level=levels[k])
-        cells = [str(levels[k]), rounded(float(noise["alpha"])), rounded(float(noise["sigma"]))]
+        cells = [escaped(levels[k]), rounded(float(noise["alpha"])), rounded(float(noise["sigma"]))]
         cells += [rounded(float(at[name])) for name in extra]
         lines.append([*cells, str(int(at["lost"])), rounded(float(at["lineages_p_value"]), digits=2)])
     return Markdown(grid(head, lines, left=0) + _note(len(lines), len(levels), "levels"))

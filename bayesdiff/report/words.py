@@ -187,8 +187,8 @@ def climbs(parts: Parts) -> str:
     low, most, middle = int(np.nanmin(agreed)), int(np.nanmax(starts)), rounded(float(np.nanmedian(agreed)))
     return (
         f"Each MAP is the highest end of {most} climbs. {f'Between {low} and all' if low < most else 'All'} of them "
-        f"ended there{f', {middle} in the median' if len(agreed) > 1 else ''}. It cannot be proved that no higher one "
-        "was missed."
+        f"ended there{f', {middle} in the median' if low < most and len(agreed) > 1 else ''}. It cannot be proved that "
+        "no higher one was missed."
     )
 
 
@@ -227,22 +227,27 @@ def unfinished(runs: Parts) -> str:
     if all(map(numbers.finished, runs.values())):
         return ""
     levels = next(iter(runs.values()))["schedule"].sizes["level"] - 1
-    known: dict[str, object] = {}
     reached = [int(run["path"].coords["level"].values.min()) for run in runs.values() if "path" in run.children]
     low = min(reached, default=levels)
     came = f"It came down from level {levels} to level {low}" if low < levels else f"It is still at level {levels}"
-    for run in runs.values():
-        known |= {name: run.attrs[name] for name in ("inverter", "draws", "chains", "seed") if name in run.attrs}
-    call = f"The call that began it: {', '.join(f'{name} {value}' for name, value in known.items())}."
+    calls = []
+    for name, run in runs.items():
+        known = [f"{key} {run.attrs[key]}" for key in ("inverter", "draws", "chains", "seed") if key in run.attrs]
+        calls += [who(runs, name, ", ".join(known)) if len(runs) > 1 else ", ".join(known)] * bool(known)
+    call = f"The call that began it: {'; '.join(calls)}. " if calls else ""
     rest = "Where it has a store, the same call goes on from there."
-    return f"{came}. What follows is what there is; there is no x yet. {f'{call} ' * bool(known)}{rest}"
+    return f"{came}. What follows is what there is; there is no x yet. {call}{rest}"
 
 
 def how(runs: Parts) -> str:
     """Which form a chain has, and which inverter."""
     forms = dict.fromkeys(str(run.attrs["form"]) for run in runs.values() if "form" in run.attrs)
     used = [who(runs, name) + str(run.attrs["inverter"]) for name, run in runs.items() if "inverter" in run.attrs]
-    told = f"This is the {listed([*forms])} form." if forms else "Which form this is, the run does not tell."
+    told = (
+        f"This is the {listed([form.replace(' ', '-') for form in forms])} form."
+        if forms
+        else "Which form this is, the run does not tell."
+    )
     return f"{told} The inverter: {'; '.join(used)}." if used else told
 
 

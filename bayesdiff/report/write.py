@@ -14,7 +14,7 @@ import os
 import re
 import reprlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,8 @@ def write_report(
         raise ValueError(f"{path} must end in .html (a page) or in .qmd (its source).")
     if title is not None and not isinstance(title, str):
         raise TypeError(f"title is {title!r}; write a text, or None")
+    if title is not None and (not title.strip() or any("\ud800" <= c <= "\udfff" for c in title)):
+        raise ValueError(f"title is {title!r}; write letters that can be shown, or None for the document's own")
     flag(overwrite, "overwrite")
     saved = path_like(run, "run", "run.zarr") if isinstance(run, str | os.PathLike) else None
     given, who = (_load(saved), str(saved)) if saved is not None else (run, "run")
@@ -156,9 +158,7 @@ def write_report(
             Path(folder, name).symlink_to(saved.resolve())
         source = Path(folder, f"{path.stem}.qmd")
         source.write_text(document.replace(LOADED, f"bd.load({literal(name)})"), encoding="utf-8")
-        # Labels of the user are no mathematics: a single $ would be, and could not be drawn.
-        math = not any("$" in label for label in _labels(parts))
-        return render(source, path, overwrite=overwrite, math=math, folder_on_path=False)
+        return render(source, path, overwrite=overwrite, folder_on_path=False)
 
 
 # ------------------------------------------------------------------------------------------------------- the document
@@ -237,13 +237,15 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
         parts = numbers.parts(run)
     elif isinstance(run, Mapping):
         for name, part in run.items():
-            if "/" in str(name) or not name:  # a path, to a DataTree
-                raise ValueError(f"{str(name)!r} cannot be the label of a run; write one without a slash.")
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r} cannot be the label of a run; write a text.")
+            if "/" in name or name in ("", ".", ".."):  # a path, to a DataTree
+                raise ValueError(f"{name!r} cannot be the label of a run; write a word, without a slash.")
             if not isinstance(part, xr.DataTree):
                 raise TypeError(
-                    f"{str(name)!r} of the run is a {type(part).__name__}. Pass what find_map and the like returned."
+                    f"{name!r} of the run is a {type(part).__name__}. Pass what find_map and the like returned."
                 )
-        parts = {str(name): part for name, part in run.items()}
+        parts = dict(run)
     else:
         raise TypeError(
             f"The run is a {type(run).__name__}. Pass what find_map and the like returned, or where it was saved."
@@ -260,7 +262,8 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
         return numbers.parts(_joined(parts))
     raise ValueError(
         f"{who} is not a run that can be reported: it holds {kinds or 'no inversion'}. Pass what find_map, "
-        "sample_posterior, reverse or sample returned, both inversions of one step together, or several chains."
+        "sample_posterior, reverse, sample or calibrate returned, both inversions of one step together, or several "
+        "chains."
     )
 
 
@@ -322,18 +325,6 @@ def _check_alike(parts: Mapping[str, xr.DataTree]) -> None:
                     f"The chains {first!r} and {name!r} have different {what}. Write one report for each: chains that "
                     "differ in more than their inverter are compared in a study of your own, a .qmd."
                 )
-
-
-def _labels(parts: Mapping[str, xr.DataTree]) -> Iterator[str]:
-    """Every name that a figure may show: of runs, variables and dimensions, and the labels of these."""
-    yield from parts
-    for part in parts.values():
-        for node in part.subtree:
-            ds = node.to_dataset(inherit=False)
-            yield from map(str, [*ds.variables, *ds.dims])
-            for labels in ds.coords.values():
-                if labels.dtype.kind in "UO":
-                    yield from map(str, labels.values.ravel())
 
 
 def _joined(parts: Mapping[str, xr.DataTree]) -> xr.DataTree:
