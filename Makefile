@@ -20,7 +20,7 @@ lint: .venv/.ready-lint  ## check style and types
 	$(python) -m mypy
 
 bench: .venv/.ready-bench  ## measure speed and print the table
-	$(python) -m pytest -m bench -o norecursedirs=__pycache__ tests $(ARGS)
+	$(python) -m pytest -m bench -o "norecursedirs=.* __pycache__" tests $(ARGS)
 
 studies := article small_steps families kittens hard_posteriors calibration speed gallery
 
