@@ -105,7 +105,7 @@ def write_report(
     ------
     TypeError, ValueError
         If `run` is no run of ours, is damaged (it lacks what a report reads) or was saved by a newer version, if it is
-        several chains of different schedules, forms or variables, or `path` ends otherwise.
+        several chains of different schedules, forms or variables, if `title` is empty, or `path` ends otherwise.
     FileNotFoundError, FileExistsError
         If there is no run at that path; if another file than a page of ours, or the run beside it, is there already.
     ImportError
@@ -139,9 +139,8 @@ def write_report(
     parts = _parts(given, who)
     check_place(path, overwrite)
     document = _document(parts, title, who)
-    saved = (
-        saved if saved is not None and saved.exists() else None
-    )  # of a chain that was stopped there are levels alone
+    if saved is not None and not saved.exists():  # of a chain that was stopped there are levels alone
+        saved = None
     if path.suffix == ".qmd":
         where = saved or path.with_name(f"{path.stem}-run.zarr")
         if saved is None:
