@@ -10,7 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from bayesdiff.invert.moves import Gaussians, Metric, States, Target, hmc, mode_jump, prior_jump, slice_move
+from bayesdiff.invert.moves import (
+    Gaussians,
+    Metric,
+    States,
+    Target,
+    chances,
+    hmc,
+    mode_jump,
+    prior_jump,
+    slice_move,
+)
 
 jax.config.update("jax_enable_x64", True)  # as `bayesdiff.compiled` does, which no module here needs
 CHAINS = 40_000
@@ -35,6 +45,10 @@ def target(chains=CHAINS):
     return Target(PRIOR, jnp.tile(OBSERVED, (chains, 1)), jnp.full(chains, ALPHA), jnp.full(chains, SIGMA))
 
 
+def chance(key, chains=CHAINS):
+    return jax.tree.map(lambda values: values[0], chances(key[None], 1, chains, 2, 2))
+
+
 def gaussians():
     precision = jnp.array([np.linalg.inv(1.3 * c) for c in POSTERIOR.covariances])
     root = jnp.array([np.linalg.cholesky(1.3 * c) for c in POSTERIOR.covariances])
@@ -45,25 +59,26 @@ def gaussians():
 
 def jump_to_prior(key, states, bank):
     chosen = jax.random.choice(key, len(bank), (len(states.x),), replace=False)
-    return prior_jump(jax.random.fold_in(key, 1), states, target(), States(bank[chosen], PRIOR(bank[chosen])))[0]
+    uniform = jax.random.uniform(jax.random.fold_in(key, 1), (CHAINS,))
+    return prior_jump(uniform, states, target(), States(bank[chosen], PRIOR(bank[chosen])))[0]
 
 
 def jump_to_modes(key, states, bank):
-    return mode_jump(key, states, target(), gaussians())[0]
+    return mode_jump(chance(key), states, target(), gaussians())[0]
 
 
 def slices(key, states, bank):
-    return slice_move(key, states, target())[0]
+    return slice_move(jax.random.fold_in(key, 1), chance(key), states, target())[0]
 
 
 def trajectories(key, states, bank, root=((0.7, 0.2), (0.2, 0.5))):
     metric = Metric(jnp.broadcast_to(jnp.array(root), (CHAINS, 2, 2)))
-    return hmc(key, states, target(), GRADIENT, metric, jnp.full(CHAINS, 0.9), jnp.array(4))[0]
+    return hmc(chance(key), states, target(), GRADIENT, metric, jnp.full(CHAINS, 0.9), jnp.array(4))[0]
 
 
 def diagonal_trajectories(key, states, bank):
     metric = Metric(jnp.broadcast_to(jnp.array([0.7, 0.4]), (CHAINS, 2)))
-    return hmc(key, states, target(), GRADIENT, metric, jnp.full(CHAINS, 0.9), jnp.array(4))[0]
+    return hmc(chance(key), states, target(), GRADIENT, metric, jnp.full(CHAINS, 0.9), jnp.array(4))[0]
 
 
 # Wrong on purpose: each forgets one factor.
@@ -73,19 +88,27 @@ def always_to_prior(key, states, bank):
 
 
 def modes_without_correction(key, states, bank):
-    x = gaussians().draw(key, CHAINS)
+    x = gaussians().draw(chance(key))
     return States(x, PRIOR(x))
 
 
 def slice_of_another_noise(key, states, bank):
-    return slice_move(key, states, target()._replace(sigma=jnp.full(CHAINS, 1.2 * SIGMA)))[0]
+    return slice_move(
+        jax.random.fold_in(key, 1), chance(key), states, target()._replace(sigma=jnp.full(CHAINS, 1.2 * SIGMA))
+    )[0]
 
 
 def trajectories_of_another_prior(key, states, bank):
     flatter = jax.vmap(jax.value_and_grad(lambda x: 0.8 * log_prior(x)))
     metric = Metric(jnp.full((CHAINS, 2), 0.7))
     new, _, _ = hmc(
-        key, states._replace(prior=0.8 * states.prior), target(), flatter, metric, jnp.full(CHAINS, 0.9), jnp.array(4)
+        chance(key),
+        states._replace(prior=0.8 * states.prior),
+        target(),
+        flatter,
+        metric,
+        jnp.full(CHAINS, 0.9),
+        jnp.array(4),
     )
     return States(new.x, PRIOR(new.x))
 
@@ -139,13 +162,14 @@ def test_an_invalid_chain_stays_and_moves_no_other(move):
     def run(x):
         to, n = target(len(x)), len(x)
         states, key = States(x, PRIOR(x).at[3].set(-jnp.inf)), jax.random.key(5)
+        random = chance(key, n)
         if move == "prior":
-            return prior_jump(key, states, to, States(x[::-1], PRIOR(x[::-1])))[0]
+            return prior_jump(random.uniform[0], states, to, States(x[::-1], PRIOR(x[::-1])))[0]
         if move == "modes":
-            return mode_jump(key, states, to, gaussians())[0]
+            return mode_jump(random, states, to, gaussians())[0]
         if move == "slice":
-            return slice_move(key, states, to)[0]
-        return hmc(key, states, to, GRADIENT, Metric(jnp.ones((n, 2))), jnp.full(n, 0.5), jnp.array(3))[0]
+            return slice_move(key, random, states, to)[0]
+        return hmc(random, states, to, GRADIENT, Metric(jnp.ones((n, 2))), jnp.full(n, 0.5), jnp.array(3))[0]
 
     x = jnp.array(exact.mixture_draws(POSTERIOR, 64, np.random.default_rng(0)))
     clean, dirty = run(x), run(x.at[7].set(jnp.nan))

@@ -22,7 +22,18 @@ from numpy.typing import ArrayLike
 from bayesdiff.compiled import CompiledPrior, Data, Density
 from bayesdiff.invert.chunks import chunk_rows, in_chunks, power_of_two
 from bayesdiff.invert.modes import Shared, key_of, masses, modes_of, shared_points, starts_of
-from bayesdiff.invert.moves import Gaussians, Metric, States, Target, hmc, mode_jump, prior_jump, slice_move
+from bayesdiff.invert.moves import (
+    Chance,
+    Gaussians,
+    Metric,
+    States,
+    Target,
+    chances,
+    hmc,
+    mode_jump,
+    prior_jump,
+    slice_move,
+)
 from bayesdiff.invert.newton import Modes, inverse_root, is_neck, magnitude, times
 from bayesdiff.invert.newton import root as covariance_root
 from bayesdiff.invert.steps import Step, Steps
@@ -132,13 +143,13 @@ class _Chunk:
 
 
 def _sample(
-    density: Density, length: Length, most: int, how: Sampling, data: Data, shared: Shared, keys: jax.Array, steps: Step
+    density: Density, length: Length, most: int, how: Sampling, data: Data, shared: Shared, random: _Random, steps: Step
 ) -> Drawn:
-    return jax.lax.map(lambda chunk: _sample_chunk(density, length, most, how, data, shared, *chunk), (keys, steps))
+    return jax.lax.map(lambda chunk: _sample_chunk(density, length, most, how, data, shared, *chunk), (random, steps))
 
 
 def _sample_chunk(
-    density: Density, length: Length, most: int, how: Sampling, data: Data, shared: Shared, key: jax.Array, steps: Step
+    density: Density, length: Length, most: int, how: Sampling, data: Data, shared: Shared, random: _Random, steps: Step
 ) -> Drawn:
     """Draw for the observations of one chunk: find the modes, warm up, then sample with everything fixed."""
     draws, tune, chains = length
@@ -146,7 +157,6 @@ def _sample_chunk(
     dense = n <= how.search.dense
     prior = jax.vmap(lambda x: density(x, data))
     target = Target(prior, *(jnp.repeat(values, chains, axis=0) for values in steps[:3]))
-    begin, offset, run = jax.random.split(key, 3)
     modes = jax.vmap(lambda step: modes_of(density, data, shared, step, how.search, most=most))(steps)
     outside = jax.vmap(lambda step: _outside(density, data, shared, step, how.search))(steps)
     alive = jnp.isfinite(modes.logp[:, 0])
@@ -157,23 +167,22 @@ def _sample_chunk(
     if most:
         left = jnp.maximum(left, jax.vmap(lambda step: _left_out(shared, most, step, how))(steps))
     gaussians, metric = _at_modes(modes, (steps.sigma / steps.alpha)[:, None], dense)
-    states = _begin(begin, modes, outside, gaussians, prior, chains)
+    states = _begin(random.begin, modes, outside, gaussians, prior, chains)
     chunk = _Chunk(
         target=target,
         prior_and_gradient=jax.vmap(jax.value_and_grad(lambda x: density(x, data))),
         gaussians=gaussians,
         bank=States(jnp.asarray(shared.bank), jnp.asarray(shared.bank_prior)),
-        offsets=_offsets(offset, len(shared.bank), observations, chains),
+        offsets=random.offsets,
         alive=alive,
         chains=chains,
         dense=dense,
-        key=run,
+        key=random.key,
         how=how,
     )
     last, kept = _swept(chunk, _at_first(chunk, states, metric), draws, tune)
     x, lp, acceptance, diverging = (_arranged(values[_WARM_UP:], observations) for values in kept)
     constant = -n * (jnp.log(steps.sigma) + 0.5 * jnp.log(2 * jnp.pi))
-    r_hat, ess = _diagnostics(x)
     step = jnp.exp(last.learnt.average)
     leaps = _leaps(step, how)
     return Drawn(
@@ -185,8 +194,8 @@ def _sample_chunk(
         leaps=jnp.full((observations,), leaps.astype(int)),
         jumps=chunk.by_observation(last.jumps) / draws,
         evaluations=chunk.by_observation(last.evaluations).sum(axis=1) + modes.evaluations,
-        r_hat=r_hat,
-        ess=ess,
+        r_hat=None,
+        ess=None,
         alive=alive,
         left=left,
     )
@@ -217,11 +226,14 @@ def _sweep(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
     enough = jnp.where(phase < _FIT, _often(chunk, run.since, run.jumps), run.enough)
     local = ~enough | (run.time % chunk.how.local_every == 0)
     log_step = jnp.where(phase < _WARM_UP, run.learnt.log_step, run.learnt.average)
-    keys = jax.random.split(jax.random.fold_in(chunk.key, run.time), chunk.how.prior_jumps + 5)
-    states, jumped, evaluations = _jumps(chunk, keys, run.states, run.time)
+    key, *keys = jax.random.split(jax.random.fold_in(chunk.key, run.time), 4)
+    needed = jnp.where(local, 3, 1)
+    drawn = chances(jnp.stack(keys), needed, *run.states.x.shape, chunk.how.prior_jumps + 2)
+    jumping, leaping, slicing = (Chance(*values) for values in zip(*drawn, strict=True))
+    states, jumped, evaluations = _jumps(chunk, jumping, run.states, run.time)
 
     def moved(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
-        return _moved(chunk, keys, states, run.metric, log_step)
+        return _moved(chunk, key, leaping, slicing, states, run.metric, log_step)
 
     def rest(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
         zeros = jnp.zeros(states.prior.shape)
@@ -245,35 +257,41 @@ def _sweep(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
     )
 
 
-def _jumps(chunk: _Chunk, keys: jax.Array, states: States, time: jax.Array) -> tuple[States, jax.Array, jax.Array]:
+def _jumps(chunk: _Chunk, chance: Chance, states: States, time: jax.Array) -> tuple[States, jax.Array, jax.Array]:
     """Jumps to draws of p0 and between the modes: the states, whether they jumped, evaluations."""
     jumped, evaluations = jnp.zeros(states.prior.shape, bool), jnp.zeros(states.prior.shape, int)
     jumps, bank = chunk.how.prior_jumps, chunk.bank
     for j in range(jumps if len(bank.x) else 0):
         at = (chunk.offsets + time * jumps + j) % len(bank.x)
-        states, accepted = prior_jump(keys[j], states, chunk.target, States(bank.x[at], bank.prior[at]))
+        states, accepted = prior_jump(chance.uniform[2 + j], states, chunk.target, States(bank.x[at], bank.prior[at]))
         jumped |= accepted
     if chunk.dense:
-        states, accepted = mode_jump(keys[-1], states, chunk.target, chunk.gaussians)
+        states, accepted = mode_jump(chance, states, chunk.target, chunk.gaussians)
         jumped |= accepted
         evaluations += 1
     return states, jumped, evaluations
 
 
 def _moved(
-    chunk: _Chunk, keys: jax.Array, states: States, metric: Metric, log_step: jax.Array
+    chunk: _Chunk,
+    key: jax.Array,
+    leaping: Chance,
+    slicing: Chance,
+    states: States,
+    metric: Metric,
+    log_step: jax.Array,
 ) -> tuple[States, jax.Array, jax.Array, jax.Array]:
     """Local moves: the states, HMC's acceptance, whether it diverged, evaluations."""
     used = jnp.zeros(states.prior.shape, int)
     if states.x.shape[1] <= chunk.how.slice_dimensions:
-        states, used = slice_move(keys[-2], states, chunk.target, chunk.how.slice_tries)
+        states, used = slice_move(key, slicing, states, chunk.target, chunk.how.slice_tries)
     step = jnp.exp(log_step)
     leaps = _leaps(step, chunk.how).astype(int)
     # Mostly near the full step, at times down to an eighth of it: narrow places need that, and periods are broken.
-    jitter = 2.0 ** (-3 * jax.random.uniform(keys[-3], states.prior.shape) ** 2)
+    jitter = 2.0 ** (-3 * leaping.uniform[1] ** 2)
     size = chunk.by_chain(jnp.minimum(step, chunk.how.trajectory / leaps)) * jitter
     by_chain = Metric(chunk.by_chain(metric.root))
-    return *hmc(keys[-4], states, chunk.target, chunk.prior_and_gradient, by_chain, size, leaps), used + leaps + 1
+    return *hmc(leaping, states, chunk.target, chunk.prior_and_gradient, by_chain, size, leaps), used + leaps + 1
 
 
 def _ended(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
@@ -354,7 +372,16 @@ def _arranged(values: jax.Array, observations: int) -> jax.Array:
     return values.reshape(observations, -1, *values.shape[1:])
 
 
+@jax.jit
 def _diagnostics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Split R-hat and effective sample size of some chunks (chunks, observations, n).
+
+    `x` (chunks, observations, chains, draws, n). A program of its own, the same for all priors.
+    """
+    return jax.lax.map(_of_chunk, x)
+
+
+def _of_chunk(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Split R-hat and effective sample size, the worse of x and (x - mean)^2, of each coordinate (observations, n).
 
     `x` (observations, chains, draws, n). NaN with fewer than 4 draws a half.
@@ -382,10 +409,11 @@ def _outside(density: Density, data: Data, shared: Shared, step: Step, search: S
     Not the likeliest at once: where climbs end nowhere, likely places are the wrong ones.
     """
     logp = step.logp(density, data)
-    starts = starts_of(step, shared, 0, search)
+    initial = jnp.asarray(shared.initial)
+    starts = jnp.concatenate([initial[None], starts_of(step, shared, 0, search)])
     values = jax.vmap(logp)(starts)
-    likeliest = starts[jnp.argmax(jnp.where(jnp.isfinite(values), values, -jnp.inf))]
-    return jnp.where(jnp.isfinite(logp(jnp.asarray(shared.initial))), shared.initial, likeliest)
+    likeliest = starts[1 + jnp.argmax(jnp.where(jnp.isfinite(values[1:]), values[1:], -jnp.inf))]
+    return jnp.where(jnp.isfinite(values[0]), initial, likeliest)
 
 
 def _without_necks(density: Density, data: Data, steps: Step, modes: Modes, search: Search) -> Modes:
@@ -462,7 +490,7 @@ def _at_modes(modes: Modes, scale: jax.Array, dense: bool) -> tuple[Gaussians, M
 
 
 def _begin(
-    key: jax.Array,
+    normal: jax.Array,
     modes: Modes,
     outside: jax.Array,
     gaussians: Gaussians,
@@ -484,22 +512,33 @@ def _begin(
         # Around the centre by one sd, and by two once every mode has its chain.
         spread = jnp.where(chain < found[:, None], 1.0, 2.0).reshape(-1, 1)
         root = jnp.take_along_axis(gaussians.root, which[:, :, None, None], axis=1).reshape(-1, n, n)
-        x = at + spread * times(root, jax.random.normal(key, at.shape))
-    density = prior(x)
+        x = at + spread * times(root, normal)
+    density, instead = prior(jnp.concatenate([x, at])).reshape(2, -1)
     usable = jnp.isfinite(density) & jnp.isfinite(x).all(axis=1)
     x = jnp.where(usable[:, None], x, at)
-    return States(x, jnp.where(usable, density, prior(at)))
+    return States(x, jnp.where(usable, density, instead))
 
 
-def _offsets(key: jax.Array, bank: int, observations: int, chains: int) -> jax.Array:
-    """Where in the bank each chain begins: it takes the draws in turn, and so do the others of its observation.
+class _Random(NamedTuple):
+    """What is random of a chunk: ``begin`` (chains, n) is normal, ``offsets`` (chains,) in the bank, ``key`` of sweeps.
 
-    To all they are fresh draws of p0. Only runs longer than the bank meet a draw again.
+    Each chain takes the draws of the bank in turn, and so do the others of its observation: to all they are fresh draws
+    of p0. Only runs longer than the bank meet a draw again.
     """
+
+    begin: Any
+    offsets: Any
+    key: jax.Array
+
+
+def _random(keys: jax.Array, bank: int, observations: int, chains: int, n: int) -> _Random:
+    """What is random of some chunks, from their keys by NumPy: JAX would compile more for it than for all of HMC."""
+    rngs = [np.random.default_rng(key) for key in np.asarray(jax.random.key_data(keys))]
+    begin = np.stack([rng.normal(size=(observations * chains, n)) for rng in rngs])
     if not bank:
-        return jnp.zeros(0, int)
-    spread = jnp.tile(jnp.arange(chains) * (bank // chains), observations)
-    return jnp.repeat(jax.random.randint(key, (observations,), 0, bank), chains, axis=0) + spread
+        return _Random(begin, np.zeros((len(keys), 0), int), keys)
+    first = np.stack([rng.integers(bank, size=(observations, 1)) for rng in rngs])
+    return _Random(begin, (first + np.arange(chains) * (bank // chains)).reshape(len(keys), -1), keys)
 
 
 # --------------------------------------------------------------------------------------------------------- of a batch
@@ -594,8 +633,15 @@ def sample_from(
     """
     first, steps = part
     data, kernel = prior.data, prior.kernel(_sample, length, int(shared.most), sampling)
+
+    def run(keys: jax.Array, *arrays: np.ndarray) -> Drawn:
+        random = _random(keys, len(shared.bank), arrays[0].shape[1], length.chains, prior.n)
+        drawn = kernel(data, shared, random, Step(*arrays))
+        r_hat, ess = _diagnostics(drawn.x)
+        return drawn._replace(r_hat=r_hat, ess=ess)
+
     return in_chunks(
-        lambda keys, *arrays: kernel(data, shared, keys, Step(*arrays)),
+        run,
         steps.of(),
         chunk=draw_chunk(prior, length, sampling),
         random_seed=seed,

@@ -41,7 +41,8 @@ class Top(NamedTuple):
 class _Uphill(NamedTuple):
     """The state of a search: where it is, B, and the step t that is tried, between `low`, which is good, and `high`.
 
-    ``at`` and ``best``: place, log p and gradient of where it is, and of the step `low`.
+    ``at`` and ``best``: place, log p and gradient of where it is, and of the step `low`; ``began`` (): log p where it
+    began.
     """
 
     at: Point
@@ -54,6 +55,7 @@ class _Uphill(NamedTuple):
     tries: jax.Array
     evaluations: jax.Array
     done: jax.Array
+    began: jax.Array
 
 
 def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array, search: Search = SEARCH) -> Top:
@@ -77,20 +79,20 @@ def top(logp: Logp, start: jax.Array, precision: jax.Array, wanted: jax.Array, s
         endless: jax.Array
 
     def once(state: Round) -> Round:
-        z, value, inverse, used = _climb(log, state.moved.x, search)
-        moved = _tried(log, z, value, inverse, search)
+        ended = _climb(log, state.moved.x, search)
+        moved = _tried(log, ended.at[0], ended.at[1], ended.inverse, search)
         # From a place that moves at the end of a ridge do not see, a search that begins anew may still leave.
-        gain = moved.logp - state.moved.logp
-        gained = gain > _rounding(value)
+        gain = moved.logp - ended.began
+        gained = gain > _rounding(ended.at[1])
         moved = moved._replace(better=gained, is_top=moved.is_top & ~gained)
         endless = (state.number > 0) & (gain > search.endless)
-        return Round(moved, state.number + 1, state.evaluations + used + moved.evaluations, endless)
+        return Round(moved, state.number + 1, state.evaluations + ended.evaluations + moved.evaluations, endless)
 
     def going(state: Round) -> jax.Array:
         return state.moved.better & (state.number < search.kink_searches) & ~state.endless
 
     no, origin = jnp.zeros((), bool), jnp.zeros(n)
-    begun = Top(origin, log(origin), no, no, jnp.eye(n), wanted, jnp.zeros((), int))
+    begun = Top(origin, jnp.full((), -jnp.inf), no, no, jnp.eye(n), wanted, jnp.zeros((), int))
     last = jax.lax.while_loop(going, once, Round(begun, jnp.zeros((), int), jnp.zeros((), int), no))
     moved = last.moved
     return moved._replace(x=start + unit * moved.x, root=unit[:, None] * moved.root, evaluations=last.evaluations)
@@ -125,8 +127,8 @@ def _rounding(value: jax.Array) -> jax.Array:
     return 1e-13 * (1 + jnp.abs(value))
 
 
-def _climb(log: Logp, start: jax.Array, search: Search) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Climb from `start`: where to, log p there, B, and evaluations."""
+def _climb(log: Logp, start: jax.Array, search: Search) -> _Uphill:
+    """Climb from `start`. The first step goes nowhere: it looks at the start, by the code of all others."""
     both = jax.value_and_grad(log)
     n = start.shape[0]
     eps = jnp.finfo(start.dtype).eps
@@ -159,7 +161,7 @@ def _climb(log: Logp, start: jax.Array, search: Search) -> tuple[jax.Array, jax.
         inverse = jnp.where(usable, new, state.inverse)
         now = _chosen(taken, best, state.at)
         left = (now[2] * times(inverse, now[2])).sum()
-        return _Uphill(
+        further = _Uphill(
             now,
             best,
             inverse,
@@ -170,22 +172,20 @@ def _climb(log: Logp, start: jax.Array, search: Search) -> tuple[jax.Array, jax.
             jnp.where(taken, 0, tries),
             state.evaluations + 1,
             (short & ~taken) | ~(left > 1e-20),
+            state.began,
         )
+        here, dead = (x, value, gradient), ~(jnp.isfinite(value) & jnp.isfinite(gradient).all())
+        begun = state._replace(at=here, best=here, evaluations=state.evaluations + 1, done=dead, began=value)
+        return _chosen(state.evaluations == 0, begun, further)
 
-    value, gradient = both(start)
-    here, zero, once = (start, value, gradient), jnp.zeros(()), jnp.ones((), int)
-    endless, yes, dead = (
-        jnp.full((), jnp.inf),
-        jnp.ones((), bool),
-        ~(jnp.isfinite(value) & jnp.isfinite(gradient).all()),
-    )
-    begun = _Uphill(here, here, jnp.eye(n), yes, jnp.ones(()), zero, endless, 0 * once, once, dead)
+    still, zero, no = (start, jnp.zeros(()), jnp.zeros(n)), jnp.zeros(()), jnp.zeros((), bool)
+    number, endless = jnp.zeros((), int), jnp.full((), jnp.inf)
+    state = _Uphill(still, still, jnp.eye(n), ~no, jnp.ones(()), zero, endless, number, number, no, zero)
     most = search.kink_evaluations + 40 * n
-    last = jax.lax.while_loop(lambda state: ~state.done & (state.evaluations < most), step, begun)
-    return last.at[0], last.at[1], last.inverse, last.evaluations
+    return jax.lax.while_loop(lambda state: ~state.done & (state.evaluations < most), step, state)
 
 
-def _chosen(this: jax.Array, one: Point, other: Point) -> Point:
+def _chosen(this: jax.Array, one: Any, other: Any) -> Any:
     return jax.tree.map(lambda a, b: jnp.where(this, a, b), one, other)
 
 
@@ -196,12 +196,12 @@ def _tried(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array, search
     axes = jnp.where(jnp.isfinite(axes).all(), axes, jnp.eye(n))
     ways = jnp.concatenate([axes, jnp.eye(n)]) if n > 1 else jnp.eye(1)
     both = jnp.concatenate([ways, -ways])
-    heights = jax.vmap(lambda length, way: log(x + length * way))
 
     def cut(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         low, high = ends
         middle = (low + high) / 2
-        falls = ~(heights(jnp.exp(middle), both) > value - 1)
+        heights = jax.vmap(lambda move: log(x + move))(jnp.exp(middle)[:, None] * both)
+        falls = ~(heights > value - 1)
         return jnp.where(falls, low, middle), jnp.where(falls, middle, high)
 
     ends = jax.lax.fori_loop(0, search.cuts, cut, (jnp.full(len(both), -search.way), jnp.full(len(both), search.way)))
@@ -212,9 +212,9 @@ def _tried(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array, search
     longest = jnp.tile(jnp.maximum(up, down), 2)
     moves = jnp.asarray(search.moves)
     lengths = longest * moves[:, None]
-    ladder = jax.vmap(lambda row: heights(row, both))(lengths)
-    tried = jnp.concatenate([ladder.ravel(), heights(middle, ways)])
     where = jnp.concatenate([(lengths[:, :, None] * both).reshape(-1, n), middle[:, None] * ways])
+    tried = jax.vmap(lambda move: log(x + move))(where)
+    ladder = tried[: lengths.size].reshape(lengths.shape)
     best = jnp.argmax(tried)
     better = tried[best] > value + _rounding(value)
     near = ~jnp.isfinite(ladder) & (moves <= search.next_door)[:, None]

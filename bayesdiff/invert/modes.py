@@ -18,7 +18,7 @@ import numpy as np
 from bayesdiff.compiled import CompiledPrior, Data, Density
 from bayesdiff.invert.chunks import in_chunks, power_of_two
 from bayesdiff.invert.kinks import settle
-from bayesdiff.invert.newton import Modes, climb, distinct, find_modes, inverse_root, is_maximum
+from bayesdiff.invert.newton import Modes, distinct, find_modes, inverse_root, is_maximum, looked_at
 from bayesdiff.invert.steps import Step, Steps
 from bayesdiff.invert.tops import Points, Tops, find_tops, joined, mere_points, padded
 from bayesdiff.invert.tuning import SEARCH, Search
@@ -252,8 +252,9 @@ def _settle(
     def one(step: Step, agreed: jax.Array, converged: jax.Array) -> Maxima:
         logp, curvature = step.logp(density, data), (step.alpha / step.sigma) ** 2
         # Their precisions and heights once more: they are not kept, and few observations come here.
-        ends = jax.vmap(lambda x: climb(logp, x, curvature, 1, search))(step.start)
-        ends = jax.vmap(lambda end: settle(logp, end, curvature, search))(ends._replace(converged=converged))
+        ends = jax.vmap(lambda x, there: settle(logp, looked_at(logp, x, there), curvature, search))(
+            step.start, converged
+        )
         between = jax.vmap(lambda a: jax.vmap(lambda b: logp((a + b) / 2))(ends.x))(ends.x)
         lower = jnp.minimum(ends.logp[:, None], ends.logp)
         slack = 1e-6 * (1 + jnp.abs(lower))

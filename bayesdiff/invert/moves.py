@@ -7,7 +7,7 @@
 
 Each owns a regime: the prior jump a wide step, the mode jump well separated modes, the slice a wide step whose prior
 cannot be drawn (in one to three dimensions), HMC everything local. None moves a chain (a row of the states) by what
-another one does.
+another one does. What is random in a move is given to it: one loop draws for all of them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from bayesdiff.invert.newton import times
 from bayesdiff.invert.tuning import SAMPLING
@@ -48,18 +49,44 @@ class Target(NamedTuple):
         return -0.5 * (((self.o - self.alpha[:, None] * x) / self.sigma[:, None]) ** 2).sum(-1)
 
 
-def _accept(key: jax.Array, log_ratio: jax.Array) -> jax.Array:
+class Chance(NamedTuple):
+    """The random numbers of a move of all chains: ``normal`` (chains, n) and ``uniform`` (any, chains) in (0, 1)."""
+
+    normal: jax.Array
+    uniform: jax.Array
+
+
+def chances(keys: jax.Array, needed: int | jax.Array, chains: int, n: int, uniforms: int) -> Chance:
+    """Draw the numbers of some moves (moves, ...), of the first `needed` of as many as there are `keys`.
+
+    In a loop, as their code is long: it is compiled once, whatever the moves.
+    """
+    least = np.nextafter(-1.0, 0.0)  # what the normal of this one is, is finite
+
+    def draw(number: jax.Array, drawn: Chance) -> Chance:
+        values = jax.random.uniform(keys[number], ((n + uniforms) * chains,), minval=least, maxval=1.0)
+        normal = np.sqrt(2) * jax.lax.erf_inv(values[: n * chains]).reshape(chains, n)
+        uniform = (1 + values[n * chains :].reshape(uniforms, chains)) / 2
+        return Chance(drawn.normal.at[number].set(normal), drawn.uniform.at[number].set(uniform))
+
+    moves = len(keys)
+    return jax.lax.fori_loop(
+        0, needed, draw, Chance(jnp.zeros((moves, chains, n)), jnp.zeros((moves, uniforms, chains)))
+    )
+
+
+def _accept(uniform: jax.Array, log_ratio: jax.Array) -> jax.Array:
     # NaN compares as false, so an invalid proposal is never taken.
-    return jnp.log(jax.random.uniform(key, log_ratio.shape)) < log_ratio
+    return jnp.log(uniform) < log_ratio
 
 
 def _take(accepted: jax.Array, new: States, old: States) -> States:
     return States(jnp.where(accepted[:, None], new.x, old.x), jnp.where(accepted, new.prior, old.prior))
 
 
-def prior_jump(key: jax.Array, states: States, target: Target, proposal: States) -> tuple[States, jax.Array]:
-    """Compute a Metropolis move to fresh draws of p0; p0 cancels, so none of it is evaluated."""
-    accepted = _accept(key, target.likelihood(proposal.x) - target.likelihood(states.x))
+def prior_jump(uniform: jax.Array, states: States, target: Target, proposal: States) -> tuple[States, jax.Array]:
+    """Compute a Metropolis move to fresh draws of p0, by `uniform` (chains,); p0 cancels: none of it is evaluated."""
+    accepted = _accept(uniform, target.likelihood(proposal.x) - target.likelihood(states.x))
     return _take(accepted, proposal, states), accepted
 
 
@@ -84,44 +111,41 @@ class Gaussians(NamedTuple):
         square = (times(self.precision[:, None], d) * d).sum(-1)
         return jax.scipy.special.logsumexp(self.log_height[:, None] - 0.5 * square, axis=-1).reshape(-1)
 
-    def draw(self, key: jax.Array, chains: int) -> jax.Array:
+    def draw(self, chance: Chance) -> jax.Array:
         """Draw one state for each chain (chains, n)."""
-        which, where = jax.random.split(key)
         observations, modes, n = self.x.shape
-        shape = (observations, chains // observations)
         cumulative = jnp.cumsum(jnp.exp(self.log_weight), axis=1)
-        u = jax.random.uniform(which, shape) * cumulative[:, -1:]
+        u = chance.uniform[0].reshape(observations, -1) * cumulative[:, -1:]
         one = (u[:, :, None] > cumulative[:, None]).sum(axis=-1)[:, :, None] == jnp.arange(modes)
-        z = one[..., None] * jax.random.normal(where, (*shape, 1, n))  # 0 for all centres but the chosen one
+        # 0 for all centres but the chosen one
+        z = one[..., None] * chance.normal.reshape(observations, -1, 1, n)
         centre = jnp.where(one[..., None], self.x[:, None], 0.0)
-        x = (centre + times(self.root[:, None], z)).sum(axis=2)
-        return x.reshape(chains, n)
+        return (centre + times(self.root[:, None], z)).sum(axis=2).reshape(-1, n)
 
 
-def mode_jump(key: jax.Array, states: States, target: Target, proposal: Gaussians) -> tuple[States, jax.Array]:
+def mode_jump(chance: Chance, states: States, target: Target, proposal: Gaussians) -> tuple[States, jax.Array]:
     """Compute a Metropolis move to a draw from Gaussians at the modes of p(x | o)."""
-    to, coin = jax.random.split(key)
-    x = proposal.draw(to, len(states.prior))
+    x = proposal.draw(chance)
     new = States(x, target.prior(x))
     gain = new.prior + target.likelihood(x) - states.prior - target.likelihood(states.x)
-    accepted = _accept(coin, gain + proposal.logp(states.x) - proposal.logp(x))
+    accepted = _accept(chance.uniform[1], gain + proposal.logp(states.x) - proposal.logp(x))
     return _take(accepted, new, states), accepted
 
 
 def slice_move(
-    key: jax.Array, states: States, target: Target, tries: int = SAMPLING.slice_tries
+    key: jax.Array, chance: Chance, states: States, target: Target, tries: int = SAMPLING.slice_tries
 ) -> tuple[States, jax.Array]:
     """Compute an elliptical slice move (Murray, Adams, MacKay 2010) with prior and likelihood in each other's place.
 
     The Gaussian factor is N(x; o / alpha, sigma^2 / alpha^2 I); the other factor is p0. Returns the states and the
-    number of evaluations of p0 for each. After so many `tries` a chain stays.
+    number of evaluations of p0 for each. After so many `tries`, which are drawn by `key`, a chain stays.
     """
-    normal, height, angle, rest = jax.random.split(key, 4)
+    height, angle = chance.uniform[:2]
     centre = target.o / target.alpha[:, None]
     x = states.x - centre
-    other = jax.random.normal(normal, x.shape) * (target.sigma / jnp.abs(target.alpha))[:, None]
-    level = states.prior + jnp.log(jax.random.uniform(height, states.prior.shape))
-    theta = jax.random.uniform(angle, level.shape, maxval=2 * jnp.pi)
+    other = chance.normal * (target.sigma / jnp.abs(target.alpha))[:, None]
+    level = states.prior + jnp.log(height)
+    theta = 2 * jnp.pi * angle
 
     class Arc(NamedTuple):
         states: States
@@ -138,7 +162,7 @@ def slice_move(
         accepted = state.open & (prior > level)
         low = jnp.where(state.theta < 0, state.theta, state.low)
         high = jnp.where(state.theta < 0, state.high, state.theta)
-        u = jax.random.uniform(jax.random.fold_in(rest, state.tries), low.shape)
+        u = jax.random.uniform(jax.random.fold_in(key, state.tries), low.shape)
         return Arc(
             states=_take(accepted, States(proposal, prior), state.states),
             theta=low + u * (high - low),
@@ -199,7 +223,7 @@ def leapfrog(
 
 
 def hmc(
-    key: jax.Array,
+    chance: Chance,
     states: States,
     target: Target,
     prior_and_gradient: Callable[[jax.Array], tuple[jax.Array, jax.Array]],
@@ -212,7 +236,6 @@ def hmc(
     `step_size` (chains,) in the metric's units, `steps` () leapfrog steps for all. Returns the states, the probability
     of acceptance, and whether the trajectory diverged (chains,).
     """
-    momentum, coin = jax.random.split(key)
     precision = (target.alpha / target.sigma**2)[:, None]
 
     def look(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -220,16 +243,17 @@ def hmc(
         prior, gradient = prior_and_gradient(x)
         return metric.slope(gradient + precision * (target.o - target.alpha[:, None] * x)), prior
 
-    v0 = jax.random.normal(momentum, states.x.shape)
-    size = step_size[:, None]
-
-    def leap(_: jax.Array, at: Leap) -> Leap:
+    def leap(number: jax.Array, at: Leap) -> Leap:
+        # The first turn goes nowhere and looks at the start, by the code of all others, which is long: compiled once.
+        size = jnp.where(number == 0, 0.0, step_size)[:, None]
         return leapfrog(at, size, look, lambda _, seen: seen[0], metric.scale)
 
-    x, v, (_, prior) = jax.lax.fori_loop(0, steps, leap, Leap(states.x, v0, look(states.x)))
+    v0 = chance.normal
+    begun = Leap(states.x, v0, (jnp.zeros_like(v0), states.prior))
+    x, v, (_, prior) = jax.lax.fori_loop(0, steps + 1, leap, begun)
     new = States(x, prior)
     kinetic = 0.5 * (v0**2 - v**2).sum(-1)
     gain = prior + target.likelihood(x) - states.prior - target.likelihood(states.x) + kinetic
     gain = jnp.where(jnp.isnan(gain), -jnp.inf, gain)
-    accepted = _accept(coin, gain)
+    accepted = _accept(chance.uniform[0], gain)
     return _take(accepted, new, states), jnp.exp(jnp.minimum(gain, 0.0)), gain < -DIVERGENCE

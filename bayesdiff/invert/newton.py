@@ -211,9 +211,10 @@ def climb(
         return step, (gradient * whole).sum(), (jnp.abs(whole) <= 4 * jnp.finfo(x.dtype).eps * jnp.abs(x)).all(), curved
 
     def advance(state: _Ascent) -> _Ascent:
+        first = state.evaluations == 0
         x = state.x + state.step
         value, gradient, precision = _evaluated(logp, x, dense)
-        better = (value >= state.value) & jnp.isfinite(gradient).all()
+        better = first | ((value >= state.value) & jnp.isfinite(gradient).all())
         # Refused by rounding alone; where p is 0 there is a wall, not a top.
         lost = ~better & jnp.isfinite(value) & (state.gain < 1e-12 * (1 + jnp.abs(state.value)))
         less = jnp.where(state.damping > 1e-3, state.damping / 8, 0.0)
@@ -226,13 +227,22 @@ def climb(
             gain, short = jnp.where(better, gain, state.gain), jnp.where(better, short, state.short)
         return _Ascent(x, value, gradient, precision, step, gain, short, curved, damping, state.evaluations + 1, lost)
 
-    value, gradient, precision = _evaluated(logp, start, dense)
-    damping = jnp.zeros(())
-    once, no = jnp.ones((), int), jnp.zeros((), bool)
-    first = _Ascent(start, value, gradient, precision, *towards(start, gradient, precision, damping), damping, once, no)
-    last = jax.lax.while_loop(lambda state: state.going() & (state.evaluations < most), advance, first)
+    # The first turn takes no step: it looks at the start, by the code of all others, which is long and compiled once.
+    still, zero, no = jnp.zeros_like(start), jnp.zeros(()), jnp.zeros((), bool)
+    flat = jnp.zeros((len(start), len(start)) if dense else (0, 0))
+    begun = _Ascent(start, zero, still, flat, still, zero, no, no, zero, jnp.zeros((), int), no)
+    last = jax.lax.while_loop(
+        lambda state: (state.evaluations == 0) | (state.going() & (state.evaluations < most)), advance, begun
+    )
     value = jnp.where(jnp.isfinite(last.value), last.value, -jnp.inf)
     return Climb(last.x, value, last.precision, last.arrived() & last.curved, no, no, last.going(), last.evaluations)
+
+
+def looked_at(logp: Logp, x: jax.Array, converged: jax.Array) -> Climb:
+    """The end of a climb to x (n,), as `climb` gave it: precision and height are computed once more."""
+    value, _, precision = _evaluated(logp, x, dense=True)
+    no, once = jnp.zeros((), bool), jnp.ones((), int)
+    return Climb(x, jnp.where(jnp.isfinite(value), value, -jnp.inf), precision, converged, no, no, no, once)
 
 
 def _evaluated(logp: Logp, x: jax.Array, dense: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
