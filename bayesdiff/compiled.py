@@ -15,11 +15,10 @@ import hashlib
 import operator
 import sys
 import warnings
-from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from tempfile import TemporaryDirectory
 from threading import RLock
 from typing import Any, NamedTuple
 from weakref import WeakSet
@@ -28,61 +27,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pymc as pm
-import pytensor
-import pytensor.tensor as pt
 from numpy.typing import ArrayLike
 from pymc.distributions.distribution import _support_point
-from pymc.distributions.shape_utils import _change_dist_size, change_dist_size
+from pymc.distributions.shape_utils import _change_dist_size
 from pymc.distributions.simulator import SimulatorRV
 from pymc.initial_point import make_initial_point_fn
 from pymc.logprob.abstract import _icdf, _logcdf, _logprob
-from pymc.logprob.utils import local_check_parameter_to_ninf_switch
-from pymc.pytensorf import compile as compile_graph
-from pymc.pytensorf import find_rng_nodes, join_nonshared_inputs, replace_rng_nodes
-from pytensor.compile.mode import Mode, get_mode
+from pymc.pytensorf import find_rng_nodes, join_nonshared_inputs
 from pytensor.compile.sharedvalue import SharedVariable
 from pytensor.graph.basic import Constant, Variable
-from pytensor.graph.fg import FunctionGraph
-from pytensor.graph.replace import clone_replace, vectorize_graph
-from pytensor.graph.rewriting.basic import in2out
 from pytensor.graph.traversal import ancestors, graph_inputs, toposort
-from pytensor.graph.utils import MissingInputError
-from pytensor.link.jax.dispatch import jax_funcify
-from pytensor.scalar import Cast
-from pytensor.tensor.elemwise import Elemwise
-from pytensor.tensor.math import Max
 
 from bayesdiff.checks import generator, mapping, positive_int, real_array
-from bayesdiff.derivatives import by_differences, mend
+from bayesdiff.derivatives import by_differences
+from bayesdiff.forward import Forward
 from bayesdiff.schedule import Schedule
 from bayesdiff.step import LEVEL, Layout, batch_of, layout, schedule_of, unconstrained
+from bayesdiff.translated import ONE_AT_A_TIME, Translated, named_failure, to_jax
 
 # A mode in single precision is off in the eighth digit, and PyMC's models are in double. Networks name their own dtype.
 jax.config.update("jax_enable_x64", True)
 
 Data = tuple[np.ndarray, ...]
 Density = Callable[[jax.Array, Data], jax.Array]
-# A graph in JAX, a function of its inputs and then of its data, and where these data are kept.
-Translated = tuple[Callable[..., list[jax.Array]], tuple[SharedVariable, ...]]
-
-# A function that draws, and the generators in it.
-Drawing = tuple[Callable[..., list[np.ndarray]], list[SharedVariable]]
-
-# Kinds of variables are known by process, and a copy of a model must not take the place of what it was copied from;
-# PyTensor's flags are those of a process, too.
-_ONE_AT_A_TIME = RLock()
-
-# Drawing compiles in milliseconds this way, in up to 30 s with PyTensor's default (numba).
-_PYTHON = Mode(linker="py", optimizer="fast_compile")
-
-# Where more than this share of forward draws is lost, those that are left are no draws of p0. So many are looked at,
-# always the same ones: fewer where a state has many numbers, or where each is drawn alone (.1 to 4 ms).
-MOST_LOST = 1e-4
-LOOKED_AT = 2**14
-NUMBERS_LOOKED_AT = 2**17
-FEWEST_LOOKED_AT = 2**8
-SLOW_LOOKED_AT = 2**9
-TINY = np.finfo(float).tiny
 
 
 @dataclass(frozen=True, eq=False)
@@ -427,7 +394,7 @@ class CompiledPrior:
         try:
             # PyTensor's functions and their generators are for one thread at a time. What overflows is looked at later.
             with self._functions.lock, _quiet_blas(), np.errstate(all="ignore"):
-                values = self._functions.forward(draws, rng, self.level)
+                values = self._functions.forward.draw(draws, rng, self.level)
         # pm.Flat; a negative scale, or an infinite range, which NumPy refuses to draw from
         except (NotImplementedError, ValueError, OverflowError):
             return None
@@ -435,8 +402,9 @@ class CompiledPrior:
 
     def _lost(self) -> str:
         """Say why forward draws are no draws of the density, if they are not."""
-        count = int(np.clip(NUMBERS_LOOKED_AT // self.n, FEWEST_LOOKED_AT, LOOKED_AT))
-        values = self._forward(count if self._functions.draws_at_once else min(count, SLOW_LOOKED_AT), generator(0))
+        # So many are looked at, always the same ones: fewer where a state has many numbers, or each is drawn alone.
+        count = int(np.clip(2**17 // self.n, 2**8, 2**14))
+        values = self._forward(count if self._functions.forward.at_once else min(count, 2**9), generator(0))
         if values is None:
             return "a distribution has no random draws, or invalid parameters"
         x, same = self.given_back(values)
@@ -446,7 +414,7 @@ class CompiledPrior:
         lost = ~same & asked[:, None]
         no_density = asked & same.all(axis=1) & ~np.isfinite(self.logp(x))
         count = int(lost.any(axis=1).sum() + no_density.sum())
-        if count <= MOST_LOST * asked.sum():
+        if count <= 1e-4 * asked.sum():  # where more are lost, those that are left are no draws of p0
             return self._atom(x[same.all(axis=1)])
         of = f"of {asked.sum():,} draws {count:,}"
         if not lost.any():
@@ -494,7 +462,8 @@ class CompiledPrior:
             function, shared = self._functions.back
             inside = function(np.zeros((1, self.n)), self._values(shared))
             moved = {
-                name: value + 4 * np.sign(np.asarray(at) - value) * np.maximum(np.spacing(np.abs(value)), TINY)
+                name: value
+                + 4 * np.sign(np.asarray(at) - value) * np.maximum(np.spacing(np.abs(value)), np.finfo(float).tiny)
                 for (name, value), at in zip(values.items(), inside, strict=True)
             }
             outside &= nan(self.unconstrain(moved))
@@ -504,7 +473,7 @@ class CompiledPrior:
     def draws_at_once(self) -> bool:
         """Whether `draws` makes many draws about as quickly as one."""
         with self._functions.lock:
-            return not self.why_not_drawable() and self._functions.draws_at_once
+            return not self.why_not_drawable() and self._functions.forward.at_once
 
     def initial_point(self) -> np.ndarray:
         """Compute PyMC's initial point of the model as a flat state (n,)."""
@@ -554,6 +523,7 @@ class _Functions:
     layout: Layout
     density: Density
     constrained: Translated
+    forward: Forward
     lock: Any = field(default_factory=RLock)
     kernels: dict[tuple[Any, ...], Callable[..., Any]] = field(default_factory=dict)
     lost: dict[tuple[bytes, ...], str] = field(default_factory=dict)  # why forward draws are no draws of p0, by data
@@ -587,7 +557,7 @@ class _Functions:
         inputs = {name: self.model[name].type(name) for name in self.layout.names}
         outputs = [unconstrained(self.model, name, inputs) for name in self.layout.names]
         # Bounds may depend on an observed variable: its data, then.
-        function, shared = _to_jax(
+        function, shared = to_jax(
             list(inputs.values()), self.model.replace_rvs_by_values(outputs), _dim_lengths(self.model)
         )
 
@@ -596,61 +566,10 @@ class _Functions:
 
         return _Jitted(jax.vmap(flat, in_axes=(0, None))), shared
 
-    def forward(self, draws: int, rng: np.random.Generator, level: int | None) -> list[np.ndarray]:
-        """Draw the free variables, constrained: one array (draws, *shape) each."""
-        now = [] if schedule_of(self.model) is None else [self.model[LEVEL].get_value() if level is None else level]
-        if self.draws_at_once:
-            function, rngs = self._many
-            _reseed(rngs, rng)
-            return function(draws, *now)
-        function, rngs = self._one
-        _reseed(rngs, rng)
-        parts = [function(*now) for _ in range(draws)]
-        return [np.stack(values) for values in zip(*parts, strict=True)]
-
-    @cached_property
-    def draws_at_once(self) -> bool:
-        """Whether many draws are one call: PyTensor has no batch of some graphs (a Mixture of other variables)."""
-        try:
-            function, rngs = self._many
-            _reseed(rngs, np.random.default_rng(0))
-            values = function(3, *[0] * (schedule_of(self.model) is not None))
-        # TypeError, ValueError: a user's `random` without a size. MissingInputError: pm.LKJCorr.
-        except (NotImplementedError, ValueError, TypeError, OverflowError, MissingInputError):
-            return False
-        shapes = self.model.eval_rv_shapes()
-        return [value.shape for value in values] == [(3, *shapes[name]) for name in self.layout.names]
-
-    @cached_property
-    def _many(self) -> Drawing:
-        free = [self.model[name] for name in self.layout.names]
-        count = pt.iscalar("draws")
-        # Variables that depend on no other get the new axis; it spreads from there.
-        roots = [rv for rv in free if not (set(ancestors([rv])) - {rv}) & set(free)]
-        batched = {rv: change_dist_size(rv, (count,), expand=True) for rv in roots}
-        return self._drawing([count], vectorize_graph(free, replace=batched))
-
-    @cached_property
-    def _one(self) -> Drawing:
-        return self._drawing([], [self.model[name] for name in self.layout.names])
-
-    def _drawing(self, inputs: list[Variable], outputs: list[Variable]) -> Drawing:
-        given: dict[Variable, Variable] = {}
-        if schedule_of(self.model) is not None:
-            level = self.model[LEVEL].type()
-            given, inputs = {self.model[LEVEL]: level}, [*inputs, level]
-        outputs = replace_rng_nodes(clone_replace(outputs, replace=given))  # in a copy: the model keeps its own
-        return compile_graph(inputs, outputs, random_seed=False, mode=_PYTHON), find_rng_nodes(outputs)
-
 
 def _by_variable(what: Callable[[np.ndarray], np.ndarray], parts: Mapping[str, np.ndarray]) -> np.ndarray:
     """Of what variables something is true at any entry (variables, batch)."""
     return np.stack([what(part).reshape(len(part), -1).any(axis=1) for part in parts.values()])
-
-
-def _reseed(rngs: Sequence[SharedVariable], rng: np.random.Generator) -> None:
-    for shared, child in zip(rngs, rng.spawn(len(rngs)), strict=True):
-        shared.set_value(child, borrow=True)
 
 
 def compile_prior(prior: pm.Model | CompiledPrior) -> CompiledPrior:
@@ -796,7 +715,7 @@ def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
 
     def of_flat_state(outputs: Sequence[Variable]) -> Translated:
         joined, x = join_nonshared_inputs(point=point, outputs=list(outputs), inputs=list(values.values()))
-        return _to_jax([x], joined, lengths)
+        return to_jax([x], joined, lengths)
 
     # Sorted, since a clone has them in another order, and the order of a sum is seen in its last digit.
     terms = sorted([*model.basic_RVs, *model.potentials], key=lambda variable: variable.name)
@@ -816,13 +735,13 @@ def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
     state, batch = (jax.ShapeDtypeStruct(shape, float) for shape in ((where.n,), (2, where.n)))
     data = _current(shared, model)
     # Tracing finds what translation alone does not, before any computation. With the Hessian all else is traced too.
-    with _named_failure():
+    with named_failure():
         twice = _traces(_hessian_times(density), batch, batch, data)
         if not twice:
             jax.eval_shape(density, state, data)
         shapes = [value.shape for value in jax.eval_shape(constrain, state, *_current(constrain_shared, model))]
     if not twice:
-        with _named_failure("has no gradient in JAX"):
+        with named_failure("has no gradient in JAX"):
             jax.eval_shape(jax.vmap(jax.grad(density), in_axes=(0, None)), batch, data)
     differentiable = density if twice else by_differences(density)
     used = set(graph_inputs([logp, *readable]))
@@ -832,7 +751,7 @@ def _compiled(model: pm.Model, jacobian: bool) -> CompiledPrior:
         density=differentiable,
         level=None,
         _shared=shared,
-        _functions=_Functions(model, where, differentiable, (constrain, constrain_shared)),
+        _functions=_Functions(model, where, differentiable, (constrain, constrain_shared), Forward(model, where)),
         _readable=dict(zip((variable.name for variable in readable), shapes, strict=True)),
         _lengths={dim: int(length.get_value()) for length, dim in lengths.items() if length in used},
         _jacobian=jacobian,
@@ -885,7 +804,7 @@ def _made_here(model: pm.Model) -> list[type]:
 
 def _again(model: pm.Model, jacobian: bool, level: int | None, known: dict[type, list[Any]]) -> CompiledPrior:
     pairs = [(dispatch, kind, f) for kind, row in known.items() for dispatch, f in zip(_DISPATCHED, row, strict=True)]
-    with _ONE_AT_A_TIME:
+    with ONE_AT_A_TIME:
         before = [(dispatch, kind, dispatch.registry.get(kind)) for dispatch, kind, _ in pairs]
         try:
             for dispatch, kind, function in pairs:
@@ -904,105 +823,12 @@ def _dim_lengths(model: pm.Model) -> dict[SharedVariable, str]:
     return {length: dim for dim, length in model.dim_lengths.items() if isinstance(length, SharedVariable)}
 
 
-def _to_jax(inputs: Sequence[Variable], outputs: Sequence[Variable], lengths: Collection[SharedVariable]) -> Translated:
-    """Translate a graph: a function of `inputs` and then of the values of the shared variables it uses."""
-    shared = [variable for variable in graph_inputs(outputs) if isinstance(variable, SharedVariable)]
-    # XLA compiles for fixed sizes, so lengths of dimensions are constants; all other data are arguments, read at every
-    # call.
-    live: dict[Variable, Variable] = {v: v.type() for v in shared if v not in lengths}
-    frozen: dict[Variable, Variable] = {v: v.type.filter_variable(v.get_value()) for v in shared if v in lengths}
-    graph = FunctionGraph([*inputs, *live.values()], clone_replace(list(outputs), replace=live | frozen), clone=True)
-    # A failed check makes this state's density 0. Left to PyMC it is dropped under JAX, or fails for the whole batch.
-    in2out(local_check_parameter_to_ninf_switch, name="checks").rewrite(graph)
-    get_mode("JAX").optimizer.rewrite(graph)
-    _promote(graph)
-    _steady(graph)
-    mend(graph)
-    # PyTensor writes the source of every function to a file, by default to one that stays for ever.
-    with (
-        _named_failure(),
-        _ONE_AT_A_TIME,
-        jax.enable_x64(True),  # of constants too
-        TemporaryDirectory(prefix="bayesdiff-") as sources,
-        pytensor.config.change_flags(generated_src_dir=sources),
-    ):
-        return jax_funcify(graph), tuple(v for v in shared if v in live)
-
-
-def _promote(graph: FunctionGraph) -> None:
-    """Cast to float64 where PyTensor would.
-
-    PyTensor keeps constants in the smallest type that holds them, and float32 with float64 or with an integer gives
-    float64. In JAX it gives float32 if the other is an integer, or a float64 made from a Python number ("weak type").
-    """
-    for node in graph.toposort():
-        if not isinstance(node.op, Elemwise) or isinstance(node.op.scalar_op, Cast):
-            continue
-        [output] = node.outputs
-        dtypes = {variable.type.dtype for variable in node.inputs}
-        promoted = output.type.dtype == "float64" or (output.type.dtype == "bool" and "float64" in dtypes)
-        if promoted and dtypes - {"float64", "bool"}:
-            inputs = [v if v.type.dtype in ("float64", "bool") else pt.cast(v, "float64") for v in node.inputs]
-            graph.replace(output, node.op.make_node(*inputs).outputs[0])
-
-
-class _SteadyMax(Max):
-    """The largest entry, with a gradient that is never 0 / 0."""
-
-
-def _steady(graph: FunctionGraph) -> None:
-    """Put `_SteadyMax` in place of every Max of floats: each mixture has one, in its log of a sum of exponentials."""
-    for node in graph.toposort():
-        if type(node.op) is Max and node.inputs[0].type.dtype == "float64":
-            steady = _SteadyMax(node.op.axis, initial=node.op.initial)
-            graph.replace(node.outputs[0], steady.make_node(node.inputs[0]).outputs[0])
-
-
-@jax_funcify.register(_SteadyMax)
-def _jax_steady_max(op: _SteadyMax, **kwargs: object) -> Callable[[jax.Array], jax.Array]:
-    return lambda x: _largest(tuple(range(x.ndim)) if op.axis is None else tuple(op.axis), x)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _largest(axes: tuple[int, ...], x: jax.Array) -> jax.Array:
-    return x.max(axis=axes, initial=-jnp.inf)
-
-
-@_largest.defjvp
-def _largest_jvp(
-    axes: tuple[int, ...], primals: tuple[jax.Array], tangents: tuple[jax.Array]
-) -> tuple[jax.Array, jax.Array]:
-    # JAX divides by the number of entries equal to the largest. Fused by XLA, an entry and the largest may be rounded
-    # differently; then none is equal, and the gradient is 0 / 0 in some lanes of a batch. So: equal up to rounding.
-    [x], [t] = primals, tangents
-    largest = _largest(axes, x)  # not x.max: the second derivative passes here too
-    at = jnp.expand_dims(largest, axes)
-    slack = jnp.where(jnp.isfinite(at), 8 * jnp.finfo(x.dtype).eps * jnp.abs(at), 0.0)
-    equal = (x >= at - slack).astype(x.dtype)
-    return largest, (equal * t).sum(axis=axes) / jnp.maximum(equal.sum(axis=axes), 1.0)
-
-
 def _current(shared: Sequence[SharedVariable], model: pm.Model, level: int | None = None) -> Data:
     of_level = None if level is None else model[LEVEL]
     return tuple(
         np.asarray(level if variable is of_level else variable.get_value(borrow=True), variable.type.dtype)
         for variable in shared
     )
-
-
-@contextmanager
-def _named_failure(what: str = "cannot be translated to JAX") -> Iterator[None]:
-    try:
-        with warnings.catch_warnings():
-            # Assertions of shapes, which PyTensor has already checked.
-            warnings.filterwarnings("ignore", message="Skipping .* Op .* as JAX tracing would remove it")
-            yield
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise NotImplementedError(
-            f"the prior {what}: {reason}. PyMC's own samplers do not need that: "
-            "pm.sample(model=bd.step_model(prior, o, alpha, sigma)) works"
-        ) from error
 
 
 @contextmanager

@@ -108,7 +108,9 @@ class Labels:
     def verdict(self, of: xr.Dataset) -> xr.Dataset:
         """A verdict (observation), as the group ``verdict``."""
         values = {str(name): self.pick(each.values) for name, each in of.items()}
-        return dataset(values, dims=dict.fromkeys(values, self.observation), attrs=of.attrs)
+        group = dataset(values, dims=dict.fromkeys(values, self.observation), attrs=of.attrs)
+        group["code"].attrs.update(of["code"].attrs)
+        return group
 
     def modes(self, x: np.ndarray) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
         """Modes (observation, mode, n), constrained, and their dims."""

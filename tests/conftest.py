@@ -46,6 +46,8 @@ def pytest_configure(config):
     config.pluginmanager.register(DropWhatIsLeft())
     if config.option.markexpr != "bench":  # where compiling is part of what is measured
         assert "jax" not in sys.modules  # it reads this when it is imported
+        # Compiling is half of what the suite takes, and a fifth of that is LLVM's optimising of what runs once.
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0"
         if hasattr(config, "workerinput"):  # a worker of xdist's has it from who started it
             return
         config.stash[KEPT] = tempfile.TemporaryDirectory(prefix="bayesdiff-compiled-", ignore_cleanup_errors=True)

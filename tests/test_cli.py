@@ -13,6 +13,7 @@ import pytest
 
 import bayesdiff as bd
 from bayesdiff import cli, results
+from bayesdiff.cli import tables
 
 MODELS = Path(__file__).parents[1] / "models"
 GAUSSIAN, MIXTURE = MODELS / "gaussian.py", MODELS / "mixture.py"
@@ -177,7 +178,7 @@ def test_alpha_and_sigma_per_observation(folder, capsys):
 def test_a_long_batch_prints_its_first_rows(folder, capsys):
     np.save("o.npy", np.arange(100.0))
     assert run("run", GAUSSIAN, "--o", "o.npy", "--sigma", 10, "--invert", "map", "--out", "r.zarr") == 0
-    assert f"... and {3 * 100 - cli.MOST_ROWS} rows more, in the saved run" in capsys.readouterr().out
+    assert f"... and {3 * 100 - tables.MOST_ROWS} rows more, in the saved run" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("width", [60, 200])
@@ -186,14 +187,14 @@ def test_the_first_rows_of_a_posterior_and_how_many_there_are_more(capsys, monke
     x = np.random.default_rng(1).normal(size=(2, 10, 30, 2))
     about = {"sample_dims": ("chain", "draw"), "coords": {"place": ["a", "b"]}}
     run = results.dataset({"x": x}, dims={"x": ["observation", "place"]}, **about)
-    cli.show({"posterior": results.tree({"posterior": run})})
+    tables.show({"posterior": results.tree({"posterior": run})})
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines() if line.startswith("x[b] at observation 9 ")]
     assert rows[0][4] == f"{x[:, :, 9, 1].mean():.4g}"
     assert len(rows) == (1 if width == 200 else 2)  # where the columns do not fit beside each other
     assert max(map(len, out.splitlines()[2:])) <= width
     assert "... and 40 rows more, in the saved run" in out
-    cli.show({"posterior": results.tree({"posterior": run.isel(observation=slice(10))})})
+    tables.show({"posterior": results.tree({"posterior": run.isel(observation=slice(10))})})
     assert "rows more" not in capsys.readouterr().out
 
 

@@ -196,7 +196,8 @@ def test_numbers_that_are_not_to_be_trusted_are_withheld(step):
     posterior, modes = step["posterior"].copy(deep=True), step["map"].copy(deep=True)
     for part, row, code in ((posterior, 3, "r_hat"), (modes, 5, "no_maximum")):
         part["verdict"]["ok"].values[row] = False
-        part["verdict"]["code"].values[row] = code
+        meanings = part["verdict"]["code"].attrs["flag_meanings"].split()
+        part["verdict"]["code"].values[row] = meanings.index(code)
     posterior["verdict"]["r_hat"].values[3] = 1.7
     assert step["posterior"]["verdict"]["ok"].values.all()
     lines = tables.comparison_table(modes, posterior, rows=100).text.splitlines()

@@ -53,7 +53,7 @@ def judged(part, code, where, **numbers):
     """Change the verdict on some observations, and what it comes to."""
     group, at = part["verdict"].to_dataset().copy(deep=True), {"observation": where}
     group["ok"].loc[at] = code == "ok"
-    group["code"].loc[at] = code
+    group["code"].loc[at] = group["code"].attrs["flag_meanings"].split().index(code)
     for name, value in numbers.items():
         group[name].loc[at] = value
     told = told_of_climbs(group) if part.attrs["inversion"] == "map" else told_of_draws(group, "")

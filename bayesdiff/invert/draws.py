@@ -227,8 +227,8 @@ def _sweep(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
     local = ~enough | (run.time % chunk.how.local_every == 0)
     log_step = jnp.where(phase < _WARM_UP, run.learnt.log_step, run.learnt.average)
     key, *keys = jax.random.split(jax.random.fold_in(chunk.key, run.time), 4)
-    needed = jnp.where(local, 3, 1)
-    drawn = chances(jnp.stack(keys), needed, *run.states.x.shape, chunk.how.prior_jumps + 2)
+    chains, n = run.states.x.shape
+    drawn = chances(jnp.stack(keys), jnp.where(local, 3, 1), chains, n, chunk.how.prior_jumps + 2)
     jumping, leaping, slicing = (Chance(*values) for values in zip(*drawn, strict=True))
     states, jumped, evaluations = _jumps(chunk, jumping, run.states, run.time)
 
@@ -535,9 +535,7 @@ def _random(keys: jax.Array, bank: int, observations: int, chains: int, n: int) 
     """What is random of some chunks, from their keys by NumPy: JAX would compile more for it than for all of HMC."""
     rngs = [np.random.default_rng(key) for key in np.asarray(jax.random.key_data(keys))]
     begin = np.stack([rng.normal(size=(observations * chains, n)) for rng in rngs])
-    if not bank:
-        return _Random(begin, np.zeros((len(keys), 0), int), keys)
-    first = np.stack([rng.integers(bank, size=(observations, 1)) for rng in rngs])
+    first = np.stack([rng.integers(max(bank, 1), size=(observations, 1)) for rng in rngs])
     return _Random(begin, (first + np.arange(chains) * (bank // chains)).reshape(len(keys), -1), keys)
 
 

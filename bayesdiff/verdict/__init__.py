@@ -3,9 +3,10 @@
     numbers -> code and ok, by observation, level, mode or number -> one sentence
 
 What a result says of itself is its group ``verdict``. Its variables are ``ok``, whether the numbers of a unit stand;
-``code``, in a word why; and the numbers that this rests on. Its attributes are of the whole: ``ok``; ``code``;
-``sentence``, all that is to be said in words; ``warned``, whether that is worth a warning; and ``rule``, the number of
-the rules below. Whoever shows a result prints the sentence and leaves out what is not ok: nobody judges again.
+``code``, why, a number of which `named` gives the word; and the numbers that this rests on. Its attributes are of the
+whole: ``ok``; ``code``, the word; ``sentence``, all that is to be said in words; ``warned``, whether that is worth a
+warning; and ``rule``, the number of the rules below. Whoever shows a result prints the sentence and leaves out what is
+not ok: nobody judges again.
 
 The rule for draws of Markov chains is everywhere
 
@@ -21,7 +22,7 @@ from bayesdiff.verdict.anybody import of_draws
 from bayesdiff.verdict.calibration import of_calibration
 from bayesdiff.verdict.chain import apart, of_chain
 from bayesdiff.verdict.observations import of_climbs, of_draws_by_observation, told_of_climbs, told_of_draws
-from bayesdiff.verdict.rule import LIMITS, RULE, disagree, read, reason, too_few
+from bayesdiff.verdict.rule import LIMITS, RULE, disagree, named, read, reason, too_few
 from bayesdiff.verdict.tempering import of_tempering
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "RULE",
     "apart",
     "disagree",
+    "named",
     "of_calibration",
     "of_chain",
     "of_climbs",

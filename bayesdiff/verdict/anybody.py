@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from arviz_stats.base import array_stats
 
-from bayesdiff.verdict.rule import LIMITS, Said, codes, summed, too_few, trusted
+from bayesdiff.verdict.rule import LIMITS, Said, codes, is_any, summed, too_few, trusted
 
 SAMPLE = ("chain", "draw")
 FIXED = (-1.0, 0.0, 1.0)  # what numbers of a matrix are fixed at by what it is, as those of a Cholesky factor
@@ -73,6 +73,7 @@ def of_draws(tree: xr.DataTree) -> xr.Dataset:
             ess_tail[at] = array_stats.ess(x[..., at], chain_axis=0, draw_axis=1, method="tail", prob=(0.05, 0.95))
     still = _still(x[..., ~whole])
     code = codes(
+        "number",
         len(labels),
         ("no_numbers", ~finite),
         ("stuck", ~same & ~moves.all(axis=0) & (~whole | ~moves.any(axis=0))),
@@ -88,8 +89,8 @@ def of_draws(tree: xr.DataTree) -> xr.Dataset:
         bfmi = np.full(chains, np.nan) if energy is None or few else array_stats.bfmi(energy, chain_axis=0, draw_axis=1)
     group = xr.Dataset(
         {
-            "ok": ("number", code == "ok"),
-            "code": ("number", code),
+            "ok": ("number", is_any(code, "ok")),
+            "code": code,
             "r_hat": ("number", r_hat),
             "ess": ("number", ess),
             "ess_tail": ("number", ess_tail),
@@ -114,7 +115,7 @@ def of_draws(tree: xr.DataTree) -> xr.Dataset:
     ]
     if not judged.any() and not any(each.text for each in said):
         said.append(Said("constant", "Nothing moves, so nothing can be judged."))
-    known = group.isel(number=judged & (code == "ok"))
+    known = group.isel(number=judged & is_any(code, "ok"))
     return group.assign_attrs(
         summed(said, trusted(known["r_hat"].values, known["ess"].values) if known.sizes["number"] else "")
     )
@@ -184,19 +185,19 @@ def _listed(names: Sequence[Any], most: int = 5) -> str:
     return ", ".join(map(str, names[:most])) + ("..." if len(names) > most else "")
 
 
-def _not_finite(labels: Sequence[str], code: np.ndarray) -> str:
-    bad = [label for label, each in zip(labels, code, strict=True) if each == "no_numbers"]
+def _not_finite(labels: Sequence[str], code: xr.Variable) -> str:
+    bad = [label for label, each in zip(labels, is_any(code, "no_numbers"), strict=True) if each]
     return f"Not all draws are finite, of {len(bad)} of {len(labels)} numbers: {_listed(bad)}." if bad else ""
 
 
-def _stuck(group: xr.Dataset, code: np.ndarray, moves: np.ndarray, draws: int) -> str:
+def _stuck(group: xr.Dataset, code: xr.Variable, moves: np.ndarray, draws: int) -> str:
     chains, still = group["chain"].values, group["still"].values
     text = [
         f"Chain {chain} is stuck: it stands still for {round(share * draws):,} of its {draws:,} draws on end."
         for chain, share in zip(chains, still, strict=True)
         if share > LIMITS.still
     ]
-    held = np.flatnonzero((code == "stuck") & ~moves[still <= LIMITS.still].all(axis=0))
+    held = np.flatnonzero(is_any(code, "stuck") & ~moves[still <= LIMITS.still].all(axis=0))
     if len(held):
         k = int(held[0])
         where = _listed(chains[~moves[:, k] & (still <= LIMITS.still)].tolist())
@@ -206,8 +207,8 @@ def _stuck(group: xr.Dataset, code: np.ndarray, moves: np.ndarray, draws: int) -
     return " ".join(text)
 
 
-def _constant(labels: Sequence[str], code: np.ndarray) -> str:
-    held = [label for label, each in zip(labels, code, strict=True) if each == "constant"]
+def _constant(labels: Sequence[str], code: xr.Variable) -> str:
+    held = [label for label, each in zip(labels, is_any(code, "constant"), strict=True) if each]
     if not held:
         return ""
     return f"{_listed(held)} is one number in every draw of every chain: fixed by the model, or nothing moves it."
@@ -265,7 +266,7 @@ def _diverging_alone(diverging: np.ndarray | None) -> Said:
     )
 
 
-def _worst_of(group: xr.Dataset, code: np.ndarray) -> list[Said]:
+def _worst_of(group: xr.Dataset, code: xr.Variable) -> list[Said]:
     """The worst number by R-hat, by effective draws, and by those of the tails."""
     said = []
     for name, fails, worst_of, words in (

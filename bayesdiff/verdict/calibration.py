@@ -100,7 +100,7 @@ def of_calibration(
     return xr.Dataset(
         {
             "ok": ("quantity", ~failed),
-            "code": ("quantity", codes(len(names), ("not_uniform", failed))),
+            "code": codes("quantity", len(names), ("not_uniform", failed)),
             "p_value": ("quantity", p_values),
             "calibrated": not failed.any(),
             "p_family": p_family.min(),

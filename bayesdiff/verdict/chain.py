@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 from scipy.stats import ks_2samp, norm
 
-from bayesdiff.verdict.rule import CODE, LIMITS, Said, codes, disagree, p_of, summed
+from bayesdiff.verdict.rule import LIMITS, Said, codes, disagree, is_any, p_of, summed
 
 
 def apart(first: np.ndarray, second: np.ndarray) -> tuple[int, float]:
@@ -122,6 +122,7 @@ def of_chain(
     if finished:  # before there is an x, nothing more can be checked
         checks |= {"again": _again(again, given), "prior": _beside(x, prior, labels, given)}
     code = codes(
+        "level",
         len(levels),
         ("lost", lost > LIMITS.lost * sent),
         ("unchecked", np.isnan(p_values) | (not searches)),
@@ -129,11 +130,11 @@ def of_chain(
     )
     group = xr.Dataset(
         {
-            "ok": ("level", (code == "ok") | (code == "unchecked")),
-            "code": ("level", code),
+            "ok": ("level", is_any(code, "ok", "unchecked")),
+            "code": code,
             "p_value": ("level", p_values),
             "lost": ("level", lost),
-            "check_code": ("check", np.array([check.code for check in checks.values()], CODE)),
+            "check_code": ("check", [check.code for check in checks.values()]),
             "check_p_value": ("check", [check.p_value for check in checks.values()]),
             "check_words": ("check", [check.text for check in checks.values()]),
             "trajectories": sent,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from bayesdiff.verdict.rule import LIMITS, OBSERVATION, Said, codes, some, summed, too_few, trusted
+from bayesdiff.verdict.rule import LIMITS, OBSERVATION, Said, codes, is_any, named, some, summed, too_few, trusted
 
 
 def _of(rows: np.ndarray, size: int, after: str = "") -> str:
@@ -52,10 +52,11 @@ def of_climbs(
     >>> import numpy as np
     >>> yes, two = np.array([True, True]), np.array([2, 2])
     >>> group = of_climbs(yes, yes, np.array([True, False]), ~yes, two, two, cut_short=False)
-    >>> group["code"].values.tolist()
+    >>> named(group["code"]).tolist()
     ['ok', 'no_maximum']
     """
     code = codes(
+        OBSERVATION,
         len(good),
         ("not_finite", ~good),
         ("no_start", ~alive),
@@ -64,20 +65,19 @@ def of_climbs(
         ("alone", cut_short & (agreed <= 1)),
     )
     values = {
-        "ok": (code == "ok") | (code == "alone"),
-        "code": code,
+        "ok": is_any(code, "ok", "alone"),
         "starts_agreed": np.where(good & alive, agreed, np.nan),
         "modes": modes,
     }
-    group = xr.Dataset({name: (OBSERVATION, value) for name, value in values.items()})
+    group = xr.Dataset({name: (OBSERVATION, value) for name, value in values.items()} | {"code": code})
     return group.assign_attrs(told_of_climbs(group))
 
 
 def told_of_climbs(group: xr.Dataset) -> dict[str, Any]:
     """Say what these verdicts on climbs come to: the attributes of the group."""
-    code = group["code"].values
+    code = group["code"]
     size = len(code)
-    edge, lost, alone = (np.flatnonzero(code == name) for name in ("edge", "no_maximum", "alone"))
+    edge, lost, alone = (np.flatnonzero(is_any(code, name)) for name in ("edge", "no_maximum", "alone"))
     who = "The climb" + _of(lost, size)
     said = [
         *_not_inverted(code),
@@ -113,9 +113,9 @@ def told_of_climbs(group: xr.Dataset) -> dict[str, Any]:
     return summed(said, "Every MAP is a maximum." if size > 1 else "The MAP is a maximum.")
 
 
-def _not_inverted(code: np.ndarray) -> list[Said]:
+def _not_inverted(code: xr.DataArray) -> list[Said]:
     """What is said of observations without an answer."""
-    bad, dead = (np.flatnonzero(code == name) for name in ("not_finite", "no_start"))
+    bad, dead = (np.flatnonzero(is_any(code, name)) for name in ("not_finite", "no_start"))
     size = len(code)
     rows = "their rows are NaN" if size > 1 else "all is NaN"
     return [
@@ -169,7 +169,7 @@ def of_draws_by_observation(
     >>> r_hat, ess = np.array([[1.01], [1.2], [np.nan]]), np.array([[900.0], [900.0], [np.nan]])
     >>> good = np.ones(3, bool)
     >>> group = of_draws_by_observation(r_hat, ess, np.zeros((3, 4, 250)), good, good, np.zeros(3))
-    >>> group["code"].values.tolist()
+    >>> named(group["code"]).tolist()
     ['ok', 'r_hat', 'r_hat']
     """
     few = too_few(*diverging.shape[1:])
@@ -178,6 +178,7 @@ def of_draws_by_observation(
     worst, fewest = np.nan_to_num(r_hat, nan=np.inf).max(axis=1), np.nan_to_num(ess, nan=0.0).min(axis=1)
     diverged = diverging.mean(axis=(1, 2))
     code = codes(
+        OBSERVATION,
         len(good),
         ("not_finite", ~good),
         ("no_start", ~alive),
@@ -188,23 +189,22 @@ def of_draws_by_observation(
         ("left_out", left > LIMITS.left_out),
     )
     values = {
-        "ok": (code == "ok") | (code == "left_out"),
-        "code": code,
+        "ok": is_any(code, "ok", "left_out"),
         "r_hat": np.where(known, worst, np.nan),
         "ess": np.where(known, fewest, np.nan),
         "diverging": np.where(known, diverged, np.nan),
         "left_out": np.where(inverted, left, np.nan),
     }
-    group = xr.Dataset({name: (OBSERVATION, value) for name, value in values.items()})
+    group = xr.Dataset({name: (OBSERVATION, value) for name, value in values.items()} | {"code": code})
     return group.assign_attrs(told_of_draws(group, few))
 
 
 def told_of_draws(group: xr.Dataset, few: str) -> dict[str, Any]:
     """Say what these verdicts on draws come to. ``few``: why there are too few, as `too_few` says it."""
-    code, ok = group["code"].values, group["ok"].values
+    code, ok = group["code"], group["ok"].values
     r_hat, ess, diverging, left = (group[name].values for name in ("r_hat", "ess", "diverging", "left_out"))
     size = len(code)
-    rows = np.flatnonzero(np.isin(code, ("r_hat", "ess", "diverging")))
+    rows = np.flatnonzero(is_any(code, "r_hat", "ess", "diverging"))
     doubt = many_left = ""
     if len(rows):
         worst = int(rows[np.argmax(r_hat[rows])])
@@ -232,16 +232,16 @@ def told_of_draws(group: xr.Dataset, few: str) -> dict[str, Any]:
         )
     said = [
         *_not_inverted(code),
-        Said("r_hat" if not len(rows) else str(code[rows[0]]), doubt),
+        Said("r_hat" if not len(rows) else str(named(code[rows[:1]])[0]), doubt),
         Said("left_out", many_left, falls=False),
         Said("too_few", few, loud=False),
     ]
     return summed(said, "" if not ok.any() else trusted(r_hat[ok], ess[ok]), _diverged(code, diverging))
 
 
-def _diverged(code: np.ndarray, diverging: np.ndarray) -> str:
+def _diverged(code: xr.DataArray, diverging: np.ndarray) -> str:
     """Why divergences do not matter, of draws that stand although some of their trajectories diverged."""
-    share = np.where(np.isin(code, ("ok", "left_out")), np.nan_to_num(diverging), 0.0)
+    share = np.where(is_any(code, "ok", "left_out"), np.nan_to_num(diverging), 0.0)
     if not share.any():
         return ""
     most = int(np.argmax(share))

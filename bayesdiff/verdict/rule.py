@@ -12,8 +12,6 @@ import xarray as xr
 
 # Of these rules: a result keeps by which it was judged.
 RULE = 1
-# Text of one width, so that the codes of a block have room for those of any other.
-CODE = "<U12"
 OBSERVATION = "observation"
 
 
@@ -138,12 +136,36 @@ def summed(said: Sequence[Said], fine: str, also: str = "", **more: Any) -> dict
     }
 
 
-def codes(size: int, *cases: tuple[str, np.ndarray]) -> np.ndarray:
-    """The first of these codes that is the case, for each of so many units."""
-    which = np.zeros(size, np.int8)  # of a million texts each is written once
+def codes(dim: str, size: int, *cases: tuple[str, np.ndarray]) -> xr.Variable:
+    """The first of these codes that is the case, for each of so many units of a dimension.
+
+    A number, whose meaning is an attribute, as the CF conventions have it (1.11, section 3.5): of a million units a
+    byte each.
+    """
+    which = np.zeros(size, np.int8)
     for number, (_, where) in reversed([*enumerate(cases, 1)]):
         which[np.broadcast_to(where, size)] = number
-    return np.array(["ok", *(name for name, _ in cases)], CODE)[which]
+    meanings = ["ok", *(name for name, _ in cases)]
+    values = np.arange(len(meanings), dtype=np.int8)
+    return xr.Variable(dim, which, {"flag_values": values, "flag_meanings": " ".join(meanings)})
+
+
+def named(code: xr.DataArray | xr.Variable) -> np.ndarray:
+    """The ``code`` of each unit of a verdict, in a word.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> code = codes("level", 3, ("lost", np.array([False, True, False])))
+    >>> code.values.tolist(), named(code).tolist()
+    ([0, 1, 0], ['ok', 'lost', 'ok'])
+    """
+    return np.array(code.attrs["flag_meanings"].split())[code.values]
+
+
+def is_any(code: xr.DataArray | xr.Variable, *names: str) -> np.ndarray:
+    """Whether the ``code`` of each unit is one of these."""
+    return np.isin(code.values, np.flatnonzero(np.isin(code.attrs["flag_meanings"].split(), names)))
 
 
 def read(tree: xr.DataTree) -> xr.Dataset:
@@ -172,12 +194,13 @@ def reason(group: xr.Dataset, i: int | None = None, code: str | None = None) -> 
     >>> reason(group, 1)
     'R-hat 1.20 > 1.05'
     """
-    if i is not None and "code" in group:
-        code = str(np.atleast_1d(group["code"].values)[i])
+    coded = "flag_meanings" in group["code"].attrs if "code" in group else False  # somebody else may have written it
+    if i is not None and coded:
+        code = str(np.atleast_1d(named(group["code"]))[i])
     code = code or str(group.attrs.get("code", "none"))
-    if i is None and "code" in group:  # the first unit of which this is said
-        i = next(iter(np.flatnonzero(np.atleast_1d(group["code"].values) == code).tolist()), None)
-    dims = group["code"].dims if "code" in group else ()
+    if i is None and coded:  # the first unit of which this is said
+        i = next(iter(np.flatnonzero(is_any(group["code"], code)).tolist()), None)
+    dims = group["code"].dims if coded else ()
     numbers = {
         str(name): float(values.values.ravel()[i if values.ndim and i is not None else 0])
         for name, values in group.data_vars.items()

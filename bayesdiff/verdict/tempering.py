@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
-from bayesdiff.verdict.rule import CODE, LIMITS, Said, codes, summed, too_few, trusted
+from bayesdiff.verdict.rule import LIMITS, Said, codes, summed, too_few, trusted
 
 
 def of_tempering(
@@ -116,19 +116,19 @@ def of_tempering(
     )
     withheld = next((each.code for each in reversed(evidence) if each.text and each.code != "drift"), "ok")
     withheld = withheld if attrs["ok"] else "draws"
-    code = codes(len(weights), *([(attrs["code"], np.array(True))] if not attrs["ok"] else []), ("alone", lone))
-    code[on_edge & (code == "ok")] = "edge"
+    all_fall = [] if attrs["ok"] else [(attrs["code"], np.array(True))]
+    code = codes("mode", len(weights), *all_fall, ("alone", lone), ("edge", on_edge))
     return xr.Dataset(
         {
             "ok": ("mode", np.full(len(weights), attrs["ok"])),
-            "code": ("mode", code),
+            "code": code,
             "r_hat": r,
             "ess": e,
             "arrivals": least,
             "pareto_k": heavy_tail if np.isfinite(heavy_tail) else np.nan,
             "pareto_ok": heavy_tail <= LIMITS.pareto_k,
             "evidence_ok": withheld == "ok",
-            "evidence_code": np.array(withheld, CODE),
+            "evidence_code": withheld,
         },
         attrs=attrs,
     )

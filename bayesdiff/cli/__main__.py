@@ -1,0 +1,7 @@
+"""``python -m bayesdiff.cli``."""
+
+import sys
+
+from bayesdiff.cli import main
+
+sys.exit(main())
