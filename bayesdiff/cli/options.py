@@ -47,9 +47,10 @@ def build_parser() -> argparse.ArgumentParser:
     under = parser.add_subparsers(title="commands", metavar="COMMAND", dest="name", required=True)
 
     def command(run: Callable[[argparse.Namespace], None], what: str, epilog: str | None = None) -> Any:
-        style = argparse.RawDescriptionHelpFormatter
-        about: dict[str, Any] = {"help": what, "description": inspect.getdoc(run), "epilog": epilog, "formatter_class": style}
-        made = under.add_parser(run.__name__, allow_abbrev=False, **about)
+        made = under.add_parser(
+            run.__name__, help=what, description=inspect.getdoc(run), epilog=epilog, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
         made.set_defaults(command=run)
         return made
 
