@@ -37,17 +37,10 @@ from bayesdiff.verdict import of_calibration
 
 # Replicates of a block, and the numbers that its draws may take (128 MB).
 BLOCK = 100
-BLOCK_NUMBERS = 2**24
 # Of the central intervals whose coverage is counted.
 PROBABILITIES = (0.5, 0.8, 0.9, 0.95)
-# A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
-ROUNDS = 100
-# Draws of an inverter that gives a point are equal up to this, in units of its sd.
-SAME_POINT = 1e-6
 # What is ranked beside the coordinates of x, and dimensions of the result: a prior must have none of that name.
 ALSO_RANKED = ("log_prior", "log_likelihood")
-RESERVED = (*ALSO_RANKED, "replicate", "fraction", "probability")
-PLOTTED = {"result", "point", "plot_axis"}  # dimensions of its plot
 
 
 def calibrate(
@@ -263,7 +256,9 @@ def _readable(prior: pm.Model | CompiledPrior) -> CompiledPrior:
             f"p0 cannot be drawn: {why}; calibration begins with true x ~ p0, so write the model without it, or with "
             "what can be drawn"
         )
-    taken = sorted({*prior.model.named_vars, *prior.model.coords} & set(RESERVED) | {*prior.model.coords} & PLOTTED)
+    dims, reserved = {*prior.model.coords}, {*ALSO_RANKED, "replicate", "fraction", "probability"}
+    of_the_plot = {"result", "point", "plot_axis"}
+    taken = sorted({*prior.model.named_vars, *dims} & reserved | dims & of_the_plot)
     if taken:
         raise ValueError(f"the prior has the names {taken}, which the result needs for itself; rename them")
     return prior
@@ -297,7 +292,7 @@ class _Task:
 
     def block(self, n: int) -> int:
         """Replicates of a block, for a prior of n numbers."""
-        return max(1, min(BLOCK, BLOCK_NUMBERS // (self.draws * n)))
+        return max(1, min(BLOCK, 2**24 // (self.draws * n)))
 
     def blocks(self, n: int) -> int:
         """How many blocks there are."""
@@ -338,13 +333,14 @@ def _block(
     scale = np.where(np.isfinite(sd), sd, np.abs(drawn[:, 0]))
     if progress:
         progress(rows)
+    # Draws of an inverter that gives a point are equal up to this, in units of its sd.
     return {
         "x": x,
         "o": o,
         "rank": rank,
         "pit": (rank + place) / (task.draws + 1),
         "offset": np.where(lost[:, None], np.nan, offset),
-        "point": ~lost & (task.draws > 1) & (spread <= SAME_POINT * scale).all(axis=1),
+        "point": ~lost & (task.draws > 1) & (spread <= 1e-6 * scale).all(axis=1),
         "lineages_p_value": np.full(rows, lineages),
     }
 
@@ -352,13 +348,15 @@ def _block(
 def _truth(prior: CompiledPrior, size: int, rng: np.random.Generator) -> np.ndarray:
     """So many x (size, n) of p0. What falls outside of its support is drawn again: p0 is what the density says."""
     parts: list[np.ndarray] = []
-    for _ in range(ROUNDS):
+    # A draw of a transformed variable may fall outside of its support. So many rounds of draws are made up for.
+    rounds = 100
+    for _ in range(rounds):
         drawn = prior.draws(size, rng)
         parts += [] if drawn is None else [drawn]
         if sum(map(len, parts)) >= size:
             return np.concatenate(parts)[:size]
     raise ValueError(
-        f"only {sum(map(len, parts))} of {ROUNDS * size:,} draws of p0 lie inside of its own support; write a "
+        f"only {sum(map(len, parts))} of {rounds * size:,} draws of p0 lie inside of its own support; write a "
         "distribution that has its draws there"
     )
 

@@ -50,14 +50,10 @@ from bayesdiff.foreign import Elsewhere, held_in
 from bayesdiff.growing import Growth
 from bayesdiff.results import FORMAT, check_target, levels_folder, load, save, tree
 
-PACKAGE = os.path.dirname(__file__)
 LOCK, CALL = "lock", "call.json"
 UNKNOWN = "cannot be compared"
-# Parts on their way at once: enough for many workers, and what the results of all may take is a few GB.
-WINDOW = 32
 # What a disk answers that is full, has a limit, or fails.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-DISK = (*FULL, errno.EIO, errno.EROFS)
 
 
 class ExecutorError(RuntimeError):
@@ -229,7 +225,8 @@ class Call:
             while True:
                 for i in waiting:
                     running[_submitted(self.executor, sent, parts[i])] = i
-                    if len(running) >= WINDOW:
+                    # On their way at once: enough for many workers, and what the results of all may take is a few GB.
+                    if len(running) >= 32:
                         break
                 if not running:
                     return
@@ -304,7 +301,7 @@ class Call:
 def warn_once(verdict: Mapping[str, Any]) -> None:
     """Warn of what a verdict (the attributes of its group) says, at the user's line that called this package."""
     if verdict["warned"]:
-        warnings.warn(verdict["sentence"], UserWarning, skip_file_prefixes=(PACKAGE,))
+        warnings.warn(verdict["sentence"], UserWarning, skip_file_prefixes=(os.path.dirname(__file__),))
 
 
 def stream(seed: int, purpose: str, *numbers: int) -> np.random.Generator:
@@ -444,7 +441,7 @@ def _opened(
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt(f"{ours['function']} was stopped: of its {units} {kept_so_far()}") from error
     except OSError as error:
-        if error.errno not in DISK:
+        if error.errno not in (*FULL, errno.EIO, errno.EROFS):
             raise
         advice = "make room" if error.errno in FULL else "choose a disk that works"
         raise OSError(

@@ -64,16 +64,12 @@ def _step(plan: _Chain, call: Call, state: _Reached) -> dict[str, np.ndarray]:
     return {"o": o, "x": x, "evaluations": evaluations} | {f"stats/{name}": stats[name] for name in stats}
 
 
-# Draws of p0 that its mean, covariance and shape are taken from.
-PILOT = 2**14
 # Of these so many must be left where a transform narrows p0, or its law is read from what a step draws.
 FEWEST = 2**9
 # How far from normal o_K may be, in nats: at 1e-3 the two laws differ by about .02 in total variation.
 NEARLY_NORMAL = 1e-3
 # Trajectories in a part.
 PART = 2**13
-# Fewer trajectories say nothing of their law.
-ENOUGH = 10
 # Of a last level that is too narrow: its alpha, its sigma, and the least sigma / alpha that would do, or NaN.
 Narrow = tuple[float, float, float]
 # What `level_stats` holds beside an inverter's statistics.
@@ -486,7 +482,8 @@ def _last_law(plan: _Chain, rng: np.random.Generator) -> tuple[np.ndarray, np.nd
     """
     prior, schedule = plan.prior, plan.schedule
     alpha, sigma = float(schedule.alpha[-1]), float(schedule.sigma[-1])
-    x = plan.clean.draws(PILOT, rng)
+    # Draws of p0 that its mean, covariance and shape are taken from.
+    x = plan.clean.draws(2**14, rng)
     if x is not None and len(x) < FEWEST:
         x = None
     if x is None and plan.next_level:
@@ -645,7 +642,8 @@ def _same_law(*samples: np.ndarray) -> float:
     if len(samples) < 2:
         return np.nan
     first, second = (sample[np.isfinite(sample).all(axis=1)] for sample in samples)
-    if min(len(first), len(second)) < ENOUGH:
+    # Fewer trajectories say nothing of their law.
+    if min(len(first), len(second)) < 10:
         return np.nan
     return min(1.0, first.shape[1] * apart(first, second)[1])
 

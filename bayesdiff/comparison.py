@@ -24,11 +24,6 @@ SUMMARY = {
     "offset": "(mode - mean) / sd, in unconstrained coordinates",
     "laplace_ratio": "sd of the Laplace approximation at the mode / sd of the draws, in unconstrained coordinates",
 }
-LP = (
-    "log density, up to a constant, in unconstrained coordinates: mode is its value at the mode, quantile the share of "
-    "draws with a lower one. A quantile below 1 means that a draw beat the mode: the search missed the global mode."
-)
-_BLOCK = 1 << 21  # numbers held at once in each of a handful of arrays
 
 
 def compare(map_tree: xr.DataTree, posterior_tree: xr.DataTree) -> xr.Dataset:
@@ -112,7 +107,12 @@ def compare(map_tree: xr.DataTree, posterior_tree: xr.DataTree) -> xr.Dataset:
         target.loc[{"summary": "offset"}] = offset.values
         target.loc[{"summary": "laplace_ratio"}] = ratio.values
     lp_draws, lp_mode = (_group(tree, "sample_stats")["lp"] for tree in (posterior_tree, map_tree))
-    rows["lp"] = _row(lp_draws, lp_mode).assign_attrs(long_name=LP)
+    about_lp = (
+        "log density, up to a constant, in unconstrained coordinates: mode is its value at the mode, quantile the "
+        "share of draws with a lower one. A quantile below 1 means that a draw beat the mode: the search missed the "
+        "global mode."
+    )
+    rows["lp"] = _row(lp_draws, lp_mode).assign_attrs(long_name=about_lp)
     table = xr.Dataset(rows, attrs={"long_name": "the mode of a step beside its posterior"})
     table["summary"].attrs = dict(SUMMARY)
     return table
@@ -145,8 +145,9 @@ def _row(draws: xr.DataArray, mode: xr.DataArray) -> xr.DataArray:
     )
 
 
-def _blocks(elements: int, draws: int) -> Iterator[slice]:
-    size = max(1, _BLOCK // max(draws, 1))
+def _blocks(elements: int, draws: int, held: int = 2**21) -> Iterator[slice]:
+    """Some elements at a time: so many numbers are held at once, in each of a handful of arrays."""
+    size = max(1, held // max(draws, 1))
     return (slice(start, start + size) for start in range(0, elements, size))
 
 
@@ -202,9 +203,6 @@ def _group(tree: xr.DataTree, name: str) -> xr.Dataset:
     return tree[name].to_dataset()
 
 
-_NEEDED = ("posterior", "unconstrained_posterior", "sample_stats", "step", "step/o")
-
-
 def check_pair(map_tree: Any, posterior_tree: Any) -> None:
     """Raise unless the two trees invert the same step, one by mode and one by posterior."""
     both = {"map": map_tree, "posterior": posterior_tree}
@@ -225,7 +223,8 @@ def check_pair(map_tree: Any, posterior_tree: Any) -> None:
                 f"{kind}_tree is the result of an inversion by {tree.attrs['inversion']}. "
                 f"Pass what {_SOURCE[kind]} returned: compare(map_tree, posterior_tree)."
             )
-        missing = [name for name in _NEEDED + ("laplace",) * (kind == "map") if not holds(tree, name)]
+        needed = ["posterior", "unconstrained_posterior", "sample_stats", "step", "step/o"]
+        missing = [name for name in needed + ["laplace"] * (kind == "map") if not holds(tree, name)]
         if missing:
             raise ValueError(f"{kind}_tree has no group {missing[0]!r}. Pass what {_SOURCE[kind]} returned.")
     for group in ("posterior", "unconstrained_posterior"):

@@ -392,7 +392,8 @@ def _print(console: Console, number: int, section: Section, seconds: float | Non
 
 def _page(sections: Sequence[Section], seed: int) -> str:
     body = "\n".join(_section(number, section) for number, section in enumerate(sections, 1))
-    return _HTML.replace("@BODY@", body).replace("@SEED@", str(seed)).replace("@VERSION@", __version__)
+    template = Path(__file__).with_name("demo.html").read_text(encoding="utf-8")
+    return template.replace("@BODY@", body).replace("@SEED@", str(seed)).replace("@VERSION@", __version__)
 
 
 def _section(number: int, section: Section) -> str:
@@ -429,66 +430,3 @@ def _figure(figure: Figure) -> str:
 </picture>
 <figcaption>{html.escape(figure.caption)}</figcaption>
 </figure>"""
-
-
-_HTML = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>One diffusion step, inverted by its mode and by its posterior</title>
-<style>
-:root { color-scheme: light dark; --text: #1c1c1c; --soft: #555; --back: #fff; --line: #ccc; --mark: #eaf3f9; }
-@media (prefers-color-scheme: dark) {
-  :root { --text: #e6e6e6; --soft: #b0b0b0; --back: #17191c; --line: #444; --mark: #1f2f3a; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1rem; max-width: 46rem; background: var(--back); color: var(--text);
-  font: 1rem/1.55 system-ui, sans-serif; overflow-wrap: break-word; }
-h1 { font-size: 1.6rem; line-height: 1.25; }
-h2 { font-size: 1.25rem; margin: 2.5rem 0 0.5rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.92rem; }
-th, td { padding: 0.35rem 0.5rem; border-bottom: 1px solid var(--line); text-align: right; vertical-align: bottom; }
-th:first-child { text-align: left; padding-left: 0; }
-tbody th { font-weight: normal; }
-@media (max-width: 600px) {
-  table, thead, tbody { display: block; }
-  tr { display: grid; grid-template-columns: repeat(var(--columns), 1fr); align-items: end;
-    border-bottom: 1px solid var(--line); padding: 0.3rem 0; }
-  th, td { border: 0; padding: 0.1rem 0.3rem; }
-  th:first-child { grid-column: 1 / -1; }
-  thead th:first-child { display: none; }
-}
-.conclusion { background: var(--mark); border-left: 4px solid #0072b2; padding: 0.6rem 0.9rem; }
-figure { margin: 1.5rem 0; }
-picture { display: block; background: #fff; border-radius: 6px; padding: 0.5rem; text-align: center; }
-img { max-width: 100%; height: auto; vertical-align: middle; }
-figcaption { color: var(--soft); font-size: 0.92rem; margin-top: 0.5rem; }
-pre { white-space: pre-wrap; padding: 0.75rem; border: 1px solid var(--line); border-radius: 6px; font-size: 0.85rem; }
-footer { color: var(--soft); font-size: 0.92rem; margin-top: 3rem; border-top: 1px solid var(--line); }
-</style>
-</head>
-<body>
-<header>
-<h1>One diffusion step, inverted by its mode and by its posterior</h1>
-<p>Blur x to o, with o | x ~ N(x, 10<sup>2</sup>). By Bayes, p(x | o) is the blur's likelihood times the prior of x. Two
-ways to get an x back: the mode of p(x | o), which is the MAP, or a draw from it.</p>
-</header>
-<main>
-@BODY@
-<section>
-<h2>Your own step</h2>
-<p>These runs are saved beside this page. In Python:</p>
-<pre><code>import bayesdiff as bd
-
-run = bd.load("article.zarr")  # or population.zarr, mixture.zarr
-bd.compare(run["map"], run["posterior"])</code></pre>
-<p>For a prior of your own, in a file that defines <code>prior() -&gt; pm.Model</code>:</p>
-<pre><code>bayesdiff run FILE.py --o 5 --sigma 10 --out run.zarr</code></pre>
-</section>
-</main>
-<footer><p>Made by bayesdiff @VERSION@ with seed @SEED@; the same seed gives the same page.</p></footer>
-</body>
-</html>
-"""

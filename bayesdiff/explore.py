@@ -28,14 +28,6 @@ LEVELS = 14
 DRAWS, CHAINS = 50, 4
 # An even grid, since the page convolves p0 with noise on it. One point more than a power of two.
 FEWEST, MOST = 1024, 8192
-# The mass of p0 beyond each end of the grid: the first where the grid can bear it, the last at most.
-BEYOND = (1e-9, 1e-7, 1e-5)
-# Grid points in the width of a mode, taken where its density has fallen by e^-.5 (one sd of a normal).
-IN_A_WIDTH = 4
-
-_TEMPLATE = Path(__file__).with_name("explore.html")
-# The first words of every such page: `bayesdiff.report.files` replaces none but ours.
-_MARK = "<!doctype html>\n<!-- made by bayesdiff explore -->\n"
 
 
 def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressbar: bool = True) -> dict[str, Any]:
@@ -176,10 +168,12 @@ def grid(prior: CompiledPrior, random_seed: int = 1) -> tuple[np.ndarray, np.nda
             "end; write a prior that is a distribution (no pm.Flat)"
         )
     narrowest = _narrowest(points, logp)
-    for beyond in BEYOND:
+    # The mass of p0 beyond each end of the grid: the first where the grid can bear it, the last at most.
+    for beyond in (1e-9, 1e-7, 1e-5):
         low = points[max(int(np.searchsorted(below, beyond, "right")) - 1, 0)]
         high = points[min(int(np.searchsorted(below, 1 - beyond)), len(points) - 1)]
-        count = 2 ** int(np.ceil(np.log2(max(FEWEST, IN_A_WIDTH * (high - low) / narrowest))))
+        # Grid points in the width of a mode, taken where its density has fallen by e^-.5 (one sd of a normal).
+        count = 2 ** int(np.ceil(np.log2(max(FEWEST, 4 * (high - low) / narrowest))))
         if count <= MOST:
             break
     else:
@@ -325,7 +319,9 @@ def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
     data = {"seed": seed, "version": __version__, "priors": [_plain(prior) for prior in priors]}
     # In a script element the text ends at the first "</script" and goes astray at "<!--": there is no "<" in it.
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    return _MARK + _TEMPLATE.read_text(encoding="utf-8").replace("@DATA@", text)
+    template = Path(__file__).with_name("explore.html").read_text(encoding="utf-8")
+    # The first words of every such page: `bayesdiff.report.files` replaces none but ours.
+    return "<!doctype html>\n<!-- made by bayesdiff explore -->\n" + template.replace("@DATA@", text)
 
 
 def _plain(prior: Mapping[str, Any]) -> dict[str, Any]:

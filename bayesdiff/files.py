@@ -11,9 +11,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-# What a file system answers that cannot sync a folder, or a folder that may be entered and not read.
-_NO_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)
-
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
@@ -156,5 +153,6 @@ def _sync(path: Path) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        if not (folder and error.errno in _NO_FOLDERS):
+        # What a file system answers that cannot sync a folder, or a folder that may be entered and not read.
+        if not (folder and error.errno in (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)):
             raise

@@ -20,10 +20,6 @@ from typing import Any, BinaryIO
 import numpy as np
 
 DEEPEST = 50  # so deep may lists and dicts in attributes be nested: whatever copies or writes them goes down each level
-_DTYPE = re.compile(r"[<>|=]?[biufcmMSU]\d{0,18}(\[\w{1,20}\])?")
-_FILTERS = (1, 2, 3)  # of HDF5: deflate, shuffle and fletcher32. Any other is a library that it looks for and loads
-_DEFLATED = 1032  # deflate makes no more of a byte
-_DIMENSION = b"This is a netCDF dimension but not a netCDF variable"
 _ZSTD, _BLOCK = b"\x28\xb5\x2f\xfd", 2**17  # how a frame begins, and what one block of it may hold
 
 
@@ -82,13 +78,14 @@ def read_layout(text: Any) -> dict[str, Any]:
         raise ValueError(f"its layout has the names {reprlib.repr(names)}")
     if len({*names.values()}) < len(names):
         raise ValueError(f"its layout has a name twice among {reprlib.repr(names)}")
+    dtype = re.compile(r"[<>|=]?[biufcmMSU]\d{0,18}(\[\w{1,20}\])?")
     for path, entry in layout.items():
         if path != "/" and not all(part not in ("", ".", "..") for part in path.removeprefix("/").split("/")):
             raise ValueError(f"its layout has the group {path!r}")
         _of_form(entry, {"attrs": dict, "variables": dict}, f"group {path!r}")
         for name, kept in entry["variables"].items():
             _of_form(kept, {"attrs": dict, "dtype": str}, f"variable {name!r} in group {path!r}")
-            if not _DTYPE.fullmatch(kept["dtype"]):
+            if not dtype.fullmatch(kept["dtype"]):
                 raise ValueError(f"its layout has {name!r} of dtype {kept['dtype']!r}")
             levels = kept.get("levels", [])
             known = isinstance(levels, list) and all(isinstance(level, str) for level in levels)
@@ -198,7 +195,8 @@ def _stays_inside(array: Any, name: str) -> None:
     if how.get_external_count() or how.get_layout() == h5py.h5d.VIRTUAL:
         raise Elsewhere(f"{name[1:]!r} in it is kept in other files")
     others = [how.get_filter(i)[0] for i in range(how.get_nfilters())]
-    if not set(others) <= set(_FILTERS):
+    # HDF5's deflate, shuffle and fletcher32: any other is a library that it looks for and loads
+    if not set(others) <= {1, 2, 3}:
         raise Elsewhere(f"{name[1:]!r} in it needs a filter that runs are not written with ({others})")
 
 
@@ -210,7 +208,7 @@ def _in_memory(array: Any) -> tuple[int, str]:
     if array.shape is None:
         return 0, "has no shape"
     scale = ours.attrs.get("NAME")
-    if isinstance(scale, bytes) and scale.startswith(_DIMENSION):
+    if isinstance(scale, bytes) and scale.startswith(b"This is a netCDF dimension but not a netCDF variable"):
         return 0, "is a dimension and no variable"
     if ours.dtype.kind not in "biufcS" and h5py.check_string_dtype(ours.dtype) is None:
         return 0, f"is of type {ours.dtype}"
@@ -222,7 +220,8 @@ def _in_memory(array: Any) -> tuple[int, str]:
         if array.get_num_chunks() != chunks:
             return count, f"lacks {chunks - array.get_num_chunks()} of its {chunks} chunks"
         there = chunks * math.prod(chunk) * ours.dtype.itemsize
-        here *= _DEFLATED if any(how.get_filter(i)[0] == 1 for i in range(how.get_nfilters())) else 1
+        # Deflate makes no more of a byte
+        here *= 1032 if any(how.get_filter(i)[0] == 1 for i in range(how.get_nfilters())) else 1
     return count, f"has {here:,} of {there:,} bytes" if here < there else ""
 
 

@@ -27,18 +27,15 @@ from bayesdiff.checks import Seed, flag, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior, compiled
 from bayesdiff.fingerprints import digest, of_prior
 from bayesdiff.growing import Growth
-from bayesdiff.invert.draws import Drawn, Length, draw_part, points_to_sample_from, read_bank, sample_from
+from bayesdiff.invert.draws import Drawn, Length, draw_part, points_to_sample_from, sample_from
 from bayesdiff.invert.modes import Maxima, climb_part, find_modes_from, points_to_climb_from
-from bayesdiff.invert.steps import Steps, read_steps
+from bayesdiff.invert.steps import Steps, read_bank, read_steps
 from bayesdiff.invert.tuning import SAMPLING, SEARCH
 from bayesdiff.labels import Labels, describe
 from bayesdiff.results import dataset, tree
 from bayesdiff.step import read_noise
 from bayesdiff.verdict import of_climbs, of_draws_by_observation, told_of_climbs, told_of_draws, too_few
-
-OBSERVATION = "observation"
-# How often a part is written that cannot be read back, before the disk is said to fail.
-TRIES = 3
+from bayesdiff.verdict.rule import OBSERVATION
 
 
 def find_map(
@@ -350,7 +347,8 @@ def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTre
             node.orphan()
         return verdict
 
-    for _ in range(TRIES):
+    # How often a part is written that cannot be read back, before the disk is said to fail.
+    for _ in range(3):
         verdicts = dict(call.each(plan.work, plan.about, plan.parts, rows=_rows, then=written))
         bad = growth.damaged()
         if not bad:

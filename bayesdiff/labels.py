@@ -19,7 +19,6 @@ from bayesdiff.results import dataset
 from bayesdiff.typed import labels_of
 from bayesdiff.version import __version__
 
-PRIOR_DRAWS = 1000
 SAMPLE = ("chain", "draw")
 
 
@@ -53,7 +52,7 @@ class Labels:
 
     def prior(self, rng: np.random.Generator) -> dict[str, xr.Dataset]:
         """Draws of p0 as ``prior`` and ``unconstrained_prior``, where it can be drawn."""
-        x = self.compiled.draws(PRIOR_DRAWS, rng)
+        x = self.compiled.draws(1000, rng)
         return {} if x is None else self._both("prior", x[None], SAMPLE)
 
     def _both(self, group: str, x: np.ndarray, leading: tuple[str, ...]) -> dict[str, xr.Dataset]:

@@ -31,19 +31,7 @@ from bayesdiff.typed import as_text, fixed, labels_of, of_text, plain
 from bayesdiff.version import __version__
 
 FORMAT = 2
-_VERSION = re.compile(r"\d[\w.+-]{0,40}")
 _STAMPS = ("bayesdiff_format", "bayesdiff_version", "bayesdiff_layout")
-_AS_IT_IS: Any = {"mask_and_scale": False, "decode_times": False}  # what it was is in the layout
-LARGE = 2**29  # bytes of a result that is read when it is used
-_HDF5_ATTRIBUTE_BYTES = 60_000  # HDF5 refuses attributes of 64 KiB and more
-# Names that are stored as they are: letters, digits, and signs that no file system, Zarr or HDF5 reads as something
-# else. A space is none: xarray writes a list of coordinates with spaces in between.
-_ORDINARY = re.compile(r"(?!\.|__|_[nN])[\w$+=,()\[\].-]+(?<!\.)")
-# What xarray, netCDF or HDF5 read for themselves where they find attributes so called (or with a "_" in front).
-_ORDERS = frozenset({"missing_value", "scale_factor", "add_offset", "dtype", "coordinates", "grid_mapping"})
-_ORDERS |= {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"}
-_TICKS = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
-_DEVICES = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d|zarr\.json)(\..*)?")  # of Windows, and Zarr's own
 
 
 def dataset(
@@ -279,9 +267,10 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
         raise ValueError(f"{path} is not a run saved by bayesdiff: it has no attribute 'bayesdiff_format'.")
     if not isinstance(found, int) or isinstance(found, bool) or found < 1:
         raise _no_run(path, f"its attribute 'bayesdiff_format' is {reprlib.repr(found)}")
+    a_version = re.compile(r"\d[\w.+-]{0,40}")
     if found > FORMAT:
         version = stamps.get("bayesdiff_version")
-        newer = version if isinstance(version, str) and _VERSION.fullmatch(version) else "(a newer one)"
+        newer = version if isinstance(version, str) and a_version.fullmatch(version) else "(a newer one)"
         raise ValueError(
             f"{path} has format {reprlib.repr(found)}, this version of bayesdiff ({__version__}) reads format "
             f"{FORMAT}. Upgrade to bayesdiff {newer} or later."
@@ -296,18 +285,20 @@ def load(path: str | os.PathLike[str], *, in_memory: bool | None = True) -> xr.D
         size = check_arrays(path, held, layout)
     except Exception as error:  # zarr and HDF5 raise whatever they like
         raise _no_run(path, error) from error
-    later = path.is_dir() and (in_memory is False or (in_memory is None and size >= LARGE))
+    # Bytes of a result that is read when it is used
+    later = path.is_dir() and (in_memory is False or (in_memory is None and size >= 2**29))
     if not later and size > memory():
         raise ValueError(
             f"{path} has {size / 1e9:,.0f} GB of arrays, more than the memory of this machine."
             + (" Read it with in_memory=False." if path.is_dir() else "")
         )
+    as_it_is: Any = {"mask_and_scale": False, "decode_times": False}  # what it was is in the layout
     try:
         if path.is_dir():
             whole = path.absolute()  # `a::b.zarr` alone would be read as an address
-            raw = xr.open_datatree(whole, engine="zarr", zarr_format=3, consolidated=False, chunks=None, **_AS_IT_IS)
+            raw = xr.open_datatree(whole, engine="zarr", zarr_format=3, consolidated=False, chunks=None, **as_it_is)
         else:
-            raw = xr.open_datatree(path, engine="h5netcdf", **_AS_IT_IS)
+            raw = xr.open_datatree(path, engine="h5netcdf", **as_it_is)
         if later:
             return _restore(raw, layout)
         with raw:
@@ -326,69 +317,6 @@ def _no_run(path: Path, problem: object) -> ValueError:
 def levels_folder(path: Path) -> Path:
     """Where a chain keeps its finished levels until its result is saved at ``path``."""
     return path.with_name(f".{path.name}.levels")
-
-
-def unfinished(path: Path) -> xr.DataTree | None:
-    """Read the levels that a chain had finished when it was stopped; None where there are none.
-
-    Groups ``path`` (o_k, unconstrained), ``level_stats`` and ``schedule``, as in the result; the attribute ``finished``
-    is 0.
-    """
-    folder = levels_folder(path)
-    if not (folder / "call.json").exists():
-        return None
-    try:
-        held_in(folder)
-        call = json.loads((folder / "call.json").read_text(encoding="utf-8"))
-        if call["function"] != "reverse":  # others' parts say nothing alone
-            return None
-        files = {int(file.stem): file for file in sorted(folder.glob("*.npz"))}
-        o, stats = {}, {}
-        for level, file in files.items():
-            with np.load(file) as arrays:
-                o[level] = arrays["o"].reshape(call["chains"], call["draws"], -1)
-                stats[level + 1] = {
-                    key.removeprefix("stats/"): arrays[key] for key in arrays if key.startswith("stats/")
-                }
-        groups = {}
-        noise = {name: np.asarray(call[name]) for name in ("alpha", "sigma")}
-        groups["schedule"] = dataset(noise, dims={name: ["level"] for name in noise})
-        if o:
-            flat, at, values = np.stack([o[level] for level in sorted(o)], axis=2), 0, {}
-            for name, shape in call["variables"].items():
-                size = int(np.prod(shape, dtype=int))
-                values[name] = flat[..., at : at + size].reshape(*flat.shape[:3], *shape)
-                at += size
-            dims = {name: ["level"] for name in values}
-            sample = ("chain", "draw")
-            groups["path"] = dataset(values, sample_dims=sample, dims=dims, coords={"level": sorted(o)})
-            names = sorted(set.intersection(*[set(row) for row in stats.values()]))
-            by_level = {name: np.stack([stats[level][name] for level in sorted(stats)]) for name in names}
-            dims = {name: ["level"] for name in by_level}
-            groups["level_stats"] = dataset(by_level, dims=dims, coords={"level": sorted(stats)})
-        groups["verdict"] = _of_stopped(call, o, stats)
-    except Exception as error:  # the archives raise whatever they like on bytes that were changed
-        raise ValueError(f"{folder} is damaged: {error}. Remove it to begin anew.") from error
-    form = "next level" if call["next_level"] else "clean"
-    about = {"inversion": "reverse", "finished": 0, "form": form, "inverter": call["invert"], "seed": call["seed"]}
-    about |= {"draws": call["draws"], "chains": call["chains"], "carries": call.get("carries", "")}
-    return tree(groups, {**about, "created_at": ""})
-
-
-def _of_stopped(
-    call: Mapping[str, Any], o: Mapping[int, np.ndarray], stats: Mapping[int, Mapping[str, np.ndarray]]
-) -> xr.Dataset:
-    """The verdict on what a chain had finished."""
-    from bayesdiff.verdict import of_chain  # what it imports takes longer than to load a run
-
-    levels = sorted(stats)
-    p_values, lost = (
-        np.array([float(stats[level].get(name, missing)) for level in levels])
-        for name, missing in (("lineages_p_value", np.nan), ("lost", 0))
-    )
-    x = o[min(o)].reshape(call["draws"] * call["chains"], -1) if o else np.zeros((0, 1))
-    about = {"carries": call.get("carries", ""), "searches": call.get("searches", True)}
-    return of_chain(x, levels=levels, p_values=p_values, lost=lost, **about, finished=False)
 
 
 # What the two formats cannot hold by themselves: the order of things, the width of text, lists and the like in
@@ -448,7 +376,7 @@ def _on_disk(name: Any, variable: xr.Variable) -> tuple[xr.Variable, dict[str, A
         raise ValueError(f"{name!r} has a dimension twice, {variable.dims}; rename one of them")
     numpy = isinstance(dtype, np.dtype)
     if numpy and dtype.kind in "mM":
-        ticks = _TICKS[np.datetime_data(dtype)[0]]
+        ticks = {"s": "", "ms": "milli", "us": "micro", "ns": "nano"}[np.datetime_data(dtype)[0]] + "seconds"
         units = {"units": f"{ticks} since 1970-01-01"} if dtype.kind == "M" else {"units": ticks, "dtype": dtype.name}
         counts = xr.Variable(variable.dims, variable.values.astype("i8"), units)
         return counts, {"dtype": dtype.str, "attrs": _json(attrs)}
@@ -499,11 +427,16 @@ def _stored(tree: xr.DataTree) -> dict[Any, str]:
 
 def _ordinary(name: str) -> bool:
     """Whether a name is kept as it is on every file system, by Zarr, HDF5 and xarray."""
+    # Names that are stored as they are: letters, digits, and signs that no file system, Zarr or HDF5 reads as something
+    # else. A space is none: xarray writes a list of coordinates with spaces in between.
+    ordinary = re.compile(r"(?!\.|__|_[nN])[\w$+=,()\[\].-]+(?<!\.)")
+    # Of Windows, and Zarr's own.
+    devices = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com\d|lpt\d|zarr\.json)(\..*)?")
     return (
-        _ORDINARY.fullmatch(name) is not None
+        ordinary.fullmatch(name) is not None
         and unicodedata.is_normalized("NFC", name)
         and len(name.encode()) <= 200
-        and _DEVICES.fullmatch(_folded(name)) is None
+        and devices.fullmatch(_folded(name)) is None
     )
 
 
@@ -534,7 +467,10 @@ def _special(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _unread(name: str) -> bool:
     """Whether an attribute so called is left alone by the libraries that write and read files."""
-    return not name.startswith("_") and name not in _ORDERS
+    # What xarray, netCDF or HDF5 read for themselves where they find attributes so called (or with a "_" in front).
+    orders = {"missing_value", "scale_factor", "add_offset", "dtype", "coordinates", "grid_mapping"}
+    orders |= {"CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST"}
+    return not name.startswith("_") and name not in orders
 
 
 def _open(attrs: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -731,7 +667,8 @@ def _netcdf_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
     """Keep what NetCDF can hold. The layout holds the rest."""
     kept = {name: value for name, value in _json(attrs).items() if _ordinary(name) and _fits_netcdf(value)}
     for name, value in kept.items():
-        if isinstance(value, str) and len(value.encode()) > _HDF5_ATTRIBUTE_BYTES:
+        # HDF5 refuses attributes of 64 KiB and more
+        if isinstance(value, str) and len(value.encode()) > 60_000:
             raise ValueError(f"The attribute {name!r} is too long for NetCDF. Save to a path that ends in .zarr.")
     return kept
 

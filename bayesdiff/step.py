@@ -33,7 +33,6 @@ from bayesdiff.typed import check_labels
 
 # Dimensions of our results. A model that has one of its own would be mixed up with them.
 RESERVED_DIMS = ("chain", "draw", "observation", "level", "mode", "summary", "diagnostic")
-RESERVED_NAMES = (*RESERVED_DIMS, "lp", "starts")
 STEP_DIM = "step::x"
 # The data of a level prior: which level its density is at, and the schedule that it was made for.
 LEVEL = "level"
@@ -232,7 +231,7 @@ def layout(prior: pm.Model) -> Layout:
     _check_texts(prior, dims)
     ours = {LEVEL} if schedule_of(prior) is not None else set()
     for name in set(prior.named_vars) - ours:
-        if name in RESERVED_NAMES or name.startswith("step::"):
+        if name in (*RESERVED_DIMS, "lp", "starts") or name.startswith("step::"):
             raise ValueError(f"the prior has a variable {name!r}, which results use themselves; give it another name")
     for variable in (*prior.free_RVs, *prior.deterministics):
         own = {f"{variable.name}{kind}_dim_{axis}" for kind in ("", "_unconstrained") for axis in range(variable.ndim)}

@@ -26,7 +26,6 @@ DEEPEST = 10  # tuples in tuples
 _NUMPY = re.compile(r"\|O|[<|](b1|[iu][1248]|f[248]|c8|c16|[mM]8\[([YMWDhms]|ms|us|ns)\])")
 _MASKED = ("boolean", *(f"{sign}Int{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)), "Float32", "Float64")
 _ZONE = re.compile(r"[A-Za-z0-9_+-]{1,32}(/[A-Za-z0-9_+-]{1,32}){0,2}")
-_FREQUENCY = re.compile(r"\d{0,6}[A-Za-z]{1,5}(-[A-Z]{1,3})?")
 _ADVICE = "write numbers, text, dates, or tuples of them, as str(label)"
 
 
@@ -293,7 +292,8 @@ def _period(parts: list[Any]) -> pd.Period:
 
 
 def _frequency(text: Any) -> str:
-    if not isinstance(text, str) or not _FREQUENCY.fullmatch(text):
+    frequency = re.compile(r"\d{0,6}[A-Za-z]{1,5}(-[A-Z]{1,3})?")
+    if not isinstance(text, str) or not frequency.fullmatch(text):
         raise ValueError("there is no such frequency")
     return text
 

@@ -14,7 +14,7 @@ from bayesdiff import compiled, inversion, results, verdict
 from bayesdiff.calls import Call, long_call
 from bayesdiff.growing import Growth
 from bayesdiff.invert.tuning import SAMPLING, SEARCH
-from bayesdiff.results import unfinished
+from bayesdiff.stopped import unfinished
 
 QUIET = {"random_seed": 1, "progressbar": False}
 

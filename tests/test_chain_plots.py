@@ -7,7 +7,9 @@ import pytest
 from PIL import Image, ImageSequence
 
 import bayesdiff as bd
-from bayesdiff.chain_plots import animate_chain, plot_chain, plot_chain_plane, plot_schedule
+from bayesdiff.plots.animation import animate_chain
+from bayesdiff.plots.chain import plot_chain, plot_chain_plane
+from bayesdiff.plots.schedule import plot_schedule
 from bayesdiff.results import dataset, tree
 
 mpl.use("agg")

@@ -3,6 +3,7 @@
 import ast
 import inspect
 import time
+from functools import partial
 
 import arviz_stats
 import numpy as np
@@ -195,7 +196,7 @@ def test_mcse_of_correlated_draws_is_larger():
 
 def test_long_batches_are_cut_into_blocks_that_agree(monkeypatch):
     whole = compare(*article(n=50))
-    monkeypatch.setattr("bayesdiff.comparison._BLOCK", 7 * 2000)
+    monkeypatch.setattr(comparison, "_blocks", partial(comparison._blocks, held=7 * 2000))
     assert compare(*article(n=50)).identical(whole)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numcodecs.zstd import Zstd
 
-from bayesdiff import foreign, results
+from bayesdiff import foreign, results, stopped
 from bayesdiff.results import dataset, load, save, tree
 
 SECRET = 42.125
@@ -192,11 +192,11 @@ def test_a_levels_folder_with_a_link_is_refused(tmp_path):
     (folder / "call.json").write_text(json.dumps(call))
     np.savez(tmp_path / "theirs.npz", o=np.ones((2, 1)))
     shutil.copy(tmp_path / "theirs.npz", folder / "000001.npz")
-    assert results.unfinished(tmp_path / "run.zarr")["path"]["x"].shape == (1, 2, 1)
+    assert stopped.unfinished(tmp_path / "run.zarr")["path"]["x"].shape == (1, 2, 1)
     (folder / "000001.npz").unlink()
     (folder / "000001.npz").symlink_to(tmp_path / "theirs.npz")
     with pytest.raises(ValueError, match=r"levels is damaged: '000001.npz' in it is a link"):
-        results.unfinished(tmp_path / "run.zarr")
+        stopped.unfinished(tmp_path / "run.zarr")
 
 
 # ------------------------------------------------------------------------------------------------------ what it claims

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import bayesdiff as bd
-from bayesdiff import results, verdict
+from bayesdiff import results, stopped, verdict
 from bayesdiff.calls import warn_once
 from bayesdiff.images import inverters as of_pictures
 from bayesdiff.invert.inverters import carried_by, searches_from
@@ -748,7 +748,7 @@ def test_a_verdict_on_anybodys_draws_is_saved_with_them(tmp_path):
 
 def test_a_run_without_a_verdict_has_none():
     group = read(results.tree({"posterior": xr.Dataset()}))
-    assert told(group) == ("none", verdict.rule.NO_VERDICT)
+    assert told(group) == ("none", "This run holds no verdict: whether its numbers can be trusted is not known.")
     assert not group.attrs["ok"]
     assert reason(group, 3) == "the run holds no verdict"
     assert reason(xr.Dataset({"code": ("observation", [0], {"flag_meanings": "what?"})}), 0) == "not to be trusted"
@@ -841,7 +841,7 @@ def test_a_chain_that_stopped_holds_a_verdict_of_its_levels(gaussian, tmp_path):
     store = tmp_path / "run.zarr"
     with pytest.raises(bd.ChainError) as caught:
         bd.reverse(gaussian, bd.geometric(5, 0.1, 20.0), stops, draws=50, store=store, **QUIET)
-    one, other = read(caught.value.partial), read(results.unfinished(store))
+    one, other = read(caught.value.partial), read(stopped.unfinished(store))
     assert told(one)[0] == "unfinished"
     xr.testing.assert_identical(one, other)
 

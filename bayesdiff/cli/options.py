@@ -13,20 +13,6 @@ from bayesdiff.cli import commands
 from bayesdiff.cli.files import numbers
 from bayesdiff.version import __version__
 
-O_RULE = """\
-the observation, --o:
-  Noise acts on the unconstrained x (log x for a positive variable), so o has its shape and its units.
-    --o 5.0                 one number
-    --o 1,-2.5,3            numbers with commas between them. As many as x has: one observation; twice, three times as
-                            many: so many observations, one after the other
-    --o mu=1 --o z=0,0,1    by variable, where the prior has several
-    --o FILE.npy            an array: of x's shape, or with one leading axis more for several observations
-    --o z=FILE.npy          the same for one of several variables
-    --o FILE.npz            one such array for each variable, under its name
-    --o FILE.csv            one line for each observation, one column for each number in x. A first line of names (x, or
-                            z[0], z[1], ...) is needed where there are several variables
-"""
-
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser that reports an error in one line."""
@@ -55,7 +41,19 @@ def build_parser() -> argparse.ArgumentParser:
         return made
 
     _demo(command(commands.demo, "the article, step by step"))
-    _run(command(commands.run, "invert a step of your own prior", O_RULE))
+    _run(command(commands.run, "invert a step of your own prior", inspect.cleandoc("""
+        the observation, --o:
+          Noise acts on the unconstrained x (log x for a positive variable), so o has its shape and its units.
+            --o 5.0                 one number
+            --o 1,-2.5,3            numbers with commas between them. As many as x has: one observation; twice, three
+                                    times as many: so many observations, one after the other
+            --o mu=1 --o z=0,0,1    by variable, where the prior has several
+            --o FILE.npy            an array: of x's shape, or with one leading axis more for several observations
+            --o z=FILE.npy          the same for one of several variables
+            --o FILE.npz            one such array for each variable, under its name
+            --o FILE.csv            one line for each observation, one column for each number in x. A first line of
+                                    names (x, or z[0], z[1], ...) is needed where there are several variables
+        """)))  # fmt: skip
     _sample(command(commands.sample, "draws, modes and evidence where one chain gets stuck", inspect.cleandoc("""
         example:
           bayesdiff sample models/two_modes.py --out run.zarr --seed 1

@@ -57,9 +57,10 @@ from bayesdiff.fingerprints.parts import BOOKKEEPING, Opaque, Parts, home_of, im
 if TYPE_CHECKING:
     from bayesdiff.compiled import CompiledPrior
 
-LEFT_OUT: tuple[type, ...]
-LEFT_OUT = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, np.random.SeedSequence, random.Random)
-LEFT_OUT += (logging.Logger, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet)
+LEFT_OUT: tuple[type, ...] = (
+    *(np.random.Generator, np.random.RandomState, np.random.BitGenerator, np.random.SeedSequence, random.Random),
+    *(logging.Logger, weakref.WeakKeyDictionary, weakref.WeakValueDictionary, weakref.WeakSet),
+)
 
 
 class Unknown(TypeError):

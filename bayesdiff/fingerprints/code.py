@@ -24,31 +24,18 @@ class Code(NamedTuple):
     imports: frozenset[tuple[str, int, tuple[str, ...]]]
 
 
-# What tells callers or iteration how to deal with it: *args, **kwargs, generator, coroutine.
-_FLAGS = (
-    inspect.CO_VARARGS
-    | inspect.CO_VARKEYWORDS
-    | inspect.CO_GENERATOR
-    | inspect.CO_COROUTINE
-    | inspect.CO_ITERABLE_COROUTINE
-    | inspect.CO_ASYNC_GENERATOR
-)
-
-
-_TWO_IN_ONE = re.compile("((?:LOAD|STORE)_FAST(?:_BORROW)?)_((?:LOAD|STORE)_FAST(?:_BORROW)?)")
-
-
 @lru_cache(maxsize=4096)
 def read_code(code: CodeType) -> Code:
     """Read one piece of bytecode; those within it are constants of it."""
     instructions = dis.Bytecode(code)
     rows: list[dis.Instruction] = []
+    two_in_one = re.compile("((?:LOAD|STORE)_FAST(?:_BORROW)?)_((?:LOAD|STORE)_FAST(?:_BORROW)?)")
     for step in instructions:
         # What depends on how lines are broken: what a line begins with for debuggers, and two instructions that are one
         # where they stand on one line.
         if step.opname == "NOP":
             continue
-        pair = _TWO_IN_ONE.fullmatch(step.opname)
+        pair = two_in_one.fullmatch(step.opname)
         if pair and step.arg is not None:
             rows += [step._replace(opname=pair[1], arg=step.arg >> 4), step._replace(opname=pair[2], arg=step.arg & 15)]
             continue
@@ -85,7 +72,16 @@ def read_code(code: CodeType) -> Code:
     ]
     counts = (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)
     arguments = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    label = repr((counts, arguments, code.co_flags & _FLAGS, text, caught))
+    # What tells callers or iteration how to deal with it: *args, **kwargs, generator, coroutine.
+    flags = (
+        inspect.CO_VARARGS
+        | inspect.CO_VARKEYWORDS
+        | inspect.CO_GENERATOR
+        | inspect.CO_COROUTINE
+        | inspect.CO_ITERABLE_COROUTINE
+        | inspect.CO_ASYNC_GENERATOR
+    )
+    label = repr((counts, arguments, code.co_flags & flags, text, caught))
     return Code(label, constants, frozenset(names), frozenset(attributes), frozenset(imports))
 
 

@@ -33,11 +33,6 @@ CHUNK = 64
 # Of these, so many are evaluated at a time by each core. With more, what a network computes on the way no longer fits
 # the cache, and is more memory than malloc keeps: the system takes it back and clears it anew at every call.
 PIECE = 4
-# HMC: the acceptance that step sizes aim at, and where they begin, in units of the step's sd (Beskos et al. 2013: both
-# hardly depend on the dimension once the step is divided by its fourth root).
-ACCEPTANCE = 0.7
-FIRST_STEP = 1.3
-ADAPTED = 20  # moves after which the step size stays
 # The sd of p0 in its narrowest direction: a network's own lowest noise.
 NARROWEST = 0.018
 
@@ -372,7 +367,7 @@ def _moved(
     leaps: int,
 ) -> tuple[np.ndarray, Stats]:
     """Make moves of Hamiltonian Monte Carlo from x (batch, n), with step sizes in units of sd (batch,)."""
-    size = FIRST_STEP * x.shape[1] ** -0.25
+    size = 1.3 * x.shape[1] ** -0.25
     lp, gradient = density(x)
     rates = np.zeros(len(x))
     for move in range(moves):
@@ -392,8 +387,10 @@ def _moved(
         gradient = np.where(taken[:, None], slope, gradient)
         rates += rate / moves
         # The moves that count most are made with a step size that they did not choose.
-        if move < min(moves - 1, ADAPTED) and good.any():
-            size *= np.exp(rate[good].mean() - ACCEPTANCE)
+        # What they aim at hardly depends on the dimension, nor does where they begin, divided by the fourth root of it
+        # (Beskos et al. 2013).
+        if move < min(moves - 1, 20) and good.any():
+            size *= np.exp(rate[good].mean() - 0.7)
     calls = np.full(len(x), moves * leaps + 1)
     return x, {"lp": lp, "acceptance_rate": rates, "step_size": size * sd, "evaluations": calls}
 

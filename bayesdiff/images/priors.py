@@ -37,8 +37,6 @@ from bayesdiff.pictures import AXES
 from bayesdiff.priors import density
 from bayesdiff.schedule import Schedule
 
-MOST_PICTURE = 0.05  # of the last level's variance, were pictures of variance 1; the default schedule has .004
-
 
 def picture_schedule(levels: int = 24, highest: float = 6.0, lowest: float = -5.5) -> Schedule:
     """Compute a schedule for pictures: log(alpha^2 / sigma^2) falls evenly, alpha^2 + sigma^2 = 1.
@@ -280,7 +278,8 @@ def noise(prior: pm.Model | CompiledPrior, number: int, random_seed: Seed = None
     positive_int(number, "number")
     rng, scale = generator(random_seed), np.hypot(prior.schedule.alpha[-1], prior.schedule.sigma[-1])
     share = (prior.schedule.alpha[-1] / scale) ** 2
-    if share > MOST_PICTURE:
+    # Of the last level's variance, were pictures of variance 1; the default schedule has .004
+    if share > 0.05:
         warnings.warn(
             f"The last level is too narrow: alpha^2 / (alpha^2 + sigma^2) is {share:.2g} there, so it is no noise, and "
             "what is brought from noise will be wrong. End the schedule with more, as picture_schedule's lowest=-5.5.",

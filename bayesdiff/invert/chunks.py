@@ -16,8 +16,6 @@ import numpy as np
 
 # Chunks in one call of a kernel: enough to make the call itself cheap, few enough to keep both cores busy to the end.
 CHUNKS_PER_CALL = 32
-# A smaller chunk is not worth a core of its own.
-LEAST_CHUNK = 64
 
 
 def power_of_two(number: int) -> int:
@@ -27,7 +25,8 @@ def power_of_two(number: int) -> int:
 
 def chunk_rows(chunk: int, whole: int) -> int:
     """Rows of a chunk of a batch: at most `chunk`, and two chunks where there is work for two cores."""
-    return min(chunk, power_of_two(-(-whole // 2) if whole >= 2 * LEAST_CHUNK else whole))
+    # A smaller chunk is not worth a core of its own.
+    return min(chunk, power_of_two(-(-whole // 2) if whole >= 2 * 64 else whole))
 
 
 def platform() -> str:

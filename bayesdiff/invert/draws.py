@@ -8,16 +8,15 @@ chunk all chains of all observations move together: those of one observation fol
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from blackjax.diagnostics import effective_sample_size, potential_scale_reduction
-from numpy.typing import ArrayLike
 
 from bayesdiff.compiled import CompiledPrior, Data, Density
 from bayesdiff.invert.chunks import chunk_rows, in_chunks, power_of_two
@@ -229,11 +228,11 @@ def _sweep(chunk: _Chunk, phase: jax.Array, run: _Chains) -> _Chains:
     key, *keys = jax.random.split(jax.random.fold_in(chunk.key, run.time), 4)
     chains, n = run.states.x.shape
     drawn = chances(jnp.stack(keys), jnp.where(local, 3, 1), chains, n, chunk.how.prior_jumps + 2)
-    jumping, leaping, slicing = (Chance(*values) for values in zip(*drawn, strict=True))
+    jumping, *moving = (Chance(*values) for values in zip(*drawn, strict=True))
     states, jumped, evaluations = _jumps(chunk, jumping, run.states, run.time)
 
     def moved(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
-        return _moved(chunk, key, leaping, slicing, states, run.metric, log_step)
+        return _moved(chunk, key, moving, states, run.metric, log_step)
 
     def rest(states: States) -> tuple[States, jax.Array, jax.Array, jax.Array]:
         zeros = jnp.zeros(states.prior.shape)
@@ -273,16 +272,10 @@ def _jumps(chunk: _Chunk, chance: Chance, states: States, time: jax.Array) -> tu
 
 
 def _moved(
-    chunk: _Chunk,
-    key: jax.Array,
-    leaping: Chance,
-    slicing: Chance,
-    states: States,
-    metric: Metric,
-    log_step: jax.Array,
+    chunk: _Chunk, key: jax.Array, chance: list[Chance], states: States, metric: Metric, log_step: jax.Array
 ) -> tuple[States, jax.Array, jax.Array, jax.Array]:
     """Local moves: the states, HMC's acceptance, whether it diverged, evaluations."""
-    used = jnp.zeros(states.prior.shape, int)
+    used, (leaping, slicing) = jnp.zeros(states.prior.shape, int), chance
     if states.x.shape[1] <= chunk.how.slice_dimensions:
         states, used = slice_move(key, slicing, states, chunk.target, chunk.how.slice_tries)
     step = jnp.exp(log_step)
@@ -372,16 +365,7 @@ def _arranged(values: jax.Array, observations: int) -> jax.Array:
     return values.reshape(observations, -1, *values.shape[1:])
 
 
-@jax.jit
 def _diagnostics(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Split R-hat and effective sample size of some chunks (chunks, observations, n).
-
-    `x` (chunks, observations, chains, draws, n). A program of its own, the same for all priors.
-    """
-    return jax.lax.map(_of_chunk, x)
-
-
-def _of_chunk(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Split R-hat and effective sample size, the worse of x and (x - mean)^2, of each coordinate (observations, n).
 
     `x` (observations, chains, draws, n). NaN with fewer than 4 draws a half.
@@ -398,6 +382,9 @@ def _of_chunk(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     r_hat = potential_scale_reduction(both).reshape(shape)
     ess = effective_sample_size(both).reshape(shape)
     return r_hat.max(axis=-1), ess.min(axis=-1)
+
+
+_diagnostics_of_chunks = jax.jit(partial(jax.lax.map, _diagnostics))  # a program of its own, the same for all priors
 
 
 # ------------------------------------------------------------------------------------------------- where chains begin
@@ -635,7 +622,8 @@ def sample_from(
     def run(keys: jax.Array, *arrays: np.ndarray) -> Drawn:
         random = _random(keys, len(shared.bank), arrays[0].shape[1], length.chains, prior.n)
         drawn = kernel(data, shared, random, Step(*arrays))
-        r_hat, ess = _diagnostics(drawn.x)
+        with jax.enable_x64(True):
+            r_hat, ess = _diagnostics_of_chunks(drawn.x)
         return drawn._replace(r_hat=r_hat, ess=ess)
 
     return in_chunks(
@@ -648,35 +636,3 @@ def sample_from(
         first_row=first,
         whole=whole,
     )
-
-
-def read_bank(prior: CompiledPrior, bank: ArrayLike | Mapping[str, ArrayLike] | None) -> np.ndarray | None:
-    """Read draws of p0 that the user has: unconstrained, flat (draws, n).
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a name or a shape is wrong, or no draw is finite.
-    """
-    if bank is None:
-        return None
-    shapes = dict(zip(prior.layout.names, prior.layout.shapes, strict=True))
-    if isinstance(bank, Mapping):
-        if "unconstrained_posterior" in bank:  # a whole run
-            bank = cast("Mapping[str, Any]", bank["unconstrained_posterior"])
-        if getattr(bank, "name", None) == "posterior":
-            raise ValueError('bank is the constrained group; write bank=run["unconstrained_posterior"]')
-        # A group of a result has chains and draws before a variable's own dimensions.
-        bank = {
-            name: array.reshape(-1, *shapes[name]) if name in shapes and array.ndim == len(shapes[name]) + 2 else array
-            for name, array in ((str(name), np.asarray(values)) for name, values in bank.items())
-        }
-    flat, batched = prior.layout.read(bank, "bank")
-    flat = flat[np.isfinite(flat).all(axis=1)]
-    if not batched or not len(flat):
-        wrong = f"has {len(flat)} finite draws" if batched else "is one state, without an axis for draws"
-        raise ValueError(
-            f"bank {wrong}; write draws of p0, unconstrained, along one leading axis, as "
-            'bank=run["unconstrained_posterior"] of a run of bd.sample'
-        )
-    return flat

@@ -20,9 +20,9 @@ from numpy.typing import ArrayLike
 
 from bayesdiff.checks import Seed, generator, positive_int
 from bayesdiff.compiled import CompiledPrior, compile_prior
-from bayesdiff.invert.draws import Length, read_bank, sample_steps
+from bayesdiff.invert.draws import Length, sample_steps
 from bayesdiff.invert.modes import Maxima, find_modes_of, key_of
-from bayesdiff.invert.steps import Steps, read_steps
+from bayesdiff.invert.steps import Steps, read_bank, read_steps
 from bayesdiff.step import step_model
 
 Stats = dict[str, np.ndarray]
@@ -44,9 +44,6 @@ class Inverter(Protocol):
     ) -> tuple[np.ndarray, Stats]:
         """Return x (batch, n) and statistics, each (batch, ...)."""
         ...
-
-
-CARRIES = ("draw", "mode", "mean")
 
 
 def carries(what: str, *, searches: bool = True) -> Callable[[Made], Made]:
@@ -71,8 +68,9 @@ def carried_by(invert: Any) -> str:
     while isinstance(invert, partial) and not hasattr(invert, "carries"):
         invert = invert.func
     what = getattr(invert, "carries", "")
-    if what not in ("", *CARRIES):
-        raise ValueError(f"the inverter's attribute `carries` is {what!r}; write one of {CARRIES}")
+    carried = ("draw", "mode", "mean")
+    if what not in ("", *carried):
+        raise ValueError(f"the inverter's attribute `carries` is {what!r}; write one of {carried}")
     return str(what)
 
 

@@ -23,7 +23,6 @@ from bayesdiff.invert.newton import times
 from bayesdiff.invert.tuning import SAMPLING
 
 Batch = Callable[[jax.Array], jax.Array]
-DIVERGENCE = 1000.0  # nats of energy error, as in PyMC and Stan
 
 
 class States(NamedTuple):
@@ -256,4 +255,5 @@ def hmc(
     gain = prior + target.likelihood(x) - states.prior - target.likelihood(states.x) + kinetic
     gain = jnp.where(jnp.isnan(gain), -jnp.inf, gain)
     accepted = _accept(chance.uniform[0], gain)
-    return _take(accepted, new, states), jnp.exp(jnp.minimum(gain, 0.0)), gain < -DIVERGENCE
+    # nats of energy error, as in PyMC and Stan
+    return _take(accepted, new, states), jnp.exp(jnp.minimum(gain, 0.0)), gain < -1000.0

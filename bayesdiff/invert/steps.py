@@ -6,7 +6,7 @@ p(x | o) ∝ N(o; alpha x, sigma^2 I) p0(x)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -101,3 +101,35 @@ def read_steps(
             raise ValueError(f"start has shape {starts.shape}; write that of o, {array.shape}")
         starts = starts[:, None, :]
     return Steps(np.where(good[:, None], array, 0.0), alpha_, sigma_, starts, good)
+
+
+def read_bank(prior: CompiledPrior, bank: ArrayLike | Mapping[str, ArrayLike] | None) -> np.ndarray | None:
+    """Read draws of p0 that the user has: unconstrained, flat (draws, n).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a name or a shape is wrong, or no draw is finite.
+    """
+    if bank is None:
+        return None
+    shapes = dict(zip(prior.layout.names, prior.layout.shapes, strict=True))
+    if isinstance(bank, Mapping):
+        if "unconstrained_posterior" in bank:  # a whole run
+            bank = cast("Mapping[str, Any]", bank["unconstrained_posterior"])
+        if getattr(bank, "name", None) == "posterior":
+            raise ValueError('bank is the constrained group; write bank=run["unconstrained_posterior"]')
+        # A group of a result has chains and draws before a variable's own dimensions.
+        bank = {
+            name: array.reshape(-1, *shapes[name]) if name in shapes and array.ndim == len(shapes[name]) + 2 else array
+            for name, array in ((str(name), np.asarray(values)) for name, values in bank.items())
+        }
+    flat, batched = prior.layout.read(bank, "bank")
+    flat = flat[np.isfinite(flat).all(axis=1)]
+    if not batched or not len(flat):
+        wrong = f"has {len(flat)} finite draws" if batched else "is one state, without an axis for draws"
+        raise ValueError(
+            f"bank {wrong}; write draws of p0, unconstrained, along one leading axis, as "
+            'bank=run["unconstrained_posterior"] of a run of bd.sample'
+        )
+    return flat

@@ -12,12 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-OPENS = re.compile(r"^([ \t>]*)(`{3,}(?=[^`]*$)|~{3,})(.*)$")
-LANGUAGE = re.compile(r"\{(\w+)[^}]*\}\s*")
-EXPRESSION = re.compile(r"\{python\}\s+(.+)", re.DOTALL)
-# What an escape hides, a code span (whose ends are as many backticks, and in one paragraph), or backticks alone.
-SPAN = re.compile(r"\\.|(`+)((?:(?!\n[ \t]*\n).)+?)(?<!`)\1(?!`)|`+", re.DOTALL)
-
 
 class ReportError(RuntimeError):
     """Raised when a page cannot be made, or is not fit to be read: what is wrong, and where."""
@@ -114,8 +108,10 @@ def blocks(lines: list[str], line: int, source: Path) -> Iterator[tuple[int, str
     """Text (None), fences that are shown (empty) and cells (their language), each with its first line's number."""
     plain: list[str] = []
     at = 0
+    fences = re.compile(r"^([ \t>]*)(`{3,}(?=[^`]*$)|~{3,})(.*)$")
+    language = re.compile(r"\{(\w+)[^}]*\}\s*")
     while at < len(lines):
-        opens = OPENS.match(lines[at])
+        opens = fences.match(lines[at])
         if not opens:
             plain.append(lines[at])
             at += 1
@@ -124,7 +120,7 @@ def blocks(lines: list[str], line: int, source: Path) -> Iterator[tuple[int, str
             yield line + at - len(plain), None, plain
             plain = []
         indent, fence, told = opens.groups()
-        asked = LANGUAGE.fullmatch(told.strip()) if fence[0] == "`" and not indent else None
+        asked = language.fullmatch(told.strip()) if fence[0] == "`" and not indent else None
         closes = re.compile(rf"[ \t>]*{fence[0]}{{{len(fence)},}}[ \t]*")
         end = next((i for i in range(at + 1, len(lines)) if closes.fullmatch(lines[i])), None)
         if end is None and asked:
@@ -139,12 +135,15 @@ def blocks(lines: list[str], line: int, source: Path) -> Iterator[tuple[int, str
 def inline(text: str, line: int) -> Iterator[str | Inline]:
     """Text without fences: what is run in it, and what is not."""
     done = 0
-    for span in SPAN.finditer(text):
-        asked = EXPRESSION.fullmatch(span[2]) if span[1] == "`" else None
+    expression = re.compile(r"\{python\}\s+(.+)", re.DOTALL)
+    # What an escape hides, a code span (whose ends are as many backticks, and in one paragraph), or backticks alone.
+    span = re.compile(r"\\.|(`+)((?:(?!\n[ \t]*\n).)+?)(?<!`)\1(?!`)|`+", re.DOTALL)
+    for piece in span.finditer(text):
+        asked = expression.fullmatch(piece[2]) if piece[1] == "`" else None
         if asked:
-            yield text[done : span.start()]
-            yield Inline(" ".join(asked[1].split("\n")).strip(), line + text.count("\n", 0, span.start()))
-            done = span.end()
+            yield text[done : piece.start()]
+            yield Inline(" ".join(asked[1].split("\n")).strip(), line + text.count("\n", 0, piece.start()))
+            done = piece.end()
     yield text[done:]
 
 

@@ -19,10 +19,6 @@ from bayesdiff.pictures import is_picture
 from bayesdiff.verdict import read, reason
 
 SAMPLE = ("chain", "draw")
-OF_RUNS = (*SAMPLE, "observation", "level", "fraction")  # dimensions that are none of x
-EQUALLY_HIGH = 1e-3  # climbs end a little below a mode
-MANY = 20  # of so many observations the spread is compared
-OFF_THE_PICTURE = 20  # a MAP so many posterior sd off would squeeze its posterior to a line
 MOST_MODES = 12  # so many modes are listed and drawn, the heaviest
 MOST_PANELS = 8
 Parts = Mapping[str, xr.DataTree]
@@ -124,7 +120,8 @@ def observations(parts: Parts) -> int:
 
 def size_of_x(ds: xr.Dataset) -> int:
     """How many numbers one x has."""
-    return sum(math.prod(size for dim, size in v.sizes.items() if dim not in OF_RUNS) for v in ds.values())
+    others = {*SAMPLE, "observation", "level", "fraction"}
+    return sum(math.prod(size for dim, size in v.sizes.items() if dim not in others) for v in ds.values())
 
 
 def few(parts: Parts, group: str = "posterior", most: int = 8) -> bool:
@@ -173,7 +170,8 @@ def spread_of_maps(parts: Parts) -> tuple[float, str]:
     """How wide the MAPs spread over a batch, in units of how one draw of each does, where that differs most from 1."""
     modes, draws = parts["map"], parts["posterior"]
     ok, found = standing(modes, draws), []
-    for name, values in draws["unconstrained_posterior"].to_dataset().items() if ok.sum() >= MANY else ():
+    # Of so many observations the spread is compared
+    for name, values in draws["unconstrained_posterior"].to_dataset().items() if ok.sum() >= 20 else ():
         mode = modes["unconstrained_posterior"].to_dataset()[name]
         sd = [each.isel(chain=0, draw=-1, observation=ok).std("observation", ddof=1) for each in (mode, values)]
         found += [(float(r), str(name)) for r in (sd[0] / sd[1]).values.ravel() if np.isfinite(r) and r > 0]
@@ -192,7 +190,8 @@ def one_step(parts: Parts) -> dict[str, Any]:
         beside = compare(modes, draws)
         beside = beside.isel(observation=int(np.argmax(ok))) if batch else beside
         mode, mean, sd = (beside.sel(summary=each) for each in ("mode", "mean", "sd"))
-        names = [name for name in names if not (abs(mode[name] - mean[name]) / sd[name] > OFF_THE_PICTURE).any()]
+        # A MAP so many posterior sd off would squeeze its posterior to a line
+        names = [name for name in names if not (abs(mode[name] - mean[name]) / sd[name] > 20).any()]
     return asked | {"var_names": names}
 
 
@@ -296,7 +295,8 @@ def shares_of(run: xr.DataTree) -> np.ndarray:
 def highest_modes(run: xr.DataTree) -> np.ndarray:
     """Which of the modes found are the highest, in unconstrained coordinates: several where they are equally high."""
     lp = run["modes"].to_dataset()["lp"].values
-    return np.flatnonzero(lp > lp.max() - EQUALLY_HIGH) if lp.size else np.zeros(0, int)
+    # Climbs end a little below a mode
+    return np.flatnonzero(lp > lp.max() - 1e-3) if lp.size else np.zeros(0, int)
 
 
 def highest_mode(run: xr.DataTree) -> int | None:

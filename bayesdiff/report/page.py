@@ -9,23 +9,6 @@ from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 
-# Attributes that a browser fetches by itself, by element. A link (<a href>) is followed only when it is clicked.
-FETCHED = {
-    "img": ("src", "srcset"),
-    "script": ("src",),
-    "link": ("href",),
-    "iframe": ("src",),
-    "source": ("src", "srcset"),
-    "video": ("src", "poster"),
-    "audio": ("src",),
-    "object": ("data",),
-    "embed": ("src",),
-    "image": ("href", "xlink:href"),
-    "use": ("href", "xlink:href"),
-    "input": ("src",),
-    "track": ("src",),
-}
-IN_STYLE = re.compile(r"@import\s+[^;]+|url\(\s*['\"]?(?!data:|#)([^)'\"]+)", re.IGNORECASE)
 DATA = re.compile(r"data:[\w/+.;=-]*;base64,[\w+/=]+")
 
 
@@ -91,7 +74,23 @@ class _Reader(HTMLParser):
         self.inside.append(tag)
         if tag == "html":
             self.language = bool(attributes.get("lang"))
-        for name in FETCHED.get(tag, ()):
+        # What a browser fetches by itself, by element. A link (<a href>) is followed only when it is clicked.
+        fetched = {
+            "img": ("src", "srcset"),
+            "script": ("src",),
+            "link": ("href",),
+            "iframe": ("src",),
+            "source": ("src", "srcset"),
+            "video": ("src", "poster"),
+            "audio": ("src",),
+            "object": ("data",),
+            "embed": ("src",),
+            "image": ("href", "xlink:href"),
+            "use": ("href", "xlink:href"),
+            "input": ("src",),
+            "track": ("src",),
+        }
+        for name in fetched.get(tag, ()):
             where = attributes.get(name, "").strip()
             if where and not where.startswith(("data:", "#")):
                 self.found.append(f"{tag} fetches {where[:100]}")
@@ -124,5 +123,6 @@ class _Reader(HTMLParser):
             self.found += [f"@{name} is not resolved" for name in re.findall(r"\?@((?:fig|tbl|eq|sec)-[\w-]+)", data)]
 
     def _style(self, text: str) -> None:
-        for match in IN_STYLE.finditer(text):
+        in_style = re.compile(r"@import\s+[^;]+|url\(\s*['\"]?(?!data:|#)([^)'\"]+)", re.IGNORECASE)
+        for match in in_style.finditer(text):
             self.found.append(f"a style fetches {match[0][:100]}")

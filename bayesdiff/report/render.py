@@ -40,7 +40,6 @@ savefig.dpi: 110
 EXTRA = ("yaml", "nbformat", "nbclient", "jupyter_client", "jupyter_core", "ipykernel", "pypandoc")
 # The first lines of our pages: only a file that holds the second is replaced unasked.
 MARK = "<!-- made by bayesdiff report -->"
-PICTURES = (("image/svg+xml", "svg"), ("image/png", "png"), ("image/jpeg", "jpg"), ("image/gif", "gif"))
 
 
 def render(
@@ -381,7 +380,7 @@ def _drawn(out: Any) -> bool:
 def _output(out: Any, file: Path, alt: str) -> str:
     if out.output_type == "stream":
         return f"::::::: {{.{out.name}}}\n{fenced(out.text.rstrip())}\n:::::::"
-    for mime, suffix in PICTURES:
+    for mime, suffix in (("image/svg+xml", "svg"), ("image/png", "png"), ("image/jpeg", "jpg"), ("image/gif", "gif")):
         if mime in out.data:
             path = file.with_suffix(f".{suffix}")
             data = out.data[mime]

@@ -19,7 +19,6 @@ from bayesdiff.report.words import left_out
 from bayesdiff.verdict import read, reason
 
 MOST_ROWS = 24
-MOST_COLUMNS = 4  # of so many numbers it is said where a mode is
 WITHHELD = "withheld"
 
 
@@ -333,7 +332,8 @@ def modes_table(run: xr.DataTree, rows: int = numbers.MOST_MODES) -> Markdown:
     every = [
         pair for name, values in modes.items() if name in run["posterior"] for pair in components(values, ["mode"])
     ]
-    where = [every[k] for k in numbers.chosen([str(values.name) for _, values in every], MOST_COLUMNS)]
+    # Of so many numbers it is said where a mode is
+    where = [every[k] for k in numbers.chosen([str(values.name) for _, values in every], 4)]
     lines = []
     for k in range(min(rows, modes.sizes["mode"])):
         at = modes.isel(mode=k)

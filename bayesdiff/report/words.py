@@ -17,7 +17,6 @@ from bayesdiff.report.numbers import Parts, rounded, stands, with_error
 from bayesdiff.verdict import read, reason
 
 FAR = 0.5  # so many posterior sd from the mean, a MAP is said not to be near it
-HOW = {"map": "the mode of its posterior (MAP)", "posterior": "draws of its posterior"}
 
 
 def plural(count: int, what: str) -> str:
@@ -91,7 +90,8 @@ def step(parts: Parts) -> str:
     """What was inverted, and how."""
     run, n = next(iter(parts.values())), numbers.observations(parts)
     seen = "One observation" if n == 1 else f"{n:,} observations"
-    return f"{seen} of x through noise, {noise(run)}, inverted by {' and by '.join(HOW[kind] for kind in parts)}."
+    how = {"map": "the mode of its posterior (MAP)", "posterior": "draws of its posterior"}
+    return f"{seen} of x through noise, {noise(run)}, inverted by {' and by '.join(how[kind] for kind in parts)}."
 
 
 def noise(run: xr.DataTree) -> str:

@@ -29,9 +29,9 @@ from bayesdiff.report.document import Inline, ReportError, blocks, inline
 from bayesdiff.report.files import check_place, write_whole
 from bayesdiff.report.render import render
 from bayesdiff.report.show import escaped
-from bayesdiff.results import levels_folder, load, save, unfinished
+from bayesdiff.results import levels_folder, load, save
+from bayesdiff.stopped import unfinished
 
-PLAIN = " ._-+=,/"  # what a literal may hold beside letters and digits
 LOADED = 'bd.load("run.zarr")'  # as every document says it
 # What a report reads of a run, by its kind.
 NEEDED: dict[str, dict[str, list[str]]] = {
@@ -60,14 +60,6 @@ VERDICT = {
     "map": ["ok"], "posterior": ["ok", "r_hat", "ess", "diverging"], "reverse": ["trajectories", "arrived"],
     "sample": ["r_hat", "ess", "arrivals", "pareto_k", "pareto_ok", "evidence_ok"], "calibration": ["replicates"],
 }  # fmt: skip
-# Of what type an attribute is that a report reads, where it is there: somebody else may have written it.
-ATTRS = {
-    **dict.fromkeys(("inversion", "created_at", "inverter", "form", "carries"), str),
-    **dict.fromkeys(("model", "model_equations", "model_graph"), str),
-    **dict.fromkeys(("finished", "sampling_time"), Real),
-    "versions": Mapping,
-}
-VERDICT_ATTRS = {"sentence": str, "code": str, "ok": Real}
 
 
 def write_report(
@@ -173,8 +165,9 @@ def literal(text: Any) -> str:
     >>> print(literal("a{b"))
     "a\x7bb"
     """
+    # What a literal may hold beside letters and digits
     told = (
-        c if c.isalnum() or c in PLAIN else f"\\U{ord(c):08x}" if ord(c) > 255 else f"\\x{ord(c):02x}"
+        c if c.isalnum() or c in " ._-+=,/" else f"\\U{ord(c):08x}" if ord(c) > 255 else f"\\x{ord(c):02x}"
         for c in str(text)
     )
     return f'"{"".join(told)}"'
@@ -269,7 +262,15 @@ def _parts(run: Any, who: str) -> dict[str, xr.DataTree]:
 def _check_groups(part: xr.DataTree, who: str) -> None:
     """Raise where a run lacks what its report reads, or has something else in its place."""
     judged = part["verdict"].attrs if "verdict" in part.children else {}
-    for attrs, forms in ((part.attrs, ATTRS), (judged, VERDICT_ATTRS)):
+    # Of what type an attribute is that a report reads, where it is there: somebody else may have written it.
+    typed = {
+        **dict.fromkeys(("inversion", "created_at", "inverter", "form", "carries"), str),
+        **dict.fromkeys(("model", "model_equations", "model_graph"), str),
+        **dict.fromkeys(("finished", "sampling_time"), Real),
+        "versions": Mapping,
+    }
+    of_verdict = {"sentence": str, "code": str, "ok": Real}
+    for attrs, forms in ((part.attrs, typed), (judged, of_verdict)):
         for attr, form in forms.items():
             if attr in attrs and not isinstance(attrs[attr], form):
                 what = {str: "text", Real: "number", Mapping: "list of names and values"}[form]
@@ -279,7 +280,7 @@ def _check_groups(part: xr.DataTree, who: str) -> None:
     if kind == "reverse" and "posterior" not in part.children and part.attrs.get("finished", 1):
         needed = {"posterior": [], **needed}
     if "verdict" in part.children:
-        if missing := VERDICT_ATTRS.keys() - judged.keys():
+        if missing := of_verdict.keys() - judged.keys():
             raise _no_run(who, f"its group 'verdict' has no attribute {min(missing)!r}")
         needed = {**needed, "verdict": VERDICT.get(kind, [])}
     for group, names in needed.items():

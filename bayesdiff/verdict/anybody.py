@@ -12,7 +12,6 @@ from arviz_stats.base import array_stats
 from bayesdiff.verdict.rule import LIMITS, Said, codes, is_any, summed, too_few, trusted
 
 SAMPLE = ("chain", "draw")
-FIXED = (-1.0, 0.0, 1.0)  # what numbers of a matrix are fixed at by what it is, as those of a Cholesky factor
 
 
 def of_draws(tree: xr.DataTree) -> xr.Dataset:
@@ -62,7 +61,8 @@ def of_draws(tree: xr.DataTree) -> xr.Dataset:
     finite = np.isfinite(x).all(axis=(0, 1))
     moves = np.ptp(np.where(np.isfinite(x), x, 0.0), axis=1) > 0  # (chain, number)
     same = ~moves.any(axis=0) & (x == x[0, 0]).all(axis=(0, 1))
-    by_construction = same & found.of_many & np.isin(x[0, 0], FIXED)
+    # What numbers of a matrix are fixed at by what it is, as those of a Cholesky factor
+    by_construction = same & found.of_many & np.isin(x[0, 0], (-1.0, 0.0, 1.0))
     judged = finite & (moves.any(axis=0) | ~same) & (not few)
     r_hat, ess, ess_tail = (np.full(len(labels), np.nan) for _ in range(3))
     at = np.flatnonzero(judged)

@@ -109,7 +109,6 @@ WORDS = {
     "none": "the run holds no verdict",
 }
 NOT_TRUSTED = "not to be trusted"
-NO_VERDICT = "This run holds no verdict: whether its numbers can be trusted is not known."
 
 
 class Said(NamedTuple):
@@ -179,7 +178,8 @@ def read(tree: xr.DataTree) -> xr.Dataset:
     """
     if "verdict" in tree.children:
         return tree["verdict"].to_dataset()
-    return xr.Dataset(attrs=summed([Said("none", NO_VERDICT, loud=False)], ""))
+    none = Said("none", "This run holds no verdict: whether its numbers can be trusted is not known.", loud=False)
+    return xr.Dataset(attrs=summed([none], ""))
 
 
 def reason(group: xr.Dataset, i: int | None = None, code: str | None = None) -> str:

@@ -21,12 +21,20 @@ from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
-from bayesdiff.plots import at_labels, backend_of, check_panels, decorate, figure_size, legend, names_of, some
+from bayesdiff.plots.panels import (
+    OKABE_ITO,
+    at_labels,
+    backend_of,
+    check_panels,
+    decorate,
+    figure_size,
+    legend,
+    names_of,
+    some,
+)
 
 # Okabe and Ito's colours, as in `plots`.
-_CYCLE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333"]
 _BAND, _ZERO = "#BBBBBB", "#777777"
-_GROUPS = ("ecdf", "band", "diagnostics")
 
 
 def plot_calibration(
@@ -115,7 +123,7 @@ def plot_calibration(
         col_wrap=columns,
         backend=backend,
         aes={"color": ["result"], "linestyle": ["result"]},
-        color=_CYCLE,
+        color=list(OKABE_ITO),
         linestyle=["C0", "C1", "C2", "C3"],
         figure_kwargs=figure_size(
             backend, max(3.0 * columns, 5), 2.3 * -(-count // columns) + 0.7, sharex=True, sharey=True
@@ -178,7 +186,7 @@ def _read(results: Any) -> dict[str, xr.DataTree]:
         who = f"the result {label!r}" if label else "results"
         if not isinstance(tree, xr.DataTree):
             raise TypeError(f"{who} is a {type(tree).__name__}. Pass what calibrate or calibrate_chain returned.")
-        missing = [group for group in _GROUPS if group not in tree.children]
+        missing = [group for group in ("ecdf", "band", "diagnostics") if group not in tree.children]
         if missing:
             raise ValueError(f"{who} has no group {missing[0]!r}. Pass what calibrate or calibrate_chain returned.")
         first = tree if first is None else first

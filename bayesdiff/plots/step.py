@@ -8,7 +8,7 @@ of two results ArviZ leaves out the one with fewer draws (arviz-plots issue 333)
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import arviz_plots.visuals as azv
@@ -20,8 +20,20 @@ from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 from arviz_stats.base import array_stats
 
-from bayesdiff.checks import mapping
 from bayesdiff.comparison import check_pair, holds
+from bayesdiff.plots.panels import (
+    FEWER,
+    backend_of,
+    check_coords,
+    check_panels,
+    decorate,
+    figure_size,
+    legend,
+    names_of,
+    per_number,
+    some,
+    view_of,
+)
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito), with line styles that survive a black-and-white
 # print.
@@ -34,8 +46,6 @@ _STYLE = {
     "o / alpha": (_OBSERVED, "C2"),
 }
 _POINTS = 512
-_MOST_ROWS = 150
-_FEWER = "Choose fewer in var_names= or coords=."
 
 
 def plot_step(
@@ -236,10 +246,11 @@ def plot_compare(
         draws, modes = draws.isel(observation=rows), modes.isel(observation=rows)
 
     numbers = _count(draws[names], ("chain", "draw", "observation"))
+    most = 150
     if total is not None:
         check_panels(numbers, "plot_compare")
-    elif numbers > _MOST_ROWS:
-        raise ValueError(f"plot_compare would draw {numbers} rows, at most {_MOST_ROWS} fit. {_FEWER}")
+    elif numbers > most:
+        raise ValueError(f"plot_compare would draw {numbers} rows, at most {most} fit. {FEWER}")
 
     probability = rcParams["stats.ci_prob"]
     levels = [0.5 - probability / 2, 0.25, 0.75, 0.5 + probability / 2]
@@ -384,9 +395,6 @@ def plot_population(
     return collection
 
 
-# Reading the trees.
-
-
 def _check_tree(tree: Any, kind: str, call: str) -> None:
     source = {"map": "find_map", "posterior": "sample_posterior"}[kind]
     if not isinstance(tree, xr.DataTree):
@@ -422,52 +430,6 @@ def _prior(tree: xr.DataTree, name: str, coords: Mapping[str, Any] | None) -> xr
     return draws.stack(prior_draw=("chain", "draw"), create_index=False)
 
 
-def names_of(var_names: str | Sequence[str] | None, ds: xr.Dataset) -> list[str]:
-    """List the variables that were asked for, all unless any were."""
-    known = [str(name) for name in ds.data_vars]
-    if var_names is not None and not np.iterable(var_names):
-        raise TypeError(f"var_names is {var_names!r}. Write a name, or a list of names: there are {some(known)}.")
-    names = known if var_names is None else [var_names] if isinstance(var_names, str) else list(var_names)
-    for name in names:
-        if name not in known:
-            raise ValueError(f"There is no variable {name!r}. There are {some(known)}.")
-    return names
-
-
-def check_coords(coords: Any) -> None:
-    """Raise where what chooses components is no mapping."""
-    if coords is not None:
-        mapping(coords, "coords", "as coords={'school': ['Choate', 'Deerfield']}")
-
-
-def at_labels(ds: xr.Dataset, coords: Mapping[str, Any] | None, without: Sequence[str] = ()) -> xr.Dataset:
-    """Take the components that were asked for; dimensions in ``without`` are none of components."""
-    check_coords(coords)
-    known = [str(dim) for dim in ds.dims if dim not in without]
-    chosen = {dim: np.atleast_1d(label) for dim, label in (coords or {}).items()}
-    for dim, label in chosen.items():
-        if dim not in known:
-            raise ValueError(f"There is no dimension {dim!r}. There are {some(known) or 'none'}.")
-        unknown = [item for item in label.tolist() if item not in ds[dim].values.tolist()]
-        if unknown:
-            raise ValueError(f"{dim!r} has no label {unknown[0]!r}. It has {some(ds[dim].values.tolist())}.")
-    return ds.sel(chosen)
-
-
-def backend_of(backend: str | None) -> str:
-    """Give the plotting backend that was asked for, or ArviZ's default."""
-    known = ("matplotlib", "bokeh", "plotly", "none")
-    chosen = rcParams["plot.backend"] if backend is None else backend
-    if chosen not in known:
-        raise ValueError(f"backend is {chosen!r}. Write {', '.join(map(repr, known[:-1]))} or {known[-1]!r}.")
-    return str(chosen)
-
-
-def some(items: Sequence[Any]) -> str:
-    """Name things in an error, the first ten at most."""
-    return ", ".join(map(repr, items[:10])) + (f", ... ({len(items)} in all)" if len(items) > 10 else "")
-
-
 def _untransformed(tree: xr.DataTree, name: str, observation: Any, coords: Mapping[str, Any] | None) -> bool:
     """Tell whether a variable is the same in unconstrained coordinates, so that o and x share an axis."""
     if not (holds(tree, "unconstrained_posterior") and holds(tree, "step/o")):
@@ -482,46 +444,6 @@ def _untransformed(tree: xr.DataTree, name: str, observation: Any, coords: Mappi
 def _count(ds: xr.Dataset, without: Sequence[str] = ("chain", "draw")) -> int:
     """Count the panels: one for each number, over all variables."""
     return sum(math.prod(size for dim, size in x.sizes.items() if dim not in without) for x in ds.values())
-
-
-def check_panels(count: int, function: str) -> None:
-    """Raise an error where there are more panels than ArviZ is set to draw."""
-    most = rcParams["plot.max_subplots"]
-    if most is not None and count > most:
-        raise ValueError(f"{function} would draw {count} panels, at most {most} fit. {_FEWER}")
-
-
-# Numbers to draw. What is unknown is NaN, and stays so.
-
-
-def per_number(
-    function: Callable[..., np.ndarray], *arrays: xr.DataArray, core: list[list[str]], out: list[str], **options: Any
-) -> xr.DataArray:
-    """Apply a function of the ``core`` dimensions to each number of x by itself."""
-    return xr.apply_ufunc(
-        function,
-        *arrays,
-        input_core_dims=core,
-        output_core_dims=[out],
-        vectorize=True,
-        kwargs=options,
-        keep_attrs=False,
-    )
-
-
-def view_of(x: np.ndarray, p0: np.ndarray, *points: float, reach: float = 1.0) -> np.ndarray:
-    """Limits of a panel: the points, x but for its last thousandths, and the prior as far as ``reach`` times that."""
-    known = x[np.isfinite(x)]
-    ends = np.r_[np.quantile(known, [0.001, 0.999]) if known.size else [], [p for p in points if np.isfinite(p)]]
-    if not ends.size:
-        return np.array([0.0, 1.0])
-    low, high = ends.min(), ends.max()
-    width = (high - low) or abs(high) or 1.0
-    if np.isfinite(p0).any():
-        prior_low, prior_high = np.nanquantile(p0, [0.001, 0.999])
-        low, high = np.clip(prior_low, low - reach * width, low), np.clip(prior_high, high, high + reach * width)
-    margin = 0.06 * ((high - low) or width)
-    return np.array([low - margin, high + margin])
 
 
 def _density(x: np.ndarray, view: np.ndarray) -> np.ndarray:
@@ -592,9 +514,6 @@ def _path(like: xr.DataArray, x: np.ndarray, y: np.ndarray) -> xr.DataArray:
     return xr.DataArray(np.stack(flat, -2), dims=[*panels.dims, "plot_axis", f"{row}_point"], coords=panels.coords)
 
 
-# Panels.
-
-
 def _panels(ds: xr.Dataset, keys: Sequence[str], backend: str | None) -> PlotCollection:
     """One panel for each number in ``ds``, at most four in a row; ``keys`` are the curves in them."""
     backend = backend_of(backend)
@@ -642,24 +561,3 @@ def _forest(
 
     decorate(collection, rows_of, panels, subset_info=True)
     return collection
-
-
-def figure_size(backend: str, width: float, height: float, **more: Any) -> dict[str, Any]:
-    """Size of a figure in inches; matplotlib's legend beside the panels needs its constrained layout."""
-    if backend == "matplotlib":
-        return {"figsize": (width, height), "figsize_units": "inches", "layout": "constrained", **more}
-    return {"figsize": (100 * width, 100 * height), "figsize_units": "dots", **more}
-
-
-def decorate(collection: PlotCollection, function: Callable[..., Any], data: xr.Dataset, **options: Any) -> None:
-    """Call a function for each panel that is not itself an artist: axes, titles."""
-    collection.map(function, data=data, ignore_aes="all", store_artist=False, **options)
-
-
-def legend(collection: PlotCollection, dim: str = "curve") -> None:
-    """Say which curve is which. In matplotlib below the panels, where it is in the way of no title."""
-    if collection.backend != "matplotlib":
-        collection.add_legend(dim, title="")
-        return
-    columns = 5 if collection.get_viz("figure").get_figwidth() >= 6 else 3
-    collection.add_legend(dim, title="", loc="outside lower center", ncols=columns, frameon=False)
