@@ -338,10 +338,12 @@ def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTre
     if not growth.restored():
         call.forget(numbers)
 
-    def written(number: int, result: Any) -> dict[str, xr.Variable]:
+    def written(number: int, result: Any) -> dict[str, np.ndarray]:
         part = tree(plan.groups(plan.steps.part(plan.rows[number]), result, True) | plan.common)
         growth.write(part, number)
-        verdict = {str(name): values.variable for name, values in part["verdict"].to_dataset().items()}
+        group = part["verdict"].to_dataset()
+        verdict = {str(name): values.values for name, values in group.items()}
+        verdict["meanings"] = np.array(group["code"].attrs["flag_meanings"])
         # A tree's nodes know each other, so they would wait to be collected: apart, they go before the next part.
         for node in list(part.subtree):
             node.orphan()
@@ -356,9 +358,10 @@ def _grown(call: Call, plan: _Inversion, attrs: Mapping[str, Any]) -> xr.DataTre
         call.forget(bad)
     else:
         raise OSError(errno.EIO, f"{len(bad)} of its parts cannot be read back")
-    judged = xr.Dataset(
-        {name: xr.Variable.concat([verdicts[i][name] for i in numbers], OBSERVATION) for name in verdicts[0]}
-    )
+    meanings = verdicts[0].pop("meanings").item()
+    together = {name: np.concatenate([verdicts[i][name] for i in numbers]) for name in verdicts[0]}
+    judged = xr.Dataset({name: (OBSERVATION, values) for name, values in together.items()})
+    judged["code"].attrs["flag_meanings"] = meanings
     if "modes" in judged:
         growth.lengths["mode"] = max(1, int(judged["modes"].max()))
     return call.done(growth, attrs, plan.told(judged))

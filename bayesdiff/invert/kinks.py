@@ -222,7 +222,7 @@ def _tried(log: Logp, x: jax.Array, value: jax.Array, inverse: jax.Array, search
     return Top(
         x=jnp.where(better, x + where[best], x),
         logp=jnp.where(better, tried[best], value),
-        is_top=~better & bounded & (ladder[0] < value - search.least_fall).all(),
+        is_top=~better & bounded & (value - 1 < value) & (ladder[0] < value - search.least_fall).all(),
         on_edge=near.any(),
         root=ways[:n].T * width,
         better=better,
