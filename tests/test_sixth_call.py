@@ -190,6 +190,19 @@ def test_flipped_bytes_are_found_and_mended(tmp_path, monkeypatch):
         assert len(numbers) <= 3 + 3, file
 
 
+def test_parts_of_another_call_are_computed_again(tmp_path, monkeypatch):
+    """Whole files, but of a call with other numbers, as where somebody put two folders together."""
+    stopped(tmp_path, 3, grow=False)
+    numbers = computed(monkeypatch)
+    parts = sorted((tmp_path / ".run.zarr.levels").glob("*.npz"))
+    for part in parts[:2]:
+        with np.load(part) as arrays:
+            others = {**arrays, "mean": arrays["mean"] + 1, "call": np.array("0" * 64)}
+        np.savez(part, **others)
+    assert bits(sixth.bootstrap(Y, random_seed=1, store=tmp_path / "run.zarr")) == WHOLE
+    assert sorted(numbers) == [0, 1, 3, 4]
+
+
 def test_all_damaged_at_once_begins_anew(tmp_path):
     for file in stopped(tmp_path, 4):
         if file.name != "call.json":

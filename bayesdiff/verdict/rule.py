@@ -164,7 +164,7 @@ def named(code: xr.DataArray | xr.Variable) -> np.ndarray:
 
 def is_any(code: xr.DataArray | xr.Variable, *names: str) -> np.ndarray:
     """Whether the ``code`` of each unit is one of these."""
-    return np.isin(code.values, np.flatnonzero(np.isin(code.attrs["flag_meanings"].split(), names)))
+    return np.isin(code.attrs["flag_meanings"].split(), names)[code.values]
 
 
 def read(tree: xr.DataTree) -> xr.Dataset:
