@@ -177,20 +177,20 @@ def strip(run: xr.DataTree, pictures: int = 6, steps: int = 9) -> np.ndarray:
     _whole("pictures", pictures)
     _whole("steps", steps, least=2)
     path, level = path_of(run)
-    shown = path[:pictures, shown_levels(len(level), steps)]
+    shown = path[:pictures, even(len(level), steps)]
     return shown.reshape(-1, *path.shape[2:])
 
 
-def shown_levels(levels: int, steps: int) -> np.ndarray:
-    """Choose places, as evenly as whole numbers allow, among so many levels.
+def even(total: int, most: int) -> np.ndarray:
+    """At most so many places of a range, as evenly as whole numbers allow, the first and the last among them.
 
     Examples
     --------
-    >>> from bayesdiff.pictures import shown_levels
-    >>> shown_levels(25, 4).tolist()
+    >>> from bayesdiff.pictures import even
+    >>> even(25, 4).tolist()
     [0, 8, 16, 24]
     """
-    return np.unique(np.linspace(0, levels - 1, min(steps, levels)).round().astype(int))
+    return np.unique(np.linspace(0, total - 1, min(total, most)).round().astype(int))
 
 
 def save_pictures(

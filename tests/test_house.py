@@ -60,7 +60,7 @@ MAY_IMPORT = {
     "images": CHAIN | {"files", "pictures"},
     "comparison": set(),
     "pictures": {"checks", "files"},
-    "plots": {"checks", "comparison", "files"},
+    "plots": {"checks", "comparison", "files", "pictures"},
     "report": {"checks", "files", "foreign", "results", "stopped", "verdict", "version"}
     | {"comparison", "plots", "pictures"},
     "demo": INVERT | {"inversion", "comparison", "plots", "version"},

@@ -7,11 +7,11 @@ from PIL import Image, ImageSequence
 
 from bayesdiff.pictures import (
     animate_pictures,
+    even,
     is_picture,
     path_of,
     pictures_of,
     save_pictures,
-    shown_levels,
     strip,
     tiled,
 )
@@ -93,7 +93,7 @@ def test_a_strip_begins_with_noise_and_ends_with_x():
 
 @pytest.mark.parametrize(("levels", "steps"), [(1, 1), (2, 9), (25, 9), (129, 7)])
 def test_the_first_and_the_last_level_are_shown(levels, steps):
-    shown = shown_levels(levels, steps)
+    shown = even(levels, steps)
     assert shown[0] == 0
     assert shown[-1] == levels - 1
     assert len(set(shown.tolist())) == min(steps, levels)

@@ -18,21 +18,8 @@ from PIL import Image
 
 from bayesdiff.checks import flag, path_like
 from bayesdiff.files import replacing
-from bayesdiff.plots.particles import (
-    ALL,
-    PARTICLE,
-    PRIOR,
-    SPREAD,
-    Chain,
-    Number,
-    check_whole,
-    chosen,
-    common_view,
-    drawn,
-    plane,
-    read,
-    spread,
-)
+from bayesdiff.plots import particles as of
+from bayesdiff.plots.particles import ALL, PARTICLE, PRIOR, Chain, Number
 
 
 def animate_chain(
@@ -103,16 +90,12 @@ def animate_chain(
         raise ValueError(f"{path} must end in .gif.")
     if path.exists() and not (overwrite and path.is_file()):
         raise FileExistsError(f"{path} exists. To replace a file: overwrite=True. Or choose another path.")
-    check_whole(particles, "particles", 1)
-    found, numbers = read(runs, var_names, coords)
+    of.check_whole(particles, "particles", 1)
+    chains, numbers = of.read(runs, var_names, coords, rescale)
     if len(numbers) > 2:
-        raise ValueError(f"animate_chain shows one number or two, and {chosen(numbers)}.")
-
-    chains = drawn(found, rescale)
-    longest = max(len(chain.levels) for chain in chains)
-    frames = min(longest, max(60 // len(chains), 10))
-    shown = [spread(chain.levels, frames, repeat=True) for chain in chains]
-    images = _draw_frames(chains, numbers, shown, particles, rescale)
+        raise ValueError(f"animate_chain shows one number or two, and {of.chosen(numbers)}.")
+    frames = min(max(len(chain.levels) for chain in chains), max(60 // len(chains), 10))
+    images = _draw_frames(chains, numbers, frames, particles, rescale)
     # One palette for all, that of the last frame, where everything is seen: only what moves is then stored.
     palette = images[-1].quantize(64)
     colors = np.array(palette.getpalette()).reshape(-1, 3)
@@ -126,40 +109,37 @@ def animate_chain(
 
 
 def _draw_frames(
-    chains: Sequence[Chain], numbers: Sequence[Number], shown: Sequence[Sequence[int]], particles: int, rescale: bool
+    chains: Sequence[Chain], numbers: Sequence[Number], frames: int, particles: int, rescale: bool
 ) -> list[Image.Image]:
     """Draw each frame with matplotlib, without pyplot: no window, no global style."""
-    flat = len(numbers) == 1
-    number = numbers[0]
-    figure = Figure(
-        figsize=(max(3.2 * len(chains), 4.2), 3.4 if flat else 3.8),
-        dpi=100,
-    )
+    flat, number = len(numbers) == 1, numbers[0]
+    figure = Figure(figsize=(max(3.2 * len(chains), 4.2), 3.4 if flat else 3.8), dpi=100)
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
     canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(chains), squeeze=False)[0]
-    view = common_view(chains, number.name)
-    limits = [tuple(view.isel(number.at).values)] if flat else plane(chains, numbers)
-    known = any(chain.p0 is not None for chain in chains)
-    figure.legend(handles=_handles(flat, known), loc="outside lower center", ncols=2, frameon=False)
-    clouds = [chain.points(numbers, particles) for chain in chains]
+    limits = [tuple(number.view)] if flat else of.plane(numbers)
+    dots: dict[str, Any] = {"marker": "o", "linestyle": ""}
+    handles: list[Any] = [Patch(color=ALL) if flat else Line2D([], [], color=PARTICLE, **dots)]
+    labels = ["particles"]
+    if any(chain.knows_p0 for chain in chains):
+        handles.append(Line2D([], [], color=PRIOR, **({} if flat else dots)))
+        labels.append("p0, diffused to the level" if flat else "draws of p0 (at level 0)")
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     images: list[Image.Image] = []
-    for frame in range(len(shown[0])):
-        for ax, chain, which, (y, p0) in zip(panels, chains, shown, clouds, strict=True):
-            level = which[frame]
+    for way in np.linspace(0, 1, frames):
+        for ax, chain in zip(panels, chains, strict=True):
+            level = chain.levels[round(way * (len(chain.levels) - 1))]
             ax.clear()
             if flat:
-                everyone = number.of(chain.y).sel(level=level).values
+                everyone = number.of(chain.y.sel(level=level), "particle")
                 ax.stairs(*np.histogram(everyone, bins=60, range=limits[0], density=True), fill=True, color=ALL)
-                if chain.p0 is not None:
-                    curve = chain.prior_density(number.name, level, view).isel(number.at).values
-                    ax.plot(*curve, color=PRIOR, linewidth=1.2)
-                ax.set(yticks=[])
-                ax.set_xlabel(f"{number.label}: {SPREAD}" if rescale else f"{number.label}: o_k")
+                if chain.knows_p0:
+                    ax.plot(*chain.prior_density(number, level), color=PRIOR, linewidth=1.2)
+                ax.set(yticks=[], xlabel=f"{number.label}: {of.scale_of(rescale)}")
             else:
                 if level == 0:
-                    ax.scatter(*p0, s=5, color=PRIOR, linewidths=0)
-                ax.scatter(*y[chain.levels.index(level)], s=5, color=PARTICLE, alpha=0.6, linewidths=0)
+                    ax.scatter(*chain.prior(numbers, particles), s=5, color=PRIOR, linewidths=0)
+                ax.scatter(*chain.cloud(numbers, level, particles), s=5, color=PARTICLE, alpha=0.6, linewidths=0)
                 ax.set(ylim=limits[1], xlabel=number.label, ylabel=numbers[1].label)
                 ax.set_box_aspect(1)
             ax.set_xlim(limits[0])
@@ -172,14 +152,3 @@ def _draw_frames(
             canvas.draw()
         images.append(Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB"))
     return images
-
-
-def _handles(flat: bool, known: bool) -> list[Any]:
-    """Entries of the legend: what a frame shows in one dimension or two."""
-    if flat:
-        return [
-            Patch(color=ALL, label="particles"),
-            *([Line2D([], [], color=PRIOR, label="p0, diffused to the level")] if known else []),
-        ]
-    dots = {"particles": PARTICLE, **({"draws of p0 (at level 0)": PRIOR} if known else {})}
-    return [Line2D([], [], marker="o", linestyle="", color=color, label=label) for label, color in dots.items()]

@@ -11,7 +11,6 @@ Nothing here samples: all is read from the trees that `calibrate` and `calibrate
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,20 +20,7 @@ from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
-from bayesdiff.plots.panels import (
-    OKABE_ITO,
-    at_labels,
-    backend_of,
-    check_panels,
-    decorate,
-    figure_size,
-    legend,
-    names_of,
-    some,
-)
-
-# Okabe and Ito's colours, as in `plots`.
-_BAND, _ZERO = "#BBBBBB", "#777777"
+from bayesdiff.plots.panels import by_label, decorate, labels_of, legend, names_of, one_each, panels, some
 
 
 def plot_calibration(
@@ -101,69 +87,36 @@ def plot_calibration(
     >>> collection.get_viz("ecdf", "x", result="")["y"].tolist()
     [0.0, 0.0, 0.1, 0.0, 0.0]
     """
-    alone = isinstance(results, xr.DataTree)
     given = _read(results)
-    each = [at_labels(tree["ecdf"].to_dataset(), coords, without=["fraction"]) for tree in given.values()]
-    curves = xr.concat(each, "result", join="outer")
-    curves = curves.assign_coords(result=list(given))
-    names = names_of(var_names, curves)
-    curves = curves[names]
-    count = sum(math.prod(s for d, s in c.sizes.items() if d not in ("result", "fraction")) for c in curves.values())
-    check_panels(count, "plot_calibration")
-    limits = [tree["band"].to_dataset() for tree in given.values()]
-    lower, upper = (_closed(xr.concat([band[name] for band in limits], "result")) for name in ("lower", "upper"))
-    lower, upper = lower.min("result"), upper.max("result")
+    alone = isinstance(results, xr.DataTree)
+    each = [tree["ecdf"].to_dataset() for tree in given.values()]
+    at = labels_of(coords, each[0], without=["fraction"])
+    curves = xr.concat([ds.sel(at) for ds in each], "result", join="outer").assign_coords(result=[*given])
+    curves = curves[names_of(var_names, curves)]
+    bands = xr.concat([_closed(tree["band"].to_dataset()) for tree in given.values()], "result")
+    lower, upper = bands["lower"].min("result"), bands["upper"].max("result")
 
-    backend = backend_of(backend)
-    columns = min(count, 4)
-    cols = ["__variable__", *[dim for dim in curves.dims if dim not in ("result", "fraction")]]
-    collection = PlotCollection.wrap(
-        curves.isel(fraction=0, drop=True),
-        cols=cols,
-        col_wrap=columns,
-        backend=backend,
-        aes={"color": ["result"], "linestyle": ["result"]},
-        color=list(OKABE_ITO),
-        linestyle=["C0", "C1", "C2", "C3"],
-        figure_kwargs=figure_size(
-            backend, max(3.0 * columns, 5), 2.3 * -(-count // columns) + 0.7, sharex=True, sharey=True
-        ),
+    ds = xr.zeros_like(curves.isel(fraction=0, drop=True))
+    collection = panels(
+        ds, "plot_calibration", backend, one_each([*given]), dim="result", each=(3.0, 2.3), sharex=True, sharey=True
     )
-    panels = curves.isel(fraction=0, result=0, drop=True)
-    collection.map(
-        lambda da, target, **how: azv.fill_between_y(
-            da, target, x=lower["fraction"], y_bottom=lower, y_top=upper, step=False, **how
-        ),
-        "band",
-        data=panels,
-        ignore_aes="all",
-        color=_BAND,
-        alpha=0.5,
-    )
-    collection.map(
-        lambda da, target, **how: azv.hline(xr.DataArray(0.0), target, **how),
-        "zero",
-        data=panels,
-        ignore_aes="all",
-        color=_ZERO,
-        width=1,
-    )
-    collection.map(azv.line_xy, "ecdf", data=curves.map(_path), width=2)
-
-    p_values = None
-    if alone:
-        p_values = at_labels(given[""]["diagnostics"].to_dataset().sel(diagnostic="p_family", drop=True), coords)
+    zero = ds.isel(result=0, drop=True)
+    band: dict[str, Any] = {"x": lower["fraction"], "y_bottom": lower, "y_top": upper, "color": "#BBBBBB", "alpha": 0.5}
+    collection.map(azv.fill_between_y, "band", data=zero, ignore_aes="all", step=False, **band)
+    collection.map(azv.hline, "zero", data=zero, ignore_aes="all", color="#777777", width=1)
+    curves = _closed(curves)
+    paths = xr.concat([xr.ones_like(curves) * curves["fraction"], curves], "plot_axis")
+    collection.map(azv.line_xy, "ecdf", data=paths.assign_coords(plot_axis=["x", "y"]), width=2)
+    p_values = next(iter(given.values()))["diagnostics"].to_dataset().sel(diagnostic="p_family", drop=True)
 
     def axes(da: xr.DataArray, target: Any, var_name: str, sel: Any, isel: Any) -> None:
         draw = backend_from_object(target)
-        title = BaseLabeller().make_label_flat(var_name, sel, isel)
-        if p_values is not None:
-            title += f": p = {float(p_values[var_name].sel(sel)):.2g}"
-        draw.title(title, target)
+        p = f": p = {float(p_values[var_name].sel(sel)):.2g}" if alone else ""
+        draw.title(BaseLabeller().make_label_flat(var_name, sel, isel) + p, target)
         draw.xlabel("rank / (L + 1)", target)
         draw.ylabel("ECDF - uniform", target)
 
-    decorate(collection, axes, panels, subset_info=True)
+    decorate(collection, axes, zero)
     if not alone:
         legend(collection, "result")
     return collection
@@ -171,40 +124,26 @@ def plot_calibration(
 
 def _read(results: Any) -> dict[str, xr.DataTree]:
     """The results by label, checked."""
-    given: dict[str, Any] = {"": results} if isinstance(results, xr.DataTree) else {}
-    if not given and isinstance(results, Mapping):
-        given = {str(label): tree for label, tree in results.items()}
-    elif not given:
-        raise TypeError(
-            f"results is a {type(results).__name__}. Pass what calibrate or calibrate_chain returned, or a mapping "
-            "{label: result}."
-        )
-    if not given:
-        raise ValueError("There is no result to draw. Pass one, or a mapping {label: result}.")
-    first: xr.DataTree | None = None
+    given = by_label(results, "result")
+    source, ranked = "Pass what calibrate or calibrate_chain returned", {}
     for label, tree in given.items():
         who = f"the result {label!r}" if label else "results"
         if not isinstance(tree, xr.DataTree):
-            raise TypeError(f"{who} is a {type(tree).__name__}. Pass what calibrate or calibrate_chain returned.")
+            also = "" if isinstance(results, Mapping) else ", or a mapping {label: result}"
+            raise TypeError(f"{who} is a {type(tree).__name__}. {source}{also}.")
         missing = [group for group in ("ecdf", "band", "diagnostics") if group not in tree.children]
         if missing:
-            raise ValueError(f"{who} has no group {missing[0]!r}. Pass what calibrate or calibrate_chain returned.")
-        first = tree if first is None else first
-        mine, theirs = (dict(of["ecdf"].to_dataset().map(lambda da: str(da.sizes)).items()) for of in (first, tree))
-        if {k: v.item() for k, v in mine.items()} != {k: v.item() for k, v in theirs.items()}:
+            raise ValueError(f"{who} has no group {missing[0]!r}. {source}.")
+        ranked[label] = {str(name): dict(of.sizes) for name, of in tree["ecdf"].data_vars.items()}
+        first, (mine, theirs) = next(iter(given.values())), (next(iter(ranked.values())), ranked[label])
+        if mine != theirs:
             raise ValueError(
-                f"{who} ranks {some(list(theirs))} among {tree['ecdf'].sizes['fraction']} draws, and the first one "
-                f"{some(list(mine))} among {first['ecdf'].sizes['fraction']}. Draw those of one prior and draws= alone."
+                f"{who} ranks {some([*theirs])} among {tree['ecdf'].sizes['fraction']} draws, and the first one "
+                f"{some([*mine])} among {first['ecdf'].sizes['fraction']}. Draw those of one prior and draws= alone."
             )
     return given
 
 
-def _closed(y: xr.DataArray) -> xr.DataArray:
-    """A curve that begins at (0, 0) and ends at (1, 0), as every ECDF does."""
-    return y.pad(fraction=1, constant_values=0.0).assign_coords(fraction=[0.0, *y["fraction"].values, 1.0])
-
-
-def _path(y: xr.DataArray) -> xr.DataArray:
-    y = _closed(y)
-    x = xr.ones_like(y) * y["fraction"]
-    return xr.concat([x, y], "plot_axis").assign_coords(plot_axis=["x", "y"]).rename(fraction="point")
+def _closed(ds: xr.Dataset) -> xr.Dataset:
+    """Curves that begin at (0, 0) and end at (1, 0), as every ECDF does."""
+    return ds.pad(fraction=1, constant_values=0.0).assign_coords(fraction=[0.0, *ds["fraction"].values, 1.0])

@@ -15,37 +15,19 @@ Nothing here samples: all is read from the trees that ``reverse`` returned, fini
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-import arviz_plots.visuals as azv
 import numpy as np
 import xarray as xr
-from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
-from bayesdiff.plots.panels import backend_of, check_panels, decorate, figure_size, legend, per_number
-from bayesdiff.plots.particles import (
-    ALL,
-    CURVE,
-    PARTICLE,
-    PRIOR,
-    SPREAD,
-    Chain,
-    array,
-    check_whole,
-    chosen,
-    common_view,
-    drawn,
-    even,
-    levels_to_show,
-    plane,
-    read,
-    smooth,
-    spread,
-)
+from bayesdiff.pictures import even
+from bayesdiff.plots import particles as of
+from bayesdiff.plots.panels import decorate, legend, panels
+from bayesdiff.plots.particles import ALL, PARTICLE, PRIOR, Chain, Number
 from bayesdiff.plots.schedule import level_ticks
 
 
@@ -118,31 +100,62 @@ def plot_chain(
     >>> bool((line["y"][:2] == x[0, 0, ::-1]).all())
     True
     """
-    check_whole(particles, "particles", 0)
-    found, numbers = read(runs, var_names, coords)
-    check_panels(len(numbers) * len(found), "plot_chain")
-    chains = drawn(found, rescale)
-    keys = [*(["some particles"] if particles else []), "all particles", "p0, diffused to the level"]
-    parts: dict[str, dict[Any, xr.DataArray]] = {"marginal": {}, "prior": {}, "particles": {}, "view": {}}
-    for name in chains[0].y.data_vars:
-        view = common_view(chains, name)
-        parts["view"][name] = view
-        parts["marginal"][name] = _beside([_ridges(chain, name, view) for chain in chains], chains)
-        parts["prior"][name] = _beside([_outlines(chain, name, view) for chain in chains], chains)
-        parts["particles"][name] = _beside([_paths(chain, name, particles) for chain in chains], chains)
-    data = {key: _one_if_alone(xr.Dataset(part), runs) for key, part in parts.items()}
-    if all(chain.p0 is None for chain in chains):
-        keys.pop()
+    of.check_whole(particles, "particles", 0)
+    chains, numbers = of.read(runs, var_names, coords, rescale)
+    known = any(chain.knows_p0 for chain in chains)
+    looks = {"some particles": (PARTICLE,), "all particles": (ALL,), "p0, diffused to the level": (PRIOR,)}
+    some, every, prior = looks
+    looks = {key: look for key, look in looks.items() if (particles or key != some) and (known or key != prior)}
+    ds = xr.zeros_like(chains[0].y.isel(particle=0, level=0, drop=True))
+    if not isinstance(runs, xr.DataTree):
+        rows = ["__variable__", *ds.dims]
+        ds = ds.expand_dims(run=[chain.label for chain in chains])
+        layout: dict[str, Any] = {"rows": rows, "cols": ["run"], "each": (3.6, 2.8), "below": 0.5}
+    else:
+        layout = {"most": 3, "each": (4.0, 3.0), "least": 6.5, "below": 0.5}
+    collection = panels(ds, "plot_chain", backend, looks, **layout)
 
-    panels = data["marginal"].isel(plot_axis=0, point=0, drop=True)
-    collection = _chain_panels(panels, keys, backend)
-    collection.map(_fill, "marginal", data=data["marginal"], coords={"curve": "all particles"}, alpha=0.4)
-    if particles:
-        curve = {"curve": keys[0]}
-        collection.map(azv.line_xy, "particles", data=data["particles"], coords=curve, width=0.7, alpha=0.8)
-    if keys[-1] != "all particles":
-        collection.map(azv.line_xy, "prior", data=data["prior"], coords={"curve": keys[-1]}, width=1)
-    _chain_axes(collection, panels, data["view"], chains, rescale)
+    def shown(draw: Callable[..., Any]) -> Callable[..., Any]:
+        """Draw what a panel shows: a number of a chain."""
+
+        def visual(_: Any, target: Any, var_name: str, sel: Any, isel: Any, **style: Any) -> Any:
+            place = {dim: i for dim, i in isel.items() if dim != "run"}
+            [number] = [each for each in numbers if (each.name, each.at) == (var_name, place)]
+            chain = chains[isel.get("run", 0)]
+            return draw(chain, number, target, **style)
+
+        return visual
+
+    def fill(chain: Chain, number: Number, target: Any, **style: Any) -> Any:
+        x, y = _ridges(chain, number)
+        return backend_from_object(target).fill_between_y(x, np.full_like(y, y[0]), y, target, **style)
+
+    def lines(chain: Chain, number: Number, target: Any, **style: Any) -> Any:
+        return backend_from_object(target).line(*_paths(chain, number, particles), target, **style)
+
+    def outlines(chain: Chain, number: Number, target: Any, **style: Any) -> Any:
+        if chain.knows_p0:
+            return backend_from_object(target).line(*_outlines(chain, number), target, **style)
+
+    def axes(chain: Chain, number: Number, target: Any) -> None:
+        draw = backend_from_object(target)
+        draw.title(f"{chain.label}: {number.label}" if chain.label else number.label, target)
+        draw.xlabel("level k", target)
+        if chain is chains[0]:
+            draw.ylabel(of.scale_of(rescale), target)
+        draw.xticks(*level_ticks(chain.last), target)
+        width = max(width for _, width in _places(chain))
+        draw.xlim((chain.last + 0.3 * width, -1.15 * width), target)
+        draw.ylim(tuple(number.view), target)
+
+    for label, key, draw, style in (
+        ("marginal", every, fill, {"alpha": 0.4}),
+        ("particles", some, lines, {"width": 0.7, "alpha": 0.8}),
+        ("prior", prior, outlines, {"width": 1}),
+    ):
+        if key in looks:
+            collection.map(shown(draw), label, data=ds, coords={"curve": key}, subset_info=True, **style)
+    decorate(collection, shown(axes), ds)
     legend(collection)
     return collection
 
@@ -203,66 +216,54 @@ def plot_chain_plane(
     >>> bool((collection.get_viz("particles", "x", panel=1)["x"] == x[:, :, 0, 0].ravel()).all())
     True
     """
-    check_whole(particles, "particles", 1)
+    of.check_whole(particles, "particles", 1)
     if isinstance(levels, int | np.integer):
-        check_whole(levels, "levels", 1)
-    found, numbers = read(runs, var_names, coords)
+        of.check_whole(levels, "levels", 1)
+    chains, numbers = of.read(runs, var_names, coords, rescale)
     if len(numbers) != 2:
-        raise ValueError(f"plot_chain_plane draws two numbers, and {chosen(numbers)}.")
-    shown = [levels_to_show(run, levels) for run in found]
-    columns = max(len(which) for which in shown)
-    check_panels(columns * len(found), "plot_chain_plane")
-    chains = drawn(found, rescale)
+        raise ValueError(f"plot_chain_plane draws two numbers, and {of.chosen(numbers)}.")
+    each = [of.levels_to_show(chain, levels) for chain in chains]
+    columns = max(map(len, each))
+    not_reached = -1
+    shown = [[*which, *[not_reached] * (columns - len(which))] for which in each]
+    known = any(chain.knows_p0 and 0 in which for chain, which in zip(chains, shown, strict=True))
+    level = xr.DataArray(shown, {"run": [chain.label for chain in chains], "panel": range(columns)})
+    ds = level.to_dataset(name=", ".join(dict.fromkeys(number.name for number in numbers)))
+    if isinstance(runs, xr.DataTree):
+        ds = ds.isel(run=0, drop=True)
+    collection = panels(
+        ds, "plot_chain_plane", backend, {"particles": (PARTICLE,)} | ({"draws of p0": (PRIOR,)} if known else {}),
+        rows=["run"] if "run" in ds.dims else [], cols=["panel"], each=(2.4, 2.75), least=4.5, below=0.5,
+    )  # fmt: skip
+    limits = of.plane(numbers)
 
-    clouds, priors, titles = [], [], []
-    for chain, which in zip(chains, shown, strict=True):
-        y, p0 = chain.points(numbers, particles)  # (level, plot_axis, particle), (plot_axis, particle)
-        cloud = np.full((columns, *y.shape[1:]), np.nan)
-        prior = np.full((columns, *p0.shape), np.nan)
-        title = ["not reached"] * columns
-        for column, level in enumerate(which):
-            cloud[column] = y[chain.levels.index(level)]
-            prior[column] = p0 if level == 0 else np.nan
-            title[column] = chain.say(level)
-        clouds.append(xr.DataArray(cloud, dims=["panel", "plot_axis", "point"]))
-        priors.append(xr.DataArray(prior, dims=["panel", "plot_axis", "point"]))
-        titles.append(title)
-    name = numbers[0].name if numbers[0].name == numbers[1].name else ", ".join(n.name for n in numbers)
-    data, behind = (
-        _one_if_alone(_beside(each, chains).to_dataset(name=name).assign_coords(panel=range(columns)), runs)
-        for each in (clouds, priors)
-    )
-    label = xr.DataArray(titles, dims=["run", "panel"], coords={"run": [c.label for c in chains]})
-    panels = _one_if_alone(label.assign_coords(panel=range(columns)).to_dataset(name=name), runs)
+    def behind(da: xr.DataArray, target: Any, isel: Any, var_name: Any, sel: Any, **style: Any) -> Any:
+        chain = chains[isel.get("run", 0)]
+        if da == 0 and chain.knows_p0:
+            return backend_from_object(target).scatter(*chain.prior(numbers, particles), target, **style)
 
-    keys = ["particles", *(["draws of p0"] if behind[name].notnull().any() else [])]
-    backend = backend_of(backend)
-    collection = PlotCollection.grid(
-        panels.expand_dims(curve=keys),
-        rows=["run"] if "run" in panels.dims else [],
-        cols=["panel"],
-        backend=backend,
-        aes={"color": ["curve"]},
-        color=[PARTICLE, PRIOR],
-        figure_kwargs=figure_size(backend, max(2.4 * columns, 4.5), 2.75 * len(chains) + 0.5),
-    )
-    if len(keys) == 2:
-        collection.map(azv.scatter_xy, "prior", data=behind, coords={"curve": keys[1]}, size=5, width=0)
-    collection.map(azv.scatter_xy, "particles", data=data, coords={"curve": keys[0]}, size=5, width=0, alpha=0.6)
-    limits = plane(chains, numbers)
+    def cloud(da: xr.DataArray, target: Any, isel: Any, var_name: Any, sel: Any, **style: Any) -> Any:
+        if da != not_reached:
+            points = chains[isel.get("run", 0)].cloud(numbers, da.item(), particles)
+            return backend_from_object(target).scatter(*points, target, **style)
 
-    def square(da: xr.DataArray, target: Any) -> None:
-        label = f"{da['run'].item()}\n" if "run" in da.coords else ""
+    def square(da: xr.DataArray, target: Any, isel: Any, var_name: Any, sel: Any) -> None:
+        chain = chains[isel.get("run", 0)]
         draw = backend_from_object(target)
-        draw.title(da.item(), target)
+        draw.title("not reached" if da == not_reached else chain.say(da.item()), target)
         draw.xlabel(numbers[0].label, target)
-        draw.ylabel(label + numbers[1].label if da["panel"] == 0 else "", target)
+        label = f"{chain.label}\n" if chain.label else ""
+        draw.ylabel(label + numbers[1].label if isel["panel"] == 0 else "", target)
         draw.xlim(limits[0], target)
         draw.ylim(limits[1], target)
         if hasattr(target, "set_box_aspect"):  # matplotlib; the others have no such thing
             target.set_box_aspect(1)
 
-    decorate(collection, square, panels)
+    dots = {"data": ds, "subset_info": True, "size": 5, "width": 0}
+    if known:
+        collection.map(behind, "prior", coords={"curve": "draws of p0"}, **dots)
+    collection.map(cloud, "particles", coords={"curve": "particles"}, alpha=0.6, **dots)
+    decorate(collection, square, ds)
     legend(collection)
     if collection.backend == "matplotlib":
         # Square panels get room for their titles in a second look at the layout: this is the first.
@@ -270,122 +271,42 @@ def plot_chain_plane(
     return collection
 
 
-def _ridges(chain: Chain, name: Any, view: xr.DataArray) -> xr.DataArray:
-    """One closed outline for the densities at all levels: (..., plot_axis, point)."""
+def _ridges(chain: Chain, number: Number) -> np.ndarray:
+    """One closed outline for the densities at all levels."""
+    base, parts = number.view[0], []
+    for level, width in _places(chain):
+        grid, height = chain.density(number, level)
+        # From the bottom of the panel up to the curve and back: what lies between is filled.
+        across = np.r_[level, level, _upright(height, level, width), level, level]
+        parts.append(np.stack([across, np.r_[base, grid[0], grid, grid[-1], base]]))
+    return np.concatenate(parts, axis=1)
+
+
+def _outlines(chain: Chain, number: Number) -> np.ndarray:
+    """The densities of p0, diffused to the same levels, as one line with gaps."""
     parts = []
     for level, width in _places(chain):
-        y = chain.y[name].sel(level=level, drop=True)
-        curve = per_number(_ridge, y, view, core=[["particle"], ["side"]], out=CURVE)
-        parts.append(_stand(curve, view, level=level, width=width, closed=True))
-    return xr.concat(parts, "point")
-
-
-def _outlines(chain: Chain, name: Any, view: xr.DataArray) -> xr.DataArray:
-    """The densities of p0, diffused to the same levels, as one line with gaps: (..., plot_axis, point)."""
-    parts = [
-        _stand(chain.prior_density(name, level, view), view, level=level, width=width, closed=False)
-        for level, width in _places(chain)
-    ]
-    return xr.concat(parts, "point")
+        grid, height = chain.prior_density(number, level)
+        # Where there is next to nothing, no line: they would fill the panel.
+        across = np.where(height > 0.01 * height.max(), _upright(height, level, width), np.nan)
+        parts.append(np.stack([np.r_[across, np.nan], np.r_[grid, np.nan]]))
+    return np.concatenate(parts, axis=1)
 
 
 def _places(chain: Chain) -> list[tuple[int, float]]:
     """The levels whose densities are drawn, and how wide each may be."""
-    levels = spread(chain.levels, min(9, len(chain.levels)))
+    levels = of.levels_to_show(chain, 9)
     gap = min((above - below for above, below in pairwise(levels)), default=1)
     return [(level, 0.85 * gap) for level in levels]
 
 
-def _stand(curve: xr.DataArray, view: xr.DataArray, **where: Any) -> xr.DataArray:
-    upright = per_number(_standing, curve, view, core=[CURVE, ["side"]], out=["plot_axis", "vertex"], **where)
-    return upright.rename(vertex="point")
+def _upright(height: np.ndarray, level: int, width: float) -> np.ndarray:
+    """A density that stands on its level: as far as ``width`` towards the next one below."""
+    return level - width * height / (height.max() or 1.0)
 
 
-def _standing(curve: np.ndarray, view: np.ndarray, level: int, width: float, closed: bool) -> np.ndarray:
-    """Turn a density (grid, height) upright: from the level towards the next one below, as far as `width`."""
-    grid, height = curve
-    top = np.nanmax(height) if np.isfinite(height).any() else 1.0
-    across = level - width * height / (top or 1.0)
-    if not closed:
-        # Where there is next to nothing, no line: they would fill the panel.
-        shown = np.where(height > 0.01 * top, across, np.nan)
-        return np.stack([np.r_[shown, np.nan], np.r_[grid, np.nan]])
-    # From the bottom of the panel up to the curve and back: `_fill` closes what lies between.
-    base = view[0]
-    return np.stack([np.r_[level, level, across, level, level], np.r_[base, grid[0], grid, grid[-1], base]])
-
-
-def _ridge(y: np.ndarray, view: np.ndarray) -> np.ndarray:
-    """Density of the particles at one level, of those that are not lost."""
-    return smooth(y, 0.0, 1.0, 0.0, view)
-
-
-def _paths(chain: Chain, name: Any, particles: int) -> xr.DataArray:
-    """One line through the levels for each of some particles, with gaps between: (..., plot_axis, point)."""
-    y = chain.y[name].transpose(..., "particle", "level")
-    y = y.isel(particle=even(y.sizes["particle"], particles))
-    values = np.concatenate([y.values, np.full((*y.shape[:-1], 1), np.nan)], axis=-1)
-    level = np.broadcast_to(np.r_[chain.levels, np.nan], values.shape)
-    flat = [a.reshape(*y.shape[:-2], -1) for a in (level, values)]
-    return array(np.stack(flat, -2), y, CURVE)
-
-
-def _beside(parts: Sequence[xr.DataArray], chains: Sequence[Chain]) -> xr.DataArray:
-    """Put the runs side by side, the shorter ones repeating their last point (a gap, or a place with no area)."""
-    most = max(part.sizes["point"] for part in parts)
-    padded = [
-        part.pad(point=(0, most - part.sizes["point"]), mode="edge")
-        if part.sizes["point"]
-        else part.pad(point=(0, most), constant_values=np.nan)
-        for part in parts
-    ]
-    both = xr.concat(padded, "run", coords="minimal", compat="override", join="override")
-    return both.assign_coords(run=[chain.label for chain in chains], plot_axis=["x", "y"])
-
-
-def _one_if_alone(ds: xr.Dataset, runs: Any) -> xr.Dataset:
-    return ds.isel(run=0, drop=True) if isinstance(runs, xr.DataTree) and "run" in ds.dims else ds
-
-
-def _chain_panels(panels: xr.Dataset, keys: Sequence[str], backend: str | None) -> PlotCollection:
-    """One row for each number and one column for each run; for one run, the numbers side by side."""
-    backend = backend_of(backend)
-    dims = [dim for dim in panels.dims if dim != "run"]
-    colors = {"some particles": PARTICLE, "all particles": ALL}
-    style = {"backend": backend, "aes": {"color": ["curve"]}, "color": [colors.get(key, PRIOR) for key in keys]}
-    numbers = sum(x.isel(run=0).size if "run" in x.dims else x.size for x in panels.values())
-    data = panels.expand_dims(curve=list(keys))
-    if "run" in panels.dims:
-        size = figure_size(backend, max(3.6 * panels.sizes["run"], 5), 2.8 * numbers + 0.5)
-        return PlotCollection.grid(data, rows=["__variable__", *dims], cols=["run"], figure_kwargs=size, **style)
-    columns = min(numbers, 3)
-    size = figure_size(backend, 6.5 if columns == 1 else 4 * columns, 3.0 * -(-numbers // columns) + 0.5)
-    return PlotCollection.wrap(data, cols=["__variable__", *dims], col_wrap=columns, figure_kwargs=size, **style)
-
-
-def _chain_axes(
-    collection: PlotCollection, panels: xr.Dataset, view: xr.Dataset, chains: Sequence[Chain], rescale: bool
-) -> None:
-    by_label = {chain.label: chain for chain in chains}
-
-    def axes(da: xr.DataArray, target: Any, var_name: str, sel: Mapping[str, Any], isel: Mapping[str, Any]) -> None:
-        number = {dim: label for dim, label in sel.items() if dim != "run"}
-        chain = by_label[str(sel["run"])] if "run" in sel else chains[0]
-        label = BaseLabeller().make_label_flat(var_name, number, number)
-        draw = backend_from_object(target)
-        draw.title(f"{chain.label}: {label}" if chain.label else label, target)
-        draw.xlabel("level k", target)
-        if chain is chains[0]:
-            draw.ylabel(SPREAD if rescale else "o_k", target)
-        draw.xticks(*level_ticks(chain.last), target)
-        width = max(width for _, width in _places(chain))
-        draw.xlim((chain.last + 0.3 * width, -1.15 * width), target)
-        draw.ylim(tuple(view[var_name].sel(number).values), target)
-
-    decorate(collection, axes, panels, subset_info=True)
-
-
-def _fill(da: xr.DataArray, target: Any, **style: Any) -> Any:
-    """Fill an outline that starts and ends at its lowest value."""
-    x, y = (da.sel(plot_axis=axis).values for axis in ("x", "y"))
-    return backend_from_object(target).fill_between_y(x, np.full_like(y, y[0]), y, target, **style)
+def _paths(chain: Chain, number: Number, particles: int) -> tuple[np.ndarray, np.ndarray]:
+    """One line through the levels for each of some particles, with gaps between."""
+    y = number.of(chain.y, "particle", "level")
+    y = y[even(len(y), particles)]
+    return np.tile(np.r_[chain.levels, np.nan], len(y)), np.c_[y, np.full(len(y), np.nan)].ravel()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import arviz_plots.visuals as azv
@@ -11,7 +10,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
-from bayesdiff.plots.panels import OKABE_ITO, backend_of, decorate, figure_size, legend
+from bayesdiff.plots.panels import by_label, decorate, legend, one_each, panels
 
 
 def plot_schedule(schedule: Any, *, backend: str | None = None) -> PlotCollection:
@@ -46,49 +45,32 @@ def plot_schedule(schedule: Any, *, backend: str | None = None) -> PlotCollectio
     >>> collection.get_viz("snr", "snr", schedule="ve")["y"].round(3).tolist()[::7]
     [100.0, 0.01]
     """
-    alone = isinstance(schedule, xr.DataTree) or not isinstance(schedule, Mapping)
-    given = {"": schedule} if alone else {str(label): value for label, value in schedule.items()}
-    if not given:
-        raise ValueError("There is no schedule to draw. Pass one, or a mapping {label: schedule}.")
-    curves = []
+    given = by_label(schedule, "schedule")
+    ratios = []
     for label, value in given.items():
         alpha, sigma = _noise(value, label)
-        curves.append(np.stack([np.arange(1.0, len(alpha)), (alpha[1:] / sigma[1:]) ** 2]))
-    most = max(curve.shape[1] for curve in curves)
-    padded = [np.pad(curve, ((0, 0), (0, most - curve.shape[1])), constant_values=np.nan) for curve in curves]
-    coords = {"schedule": list(given), "plot_axis": ["x", "y"]}
-    data = xr.DataArray(np.stack(padded), dims=["schedule", "plot_axis", "point"], coords=coords).to_dataset(name="snr")
+        ratios.append(xr.DataArray((alpha[1:] / sigma[1:]) ** 2, {"point": np.arange(1.0, len(alpha))}))
+    snr = xr.concat(ratios, "schedule", join="outer").assign_coords(schedule=[*given])
+    level = snr["point"].where(snr.notnull())
+    data = xr.concat([level, snr], "plot_axis").assign_coords(plot_axis=["x", "y"]).to_dataset(name="snr")
+    panel = xr.ones_like(data.isel(plot_axis=0, point=0, drop=True))
 
-    backend = backend_of(backend)
-    collection = PlotCollection.wrap(
-        data,
-        cols=[],
-        backend=backend,
-        aes={"color": ["schedule"], "linestyle": ["schedule"]},
-        color=list(OKABE_ITO),
-        linestyle=["C0", "C1", "C2", "C3"],
-        figure_kwargs=figure_size(backend, 6.2, 3.6),
+    collection = panels(
+        panel, "plot_schedule", backend, one_each([*given]), dim="schedule", each=(6.2, 3.6), least=0, below=0
     )
-    panel = data.isel(plot_axis=0, point=0, schedule=0, drop=True)
-    collection.map(
-        lambda da, target, **kw: azv.hline(xr.DataArray(1.0), target, **kw),
-        "equal",
-        data=panel,
-        ignore_aes="all",
-        color="#999999",
-        width=1,
-    )
+    one = panel.isel(schedule=0, drop=True)
+    collection.map(azv.hline, "equal", data=one, ignore_aes="all", color="#999999", width=1)
     collection.map(azv.line_xy, "snr", data=data, width=2)
 
-    def axes(da: xr.DataArray, target: Any) -> None:
+    def axes(da: xr.DataArray, target: Any, **_: Any) -> None:
         draw = backend_from_object(target)
         draw.yscale(target, "log")
         draw.xlabel("level k", target)
         draw.ylabel("signal-to-noise ratio\nalpha_k^2 / sigma_k^2", target)
-        draw.xticks(*level_ticks(most, first=1), target)
+        draw.xticks(*level_ticks(snr.sizes["point"], first=1), target)
 
-    decorate(collection, axes, panel)
-    if not alone:
+    decorate(collection, axes, one)
+    if schedule is not given.get(""):
         legend(collection, "schedule")
     return collection
 

@@ -19,10 +19,10 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from bayesdiff.pictures import pictures_of, shown_levels, strip, tiled
+from bayesdiff.pictures import even, pictures_of, strip, tiled
 from bayesdiff.report import numbers, words
 from bayesdiff.report.graph import cut, draw_graph
-from bayesdiff.report.numbers import SAMPLE, Parts, even, stands
+from bayesdiff.report.numbers import SAMPLE, Parts, stands
 
 # Colours that colour-blind readers can tell apart (Okabe and Ito): of the heaviest modes, of the rest, and of the MAP.
 OF_MODES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
@@ -145,7 +145,7 @@ def pictures(run: xr.DataTree, most: int = 100) -> Figure:
 
 def picture_paths(run: xr.DataTree, most: int = 6, steps: int = 9) -> Figure:
     """Draw the way of a few pictures from noise (left) to x (right)."""
-    columns = len(shown_levels(run["path"].sizes["level"], steps))
+    columns = len(even(run["path"].sizes["level"], steps))
     return _drawn(tiled(strip(run, most, steps), columns))
 
 
