@@ -833,10 +833,10 @@ TABLE = {
          "TypeError: map_tree is a Dataset. Pass the DataTree that find_map returned: compare(map_tree, "
          "posterior_tree)."),
         ("two maps", lambda: bd.compare(inversion("map"), inversion("map")),
-         "ValueError: posterior_tree is the result of an inversion by map. Pass what sample_posterior returned: "
+         "ValueError: posterior_tree is an inversion by map. Pass what sample_posterior returned: "
          "compare(map_tree, posterior_tree)."),
         ("a chain", lambda: bd.compare(inversion("map"), chain()),
-         "ValueError: posterior_tree is the result of an inversion by reverse. Pass what sample_posterior returned: "
+         "ValueError: posterior_tree is an inversion by reverse. Pass what sample_posterior returned: "
          "compare(map_tree, posterior_tree)."),
         ("group missing", lambda: bd.compare(inversion("map"), with_groups("posterior", "posterior")),
          "ValueError: posterior_tree has no group 'unconstrained_posterior'. Pass what sample_posterior returned."),
@@ -905,7 +905,7 @@ TABLE = {
          "ValueError: posterior_tree is an inversion by map. Pass what sample_posterior returned: "
          "plot_step(posterior_tree, map_tree)."),
         ("map_tree a posterior", lambda: bd.plot_step(inversion("posterior"), inversion("posterior")),
-         "ValueError: map_tree is the result of an inversion by posterior. Pass what find_map returned: "
+         "ValueError: map_tree is an inversion by posterior. Pass what find_map returned: "
          "compare(map_tree, posterior_tree)."),
         ("no group", lambda: bd.plot_step(xr.DataTree()),
          "ValueError: posterior_tree has no group 'posterior' with variables. Pass what sample_posterior returned."),

@@ -19,7 +19,7 @@ from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 from arviz_stats.base import array_stats
 
-from bayesdiff.comparison import check_pair, holds
+from bayesdiff.comparison import check_pair, check_tree, holds
 from bayesdiff.pictures import even
 from bayesdiff.plots.panels import decorate, labels_of, legend, names_of, panels, view_of
 
@@ -98,7 +98,7 @@ def plot_step(
     >>> sorted(collection.viz["posterior"].data_vars)
     ['x']
     """
-    _check_tree(posterior_tree, "posterior", "plot_step(posterior_tree, map_tree)")
+    _check_draws(posterior_tree, "posterior", "plot_step(posterior_tree, map_tree)")
     if map_tree is not None:
         check_pair(map_tree, posterior_tree)
     whole = posterior_tree["posterior"].to_dataset()
@@ -314,7 +314,7 @@ def plot_population(
     """
     if posterior_tree is not None:
         check_pair(map_tree, posterior_tree)
-    _check_tree(map_tree, "map", "plot_population(map_tree, posterior_tree)")
+    _check_draws(map_tree, "map", "plot_population(map_tree, posterior_tree)")
     whole = map_tree["posterior"].to_dataset()
     at = labels_of(coords, whole)
     if "observation" not in whole.dims:
@@ -358,12 +358,9 @@ def plot_population(
     return collection
 
 
-def _check_tree(tree: Any, kind: str, call: str) -> None:
-    source = {"map": "find_map", "posterior": "sample_posterior"}[kind]
-    if not isinstance(tree, xr.DataTree):
-        raise TypeError(f"{kind}_tree is a {type(tree).__name__}. Pass the DataTree that {source} returned: {call}.")
-    if (other := tree.attrs.get("inversion", kind)) != kind:
-        raise ValueError(f"{kind}_tree is an inversion by {other}. Pass what {source} returned: {call}.")
+def _check_draws(tree: Any, kind: str, call: str) -> None:
+    """Raise unless a tree has something to draw of one kind, map or posterior."""
+    source = check_tree(tree, kind, call)
     if "posterior" not in tree.children or not tree["posterior"].data_vars:
         raise ValueError(f"{kind}_tree has no group 'posterior' with variables. Pass what {source} returned.")
 
