@@ -29,12 +29,12 @@ def real_array(value: Any, what: str) -> np.ndarray:
     return array.astype(np.float64)
 
 
-def positive_int(value: object, name: str) -> int:
-    """Give `value` back if it is an int of at least 1, or raise."""
+def positive_int(value: object, name: str, least: int = 1) -> int:
+    """Give `value` back if it is an int that is large enough, or raise."""
     if not isinstance(value, int | np.integer) or isinstance(value, bool):
-        raise TypeError(f"{name} is {value!r}; write an int >= 1")
-    if value < 1:
-        raise ValueError(f"{name} is {value}; write an int >= 1")
+        raise TypeError(f"{name} is {value!r}; write an int >= {least}")
+    if value < least:
+        raise ValueError(f"{name} is {value}; write an int >= {least}")
     return int(value)
 
 
@@ -85,11 +85,7 @@ def near_words(word: str, words: Sequence[str]) -> list[str]:
 
 def whole_seed(random_seed: object) -> int:
     """Give a seed back where it must be a number, since it is kept with what is made of it."""
-    if not isinstance(random_seed, int | np.integer) or isinstance(random_seed, bool):
-        raise TypeError(f"random_seed is {random_seed!r}; write an int >= 0")
-    if random_seed < 0:
-        raise ValueError(f"random_seed is {random_seed}; write an int >= 0")
-    return int(random_seed)
+    return positive_int(random_seed, "random_seed", least=0)
 
 
 def generator(random_seed: Seed) -> np.random.Generator:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pymc as pm
 from numpy.typing import ArrayLike
+from scipy.special import logsumexp
 
 from bayesdiff.chain import reverse
 from bayesdiff.checks import flag, mapping, whole_seed
@@ -26,8 +27,6 @@ from bayesdiff.version import __version__
 
 LEVELS = 14
 DRAWS, CHAINS = 50, 4
-# An even grid, since the page convolves p0 with noise on it. One point more than a power of two.
-FEWEST, MOST = 1024, 8192
 
 
 def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressbar: bool = True) -> dict[str, Any]:
@@ -79,9 +78,10 @@ def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressba
     if compiled.schedule is not None:
         compiled = compiled.at_level(0)
     if compiled.n != 1:
+        named = ", ".join(compiled.layout.labels[:6]) + ", ..." * (compiled.n > 6)
         raise ValueError(
-            f"the prior has {compiled.n} unconstrained numbers, {_listed(compiled.layout.labels)}; the page shows a "
-            "prior of one: write a model with one free variable, and for this one use `bayesdiff run`"
+            f"the prior has {compiled.n} unconstrained numbers, {named}; the page shows a prior of one: write a model "
+            "with one free variable, and for this one use `bayesdiff run`"
         )
     [name] = compiled.layout.labels
     x, logp, narrowest = grid(compiled, random_seed)
@@ -168,23 +168,25 @@ def grid(prior: CompiledPrior, random_seed: int = 1) -> tuple[np.ndarray, np.nda
             "end; write a prior that is a distribution (no pm.Flat)"
         )
     narrowest = _narrowest(points, logp)
+    # An even grid, since the page convolves p0 with noise on it. One point more than a power of two.
+    fewest, most = 1024, 8192
     # The mass of p0 beyond each end of the grid: the first where the grid can bear it, the last at most.
     for beyond in (1e-9, 1e-7, 1e-5):
         low = points[max(int(np.searchsorted(below, beyond, "right")) - 1, 0)]
         high = points[min(int(np.searchsorted(below, 1 - beyond)), len(points) - 1)]
         # Grid points in the width of a mode, taken where its density has fallen by e^-.5 (one sd of a normal).
-        count = 2 ** int(np.ceil(np.log2(max(FEWEST, 4 * (high - low) / narrowest))))
-        if count <= MOST:
+        count = 2 ** int(np.ceil(np.log2(max(fewest, 4 * (high - low) / narrowest))))
+        if count <= most:
             break
     else:
         raise ValueError(
             f"the mass of {name} lies between {low:.3g} and {high:.3g}, and its narrowest mode is {narrowest:.3g} "
-            f"wide: an even grid would need {count:,} points, and the page bears {MOST:,}; write a prior with lighter "
+            f"wide: an even grid would need {count:,} points, and the page bears {most:,}; write a prior with lighter "
             "tails, or with wider modes"
         )
     x = np.linspace(low, high, count + 1)
     on_grid = _logp(prior, x)
-    on_grid = on_grid - _log_sum(on_grid) - np.log(x[1] - x[0])
+    on_grid = on_grid - logsumexp(on_grid) - np.log(x[1] - x[0])
     if drawn is not None:
         # Kolmogorov and Smirnov's distance: p < 1e-6 at 2.7 / sqrt(n), and a step's mass for the grid.
         cumulated = np.cumsum(np.exp(on_grid)) * (x[1] - x[0])
@@ -276,14 +278,6 @@ def _narrowest(points: np.ndarray, logp: np.ndarray) -> float:
     return float(min(widths))
 
 
-def _log_sum(logp: np.ndarray) -> float:
-    return float(logp.max() + np.log(np.exp(logp - logp.max()).sum()))
-
-
-def _listed(labels: list[str]) -> str:
-    return ", ".join(labels[:6]) + ", ..." * (len(labels) > 6)
-
-
 def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
     """Write the interactive page of some priors as text.
 
@@ -326,18 +320,10 @@ def page(priors: Sequence[Mapping[str, Any]], *, seed: int) -> str:
 
 def _plain(prior: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping that JSON can write: arrays as lists, with as many digits as a picture and a table can show."""
-    plain: dict[str, Any] = {}
-    for key, value in prior.items():
-        if not isinstance(value, np.ndarray):
-            plain[key] = value
-        elif key == "logp":
-            plain[key] = np.round(value, 7).tolist()
-        else:
-            plain[key] = _significant(value, 7 if key == "values" else 5).tolist()
-    return plain
 
+    def short(key: str, values: np.ndarray) -> Any:
+        digits = 7 if key == "values" else 5
+        few = np.round(values, 7) if key == "logp" else np.vectorize(lambda x: float(f"{x:.{digits}g}"))(values)
+        return few.tolist()
 
-def _significant(values: np.ndarray, digits: int) -> np.ndarray:
-    size = np.floor(np.log10(np.maximum(np.abs(values), 1e-300)))
-    scale = 10.0 ** (digits - 1 - size)
-    return np.where((values == 0) | ~np.isfinite(scale), 0.0, np.round(values * scale) / scale)
+    return {key: short(key, value) if isinstance(value, np.ndarray) else value for key, value in prior.items()}

@@ -16,12 +16,11 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from bayesdiff.checks import flag, path_like
+from bayesdiff.checks import flag, path_like, positive_int
 from bayesdiff.files import replacing
 
 AXES = ("row", "column", "colour")
 SAMPLE = ("chain", "draw")
-GAP = 2  # pixels of paper between pictures
 
 
 def pictures_of(run: xr.DataTree) -> np.ndarray:
@@ -126,20 +125,21 @@ def tiled(
     (22, 32, 3)
     """
     x = _checked(pictures)
-    _whole("columns", columns if columns is not None else 1)
-    _whole("zoom", zoom)
+    positive_int(1 if columns is None else columns, "columns")
+    positive_int(zoom, "zoom")
     if negative is not None:
         flag(negative, "negative")
     n, height, width, colours = x.shape
+    gap = 2  # pixels of paper between pictures
     across = min(n, int(np.ceil(np.sqrt(n))) if columns is None else columns)
     down = -(-n // across)
     if negative is None:
         negative = colours == 1
     pixels = np.rint((_clipped(x) + 1) * 127.5).astype(np.uint8)
     pixels = np.broadcast_to(255 - pixels if negative else pixels, (n, height, width, 3))
-    grid = np.full((down * (height + GAP) + GAP, across * (width + GAP) + GAP, 3), 255, np.uint8)
+    grid = np.full((down * (height + gap) + gap, across * (width + gap) + gap, 3), 255, np.uint8)
     for i, picture in enumerate(pixels):
-        row, column = (i // across) * (height + GAP) + GAP, (i % across) * (width + GAP) + GAP
+        row, column = (i // across) * (height + gap) + gap, (i % across) * (width + gap) + gap
         grid[row : row + height, column : column + width] = picture
     return grid.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
@@ -174,8 +174,8 @@ def strip(run: xr.DataTree, pictures: int = 6, steps: int = 9) -> np.ndarray:
     >>> strip(xr.DataTree.from_dict({"path": xr.Dataset({"x": o}), "schedule": noise}), 2, 3).shape
     (6, 4, 4, 1)
     """
-    _whole("pictures", pictures)
-    _whole("steps", steps, least=2)
+    positive_int(pictures, "pictures")
+    positive_int(steps, "steps", least=2)
     path, level = path_of(run)
     shown = path[:pictures, even(len(level), steps)]
     return shown.reshape(-1, *path.shape[2:])
@@ -269,7 +269,7 @@ def animate_pictures(
     True
     """
     path = _ending(path, ".gif")
-    _whole("pictures", pictures)
+    positive_int(pictures, "pictures")
     way, _ = path_of(run)
     return _written(path, [tiled(x, zoom=zoom, negative=negative) for x in way[:pictures].swapaxes(0, 1)])
 
@@ -336,11 +336,6 @@ def _checked(pictures: ArrayLike) -> np.ndarray:
             "pictures / 127.5 - 1"
         )
     return x
-
-
-def _whole(name: str, value: object, least: int = 1) -> None:
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}; write an int >= {least}")
 
 
 def _ending(path: str | os.PathLike[str], suffix: str) -> Path:

@@ -130,7 +130,7 @@ def test_what_is_a_picture():
         (lambda: tiled(np.full((4, 8, 8, 1), np.nan)), ValueError, "not finite"),
         (lambda: tiled(np.full((1, 2, 2, 1), "a")), TypeError, "write numbers in -1..1"),
         (lambda: tiled(np.zeros((4, 8, 8, 1)), columns=0), ValueError, "columns is 0; write an int >= 1"),
-        (lambda: tiled(np.zeros((4, 8, 8, 1)), zoom=1.5), ValueError, "zoom is 1.5; write an int >= 1"),
+        (lambda: tiled(np.zeros((4, 8, 8, 1)), zoom=1.5), TypeError, "zoom is 1.5; write an int >= 1"),
         (
             lambda: tiled(np.zeros((1, 8, 8, 1), np.uint8)),
             TypeError,

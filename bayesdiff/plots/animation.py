@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from bayesdiff.checks import flag, path_like
+from bayesdiff.checks import flag, path_like, positive_int
 from bayesdiff.files import replacing
 from bayesdiff.plots import particles as of
 from bayesdiff.plots.particles import ALL, PARTICLE, PRIOR, Chain, Number
@@ -90,7 +90,7 @@ def animate_chain(
         raise ValueError(f"{path} must end in .gif.")
     if path.exists() and not (overwrite and path.is_file()):
         raise FileExistsError(f"{path} exists. To replace a file: overwrite=True. Or choose another path.")
-    of.check_whole(particles, "particles", 1)
+    positive_int(particles, "particles")
     chains, numbers = of.read(runs, var_names, coords, rescale)
     if len(numbers) > 2:
         raise ValueError(f"animate_chain shows one number or two, and {of.chosen(numbers)}.")

@@ -24,6 +24,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
+from bayesdiff.checks import positive_int
 from bayesdiff.pictures import even
 from bayesdiff.plots import particles as of
 from bayesdiff.plots.panels import decorate, legend, panels
@@ -100,7 +101,7 @@ def plot_chain(
     >>> bool((line["y"][:2] == x[0, 0, ::-1]).all())
     True
     """
-    of.check_whole(particles, "particles", 0)
+    positive_int(particles, "particles", least=0)
     chains, numbers = of.read(runs, var_names, coords, rescale)
     known = any(chain.knows_p0 for chain in chains)
     looks = {"some particles": (PARTICLE,), "all particles": (ALL,), "p0, diffused to the level": (PRIOR,)}
@@ -216,9 +217,9 @@ def plot_chain_plane(
     >>> bool((collection.get_viz("particles", "x", panel=1)["x"] == x[:, :, 0, 0].ravel()).all())
     True
     """
-    of.check_whole(particles, "particles", 1)
+    positive_int(particles, "particles")
     if isinstance(levels, int | np.integer):
-        of.check_whole(levels, "levels", 1)
+        positive_int(levels, "levels")
     chains, numbers = of.read(runs, var_names, coords, rescale)
     if len(numbers) != 2:
         raise ValueError(f"plot_chain_plane draws two numbers, and {of.chosen(numbers)}.")

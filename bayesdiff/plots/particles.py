@@ -13,12 +13,11 @@ from arviz_base.labels import BaseLabeller
 from arviz_stats.base import array_stats
 
 from bayesdiff.checks import flag
-from bayesdiff.pictures import even
+from bayesdiff.pictures import SAMPLE, even
 from bayesdiff.plots.panels import by_label, labels_of, names_of, some, view_of
 
 # Okabe and Ito's colours, as in `step`.
 PARTICLE, ALL, PRIOR = "#0072B2", "#56B4E9", "#333333"
-SAMPLE = ("chain", "draw")
 
 
 @dataclass(frozen=True)
@@ -202,12 +201,6 @@ def levels_to_show(chain: Chain, levels: int | Sequence[int]) -> list[int]:
     if len(levels) == 0:
         raise ValueError("levels is empty. Name some, or say how many.")
     return [int(level) for level in levels]
-
-
-def check_whole(value: Any, name: str, least: int) -> None:
-    """Refuse what is no whole number that is large enough."""
-    if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} is {value!r}. Write a whole number >= {least}.")
 
 
 def plane(numbers: Sequence[Number]) -> list[tuple[float, float]]:

@@ -19,11 +19,11 @@ from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 from arviz_stats.base import array_stats
 
+from bayesdiff.checks import positive_int
 from bayesdiff.comparison import check_pair, check_tree, holds
-from bayesdiff.pictures import even
+from bayesdiff.pictures import SAMPLE, even
 from bayesdiff.plots.panels import decorate, labels_of, legend, names_of, panels, view_of
 
-SAMPLE = ("chain", "draw")
 # Okabe and Ito's colours, with line styles that survive a black-and-white print.
 STYLE = {
     "posterior": ("#0072B2", "C0"),
@@ -207,9 +207,7 @@ def plot_compare(
     0.1
     """
     check_pair(map_tree, posterior_tree)
-    whole = isinstance(max_observations, int | np.integer) and not isinstance(max_observations, bool)
-    if not whole or max_observations < 1:
-        raise ValueError(f"max_observations is {max_observations!r}. Show at least 1, a whole number.")
+    positive_int(max_observations, "max_observations")
     at = labels_of(coords, posterior_tree["posterior"].to_dataset())
     draws, modes = (_at(tree, "posterior", at) for tree in (posterior_tree, map_tree))
     names = names_of(var_names, draws)

@@ -15,10 +15,9 @@ import xarray as xr
 from arviz_stats.base import array_stats
 
 from bayesdiff.comparison import compare, holds
-from bayesdiff.pictures import is_picture
+from bayesdiff.pictures import SAMPLE, even, is_picture
 from bayesdiff.verdict import read, reason
 
-SAMPLE = ("chain", "draw")
 MOST_MODES = 12  # so many modes are listed and drawn, the heaviest
 MOST_PANELS = 8
 Parts = Mapping[str, xr.DataTree]
@@ -64,11 +63,6 @@ def with_error(value: float, error: float) -> str:
     if not np.isfinite(error) or error <= 0:
         return rounded(value)
     return f"{rounded(value, error)} ± {rounded(error, error)}"
-
-
-def even(total: int, most: int) -> list[int]:
-    """At most so many indices, evenly over all."""
-    return [int(i) for i in np.unique(np.linspace(0, total - 1, min(total, most)).round())]
 
 
 # ------------------------------------------------------------------------------------------------------------------ any

@@ -10,24 +10,22 @@ import base64
 import html
 import io
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bayesdiff.pictures import even, pictures_of, strip, tiled
+from bayesdiff.pictures import SAMPLE, even, pictures_of, strip, tiled
 from bayesdiff.report import numbers, words
 from bayesdiff.report.graph import cut, draw_graph
-from bayesdiff.report.numbers import SAMPLE, Parts, stands
+from bayesdiff.report.numbers import Parts, stands
 
-# Colours that colour-blind readers can tell apart (Okabe and Ito): of the heaviest modes, of the rest, and of the MAP.
-OF_MODES = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
-OF_REST, OF_MAP = "#999999", "#D55E00"
-OF_CHAINS = ("o", "s", "^", "D", "v", "P", "X", "*")
+OF_MAP = "#D55E00"  # Okabe and Ito's, as those of `coloured`
 
 # ---------------------------------------------------------------------------------------------------- how it comes out
 
@@ -165,26 +163,20 @@ def shares(run: xr.DataTree, most: int = numbers.MOST_MODES) -> Figure:
     """
     modes, each = run["modes"].to_dataset(), numbers.shares_of(run)[:, :most]
     chains, count = each.shape
-    figure = plt.figure(figsize=(7, 3), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _axes(7, 3)
     x = np.arange(count)
     if stands(run):
         weight, error = (modes[name].values[:count] for name in ("weight", "weight_se"))
         axes.bar(x, weight, width=0.6, color="#9CC4E0", label="all chains, with 2 standard errors")
         axes.errorbar(x, weight, 2 * error, fmt="none", ecolor="#333333", capsize=5)
-    side = np.linspace(-0.2, 0.2, chains) if chains > 1 else np.zeros(1)
-    for k in range(chains):
-        label = f"chain {k}" if chains <= len(OF_CHAINS) else "one chain"
-        axes.plot(
-            x + side[k], each[k], OF_CHAINS[k % len(OF_CHAINS)] if chains <= len(OF_CHAINS) else ".",
-            color="#333333", markerfacecolor="white", markersize=6,
-            label=label if chains <= len(OF_CHAINS) or not k else "_",
-        )  # fmt: skip
+    marks = "os^DvPX*" if chains <= 8 else "." * chains
+    for k, aside in enumerate(np.linspace(-0.2, 0.2, chains) if chains > 1 else [0.0]):
+        label = f"chain {k}" if chains <= 8 else "_" if k else "one chain"
+        axes.plot(x + aside, each[k], marks[k], color="#333333", markerfacecolor="white", markersize=6, label=label)
     axes.set(xticks=x, xticklabels=[f"mode {int(k)}" if count <= 8 else str(int(k)) for k in modes["mode"][:count]])
     axes.set(xlabel="" if count <= 8 else "mode", ylabel="share of the draws", xlim=(-0.6, count - 0.4))
     axes.set_ylim(bottom=min(0, axes.get_ylim()[0]))
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper left", frameon=False, fontsize=9, ncols=3)
+    _legend(figure, ncols=3)
     return figure
 
 
@@ -207,11 +199,10 @@ def marginals(run: xr.DataTree, most: int = numbers.MOST_PANELS) -> Figure:
         )  # fmt: skip
         if low <= mode <= high:
             axes.axvline(mode, color=OF_MAP, linestyle="--", label="MAP")
-        axes.set_xlim(low, high)
+        axes.set(xlim=(low, high), yticks=[])
         axes.set_title(cut(label), fontsize=10)
-        axes.yaxis.set_visible(False)
         axes.spines[["top", "left", "right"]].set_visible(False)
-    _named(figure, grid.ravel()[: len(every)])
+    _legend(figure, ncols=4)
     return figure
 
 
@@ -221,8 +212,7 @@ def plane(run: xr.DataTree, most: int = 1000) -> Figure:
     x, y = (values.transpose(*SAMPLE).values for values in (of_x, of_y))
     kept = np.zeros(x.size, bool)
     kept[even(x.size, most)] = True
-    figure = plt.figure(figsize=(4.8, 4.4), layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = _axes(4.8, 4.4)
     for label, color, which in coloured(run):
         some = which & kept.reshape(x.shape)
         axes.scatter(x[some], y[some], s=7, color=color, alpha=0.6, linewidths=0, label=label)
@@ -231,22 +221,31 @@ def plane(run: xr.DataTree, most: int = 1000) -> Figure:
     if left <= mode_x <= right and low <= mode_y <= high:
         axes.plot(mode_x, mode_y, "X", color=OF_MAP, markeredgecolor="white", markersize=12, label="MAP")
     axes.set(xlim=(left, right), ylim=(low, high), xlabel=cut(one), ylabel=cut(other))
-    axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(loc="outside upper left", frameon=False, fontsize=9, ncols=4, markerscale=1.5)
+    _legend(figure, ncols=4, markerscale=1.5)
     return figure
 
 
-def coloured(run: xr.DataTree) -> list[tuple[str, str, np.ndarray]]:
+def coloured(
+    run: xr.DataTree,
+    colors: Sequence[str] = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"),
+    of_rest: str = "#999999",
+) -> list[tuple[str, str, np.ndarray]]:
     """The draws by mode, as label, colour and which (chain, draw): the heaviest, and all others together."""
-    at = numbers.mode_of(run)
-    count = max(run["modes"].sizes["mode"], 1)
-    named = min(count, len(OF_MODES))
-    parts = [(f"mode {k}" if count > 1 else "draws", OF_MODES[k], at == k) for k in range(named)]
-    return [*parts, *([("lighter modes", OF_REST, at >= named)] if count > named else [])]
+    at, count = numbers.mode_of(run), max(run["modes"].sizes["mode"], 1)
+    parts = [(f"mode {k}" if count > 1 else "draws", color, at == k) for k, color in enumerate(colors[:count])]
+    return [*parts, *([("lighter modes", of_rest, at >= len(colors))] if count > len(colors) else [])]
 
 
-def _named(figure: Figure, several: Iterable[Any]) -> None:
-    """One legend for all panels, above them."""
-    told = {label: mark for axes in several for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+def _axes(width: float, height: float) -> tuple[Figure, Axes]:
+    """One panel, open above and at the right."""
+    figure = plt.figure(figsize=(width, height), layout="constrained")
+    axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _legend(figure: Figure, **how: Any) -> None:
+    """One legend for all panels, above them: each label once, the MAP last."""
+    told = {label: mark for axes in figure.axes for mark, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     order = sorted(told, key=lambda label: (label == "MAP", label.startswith("lighter"), label))
-    figure.legend([told[label] for label in order], order, loc="outside upper left", frameon=False, fontsize=9, ncols=4)
+    figure.legend([told[label] for label in order], order, loc="outside upper left", frameon=False, fontsize=9, **how)

@@ -5,15 +5,17 @@ All read a run. A number that is not to be trusted is withheld, and the table sa
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
+from arviz_stats.base import array_stats
 
-from bayesdiff.comparison import compare, mcse_mean
+from bayesdiff.comparison import compare
+from bayesdiff.pictures import SAMPLE, even
 from bayesdiff.report import numbers
-from bayesdiff.report.numbers import SAMPLE, Parts, components, even, rounded, standing, stands, with_error
+from bayesdiff.report.numbers import Parts, components, rounded, standing, stands, with_error
 from bayesdiff.report.show import Markdown, escaped
 from bayesdiff.report.words import left_out
 from bayesdiff.verdict import read, reason
@@ -28,8 +30,32 @@ def grid(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> s
     return "\n".join("| " + " | ".join(cells) + " |" for cells in [list(head), rules, *map(list, rows)])
 
 
-def _note(shown: int, total: int, what: str) -> str:
-    return f"\n\n{shown} of {total:,} {what} are shown, evenly spread." if shown < total else ""
+def _shown(total: int, most: int, what: str) -> tuple[list[int], str]:
+    """At most so many of the rows, spread evenly over all, and a note of how many that is."""
+    shown = even(total, most).tolist()
+    return shown, f"\n\n{len(shown)} of {total:,} {what} are shown, evenly spread." if len(shown) < total else ""
+
+
+def _listed(
+    head: Sequence[str], row: Callable[[int], Sequence[str]], total: int, most: int, what: str, left: int = 1
+) -> str:
+    """A table of some of its rows, and how many that is."""
+    shown, note = _shown(total, most, what)
+    return grid(head, map(row, shown), left) + note
+
+
+def _entries(ds: xr.Dataset, *leading: str) -> tuple[list[str], int, Callable[[int], Any]]:
+    """Every number of every observation: the head of its name, how many, and of each its name, place and values."""
+    batch = "observation" in ds.dims
+    every = [each for values in ds.values() for each in components(values, [*leading, "observation"])]
+    labels = ds["observation"].values if batch else [None]
+
+    def entry(k: int) -> tuple[list[str], int, np.ndarray]:
+        (label, values), i = every[k // len(labels)], k % len(labels)
+        one = values.isel(observation=i, missing_dims="ignore").transpose(*leading)
+        return [escaped(label), *([escaped(labels[i])] if batch else [])], i, one.values
+
+    return ["x", *(["observation"] if batch else [])], len(every) * len(labels), entry
 
 
 # ---------------------------------------------------------------------------------------------------------------- step
@@ -51,51 +77,34 @@ def comparison_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
         Posterior numbers of observations that are not to be trusted are withheld; so are MAPs whose search did not
         end at a maximum, and all that rests on either.
     """
-    compared = compare(map_tree, posterior_tree)
     of_map, of_draws = standing(map_tree), standing(posterior_tree)
-    batch = "observation" in compared.dims
-    labels = compared["observation"].values if batch else [None]
-    every = [
-        (label, each.transpose("observation", "summary").values if batch else each.values[None])
-        for name, values in compared.data_vars.items()
-        if name != "lp"
-        for label, each in components(values, ["observation", "summary"])
-    ]
-    total = len(every) * len(labels)
+    named, total, entry = _entries(compare(map_tree, posterior_tree).drop_vars("lp"), "summary")
     reasons: dict[str, list[str]] = {}
-    shown = []
-    for k in even(total, rows):
-        (label, lines), i = every[k // len(labels)], k % len(labels)
-        mode, mean, error, sd, quantile, offset, ratio = lines[i]
-        cells = [f"{escaped(label)}", *([escaped(labels[i])] if batch else [])]
-        cells.append(rounded(mode) if of_map[i] else WITHHELD)
-        cells += [with_error(mean, error), rounded(sd, error)] if of_draws[i] else [WITHHELD] * 2
-        # What compares the two rests on both.
-        both = of_draws[i] and of_map[i]
-        cells += [rounded(value, 0.01) for value in (quantile, offset, ratio)] if both else [WITHHELD] * 3
+
+    def row(k: int) -> list[str]:
+        names, i, (mode, mean, error, sd, *both) = entry(k)
         for tree, ok in ((map_tree, of_map), (posterior_tree, of_draws)):
             if not ok[i]:
-                reasons.setdefault(reason(read(tree), i), []).append(str(labels[i]))
-        shown.append(cells)
+                reasons.setdefault(reason(read(tree), i), []).append(names[-1])
+        cells = [rounded(mode) if of_map[i] else WITHHELD]
+        cells += [with_error(mean, error), rounded(sd, error)] if of_draws[i] else [WITHHELD] * 2
+        # What compares the two rests on both.
+        stand = of_draws[i] and of_map[i]
+        return [*names, *cells, *(rounded(value, 0.01) if stand else WITHHELD for value in both)]
+
     free = numbers.transformed(posterior_tree)
     where = ", unconstrained" if free else ""
-    head = ["x", *(["observation"] if batch else []), "MAP", "posterior mean", "sd", "share below MAP"]
-    text = grid([*head, f"offset / sd{where}", f"Laplace sd / sd{where}"], shown, left=1 + batch)
-    text += _note(len(shown), total, "rows")
+    head = [*named, "MAP", "posterior mean", "sd", "share below MAP", f"offset / sd{where}", f"Laplace sd / sd{where}"]
+    text = _listed(head, row, total, rows, "rows", len(named))
     if free:
         text += (
             f"\n\nThe noise acts on unconstrained coordinates, and {escaped(', '.join(free))} has others than its "
             "values: offset and Laplace sd are taken in them, and are not those of the MAP, mean and sd beside them."
         )
-    return Markdown(text + _withheld(reasons, batch))
-
-
-def _withheld(reasons: Mapping[str, Sequence[str]], batch: bool) -> str:
-    text = ""
-    for why, where in reasons.items():
-        who = f" (observation {escaped(', '.join(dict.fromkeys(where)))})" if batch else ""
+    for why, those in reasons.items():
+        who = f" (observation {', '.join(dict.fromkeys(those))})" if len(named) > 1 else ""
         text += f"\n\n*Withheld*{who}: {why}."
-    return text
+    return Markdown(text)
 
 
 def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
@@ -107,33 +116,22 @@ def summary_table(tree: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
     rows : int
         At most so many.
     """
-    x = tree["posterior"].to_dataset()
-    batch = "observation" in x.dims
-    every = [each for values in x.data_vars.values() for each in components(values, [*SAMPLE, "observation"])]
-    n = x.sizes.get("observation", 1)
-    total = len(every) * n
-    labels = x["observation"].values if batch else [None]
-    by_map = tree.attrs["inversion"] == "map"
-    ok = standing(tree)
-    shown = []
-    for k in even(total, rows):
-        (label, several), i = every[k // n], k % n
-        one = several.isel(observation=i) if batch else several
-        cells = [escaped(label), *([escaped(labels[i])] if batch else [])]
+    named, total, entry = _entries(tree["posterior"].to_dataset(), *SAMPLE)
+    by_map, ok = tree.attrs["inversion"] == "map", standing(tree)
+    head = [*named, *(["MAP"] if by_map else ["mean", "sd", "90% interval"])]
+
+    def row(k: int) -> list[str]:
+        names, i, values = entry(k)
         if not ok[i]:
-            cells += [f"{WITHHELD}: {reason(read(tree), i)}", *([] if by_map else ["", ""])]
-        elif by_map:
-            cells.append(rounded(float(one.item())))
-        else:
-            cells += _summed(one.transpose(*SAMPLE).values)
-        shown.append(cells)
-    head = ["x", *(["observation"] if batch else []), *(["MAP"] if by_map else ["mean", "sd", "90% interval"])]
-    return Markdown(grid(head, shown, left=1 + batch) + _note(len(shown), total, "rows"))
+            return [*names, f"{WITHHELD}: {reason(read(tree), i)}", *([] if by_map else ["", ""])]
+        return [*names, *([rounded(float(values.item()))] if by_map else _summed(values))]
+
+    return Markdown(_listed(head, row, total, rows, "rows", len(named)))
 
 
 def _summed(draws: np.ndarray) -> list[str]:
     """Mean, sd and the central 90% of draws (chain, draw)."""
-    error = float(mcse_mean(draws[None])[0])
+    error = float(array_stats.mcse(draws, chain_axis=0, draw_axis=1, method="mean"))
     sd = draws.std(ddof=1) if draws.size > 1 else np.nan
     low, high = (rounded(each, error) for each in np.quantile(draws, [0.05, 0.95]))
     return [with_error(draws.mean(), error), rounded(sd, error), f"{low} to {high}"]
@@ -149,28 +147,26 @@ def population_table(map_tree: xr.DataTree, posterior_tree: xr.DataTree, rows: i
     rows : int
         At most so many numbers of x.
     """
-    compared, ok = compare(map_tree, posterior_tree), standing(map_tree, posterior_tree)
-    modes, draws = map_tree["posterior"].to_dataset(), posterior_tree["posterior"].to_dataset()
-    prior = posterior_tree["prior"].to_dataset() if "prior" in posterior_tree.children else None
-    entries = []
-    for name, values in modes.data_vars.items():
-        same = zip(
-            components(values.isel(chain=0, draw=0), ["observation"]),
-            components(draws[name].isel(chain=0, draw=-1), ["observation"]),
-            components(compared[name], ["observation", "summary"]),
-            strict=True,
-        )
-        known = [] if prior is None else [float(p0.std()) for _, p0 in components(prior[name], SAMPLE)]
-        for k, ((label, mode), (_, draw), (_, row)) in enumerate(same):
-            offset = row.sel(summary="offset").values[ok]
-            sd = [np.std(v[ok], ddof=1) if ok.sum() > 1 else np.nan for v in (mode.values, draw.values)]
-            share = np.mean(np.abs(offset) > 1) if np.isfinite(offset).any() else np.nan
-            cells = [escaped(label), rounded(sd[0]), rounded(sd[1])]
-            cells += [rounded(known[k])] if known else []
-            entries.append([*cells, "–" if np.isnan(share) else f"{share:.0%}"])
-    head = ["x", "sd of the MAPs", "sd of one draw each", *([] if prior is None else ["sd of the prior"])]
-    shown = [entries[k] for k in even(len(entries), rows)]
-    text = grid([*head, "MAP more than 1 sd off the mean"], shown) + _note(len(shown), len(entries), "numbers")
+    ok = standing(map_tree, posterior_tree)
+    modes = map_tree["posterior"].to_dataset().isel(chain=0, draw=0)
+    draws = posterior_tree["posterior"].to_dataset().isel(chain=0, draw=-1)
+    offsets = compare(map_tree, posterior_tree).sel(summary="offset")
+    every = [
+        [each for name in modes for each in components(ds[name], ["observation"])] for ds in (modes, draws, offsets)
+    ]
+    p0: list[float] = []
+    if "prior" in posterior_tree.children:
+        prior = posterior_tree["prior"].to_dataset()
+        p0 = [float(draws.std()) for name in modes for _, draws in components(prior[name], SAMPLE)]
+
+    def row(k: int) -> list[str]:
+        mode, draw, offset = (each[k][1].values[ok] for each in every)
+        spreads = [np.std(v, ddof=1) if ok.sum() > 1 else np.nan for v in (mode, draw)]
+        share = f"{np.mean(np.abs(offset) > 1):.0%}" if np.isfinite(offset).any() else "–"
+        return [escaped(every[0][k][0]), *map(rounded, [*spreads, *p0[k : k + 1]]), share]
+
+    head = ["x", "sd of the MAPs", "sd of one draw each", *(["sd of the prior"] if p0 else [])]
+    text = _listed([*head, "MAP more than 1 sd off the mean"], row, len(every[0]), rows, "numbers")
     return Markdown(text + f"\n\n{left_out({'map': map_tree, 'posterior': posterior_tree})}")
 
 
@@ -190,14 +186,14 @@ def diagnostics_table(posterior_tree: xr.DataTree, rows: int = 10) -> Markdown:
         verdict[name].values.reshape(len(ok)) if name in verdict else np.full(len(ok), np.nan)
         for name in ("r_hat", "ess", "diverging")
     ]
-    lines = []
-    for i in np.lexsort([-np.nan_to_num(told[0], nan=np.inf), ok])[:rows]:
-        cells = [f"{told[0][i]:.3f}", f"{told[1][i]:,.0f}", f"{told[2][i]:.1%}"]
-        known = cells if np.isfinite(told[1][i]) else ["–"] * 3
-        lines.append([
-            escaped(np.atleast_1d(labels)[i]), *known, "yes" if ok[i] else f"no: {reason(verdict, i)}"
-        ])  # fmt: skip
-    return Markdown(grid(["observation", "R-hat", "effective draws", "diverging", "trusted"], lines))
+
+    def row(i: int) -> list[str]:
+        r_hat, ess, diverging = (each[i] for each in told)
+        known = [f"{r_hat:.3f}", f"{ess:,.0f}", f"{diverging:.1%}"] if np.isfinite(ess) else ["–"] * 3
+        return [escaped(np.atleast_1d(labels)[i]), *known, "yes" if ok[i] else f"no: {reason(verdict, i)}"]
+
+    worst = np.lexsort([-np.nan_to_num(told[0], nan=np.inf), ok])[:rows]
+    return Markdown(grid(["observation", "R-hat", "effective draws", "diverging", "trusted"], map(row, worst)))
 
 
 # --------------------------------------------------------------------------------------------------------------- chain
@@ -213,23 +209,22 @@ def chain_table(runs: Mapping[str, xr.DataTree], rows: int = MOST_ROWS) -> Markd
     rows : int
         At most so many numbers of x, for each run.
     """
-    entries, withheld, several = [], "", len(runs) > 1
+    several, entries = len(runs) > 1, []
     for label, run in runs.items():
-        ok, lines = stands(run), []
-        if not ok:
-            withheld += f"\n\n*Withheld*{f' ({escaped(label)})' if several else ''}: {reason(read(run))}."
+        ok, named = stands(run), [escaped(label)] if several else []
         prior = run["prior"].to_dataset() if "prior" in run.children else xr.Dataset()
+        lines = []
         for name, values in run["posterior"].to_dataset().items():
             p0 = [each.values.ravel() for _, each in components(prior[name], SAMPLE)] if name in prior else []
             for i, (number, draws) in enumerate(components(values, SAMPLE)):
-                cells = [escaped(number), *([escaped(label)] if several else [])]
-                cells += [with_error(*each) for each in _moments(draws.values.ravel(), 1)] if ok else [WITHHELD] * 2
-                lines.append([*cells, *([rounded(*each) for each in _moments(p0[i], 0)] if p0 else ["–", "–"])])
+                cells = [with_error(*each) for each in _moments(draws.values.ravel(), 1)] if ok else [WITHHELD] * 2
+                cells += [rounded(*each) for each in _moments(p0[i], 0)] if p0 else ["–", "–"]
+                lines.append([escaped(number), *named, *cells])
         entries.append(lines)
-    shown = [lines[k] for k in even(len(entries[0]), rows) for lines in entries]
+    shown, note = _shown(len(entries[0]), rows, "numbers")
     head = ["x", *(["run"] if several else []), "mean", "sd", "mean of p0 draws", "sd of p0 draws"]
-    note = _note(min(len(entries[0]), rows), len(entries[0]), "numbers")
-    return Markdown(grid(head, shown, left=1 + several) + note + withheld)
+    text = grid(head, [lines[k] for k in shown for lines in entries], left=1 + several) + note
+    return Markdown(text + "".join(_why(run, f" ({escaped(label)})" * several) for label, run in runs.items()))
 
 
 def _moments(x: np.ndarray, ddof: int) -> list[tuple[float, float]]:
@@ -253,13 +248,15 @@ def levels_table(run: xr.DataTree, rows: int = 16) -> Markdown:
     levels = stats["level"].values
     extra = [name for name in ("evaluations", "acceptance_rate") if name in stats and stats[name].ndim == 1]
     head = ["level", "alpha", "sigma", *[name.replace("_", " ") for name in extra], "lost", "p of two halves"]
-    lines = []
-    for k in even(len(levels), rows)[::-1]:
+
+    def row(k: int) -> list[str]:
         at, noise = stats.isel(level=k), schedule.sel(level=levels[k])
         cells = [escaped(levels[k]), rounded(float(noise["alpha"])), rounded(float(noise["sigma"]))]
         cells += [rounded(float(at[name])) for name in extra]
-        lines.append([*cells, str(int(at["lost"])), rounded(float(at["lineages_p_value"]), digits=2)])
-    return Markdown(grid(head, lines, left=0) + _note(len(lines), len(levels), "levels"))
+        return [*cells, str(int(at["lost"])), rounded(float(at["lineages_p_value"]), digits=2)]
+
+    shown, note = _shown(len(levels), rows, "levels")
+    return Markdown(grid(head, map(row, shown[::-1]), left=0) + note)
 
 
 # -------------------------------------------------------------------------------------------------------------- sample
@@ -280,42 +277,34 @@ def variables_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
         What rests on the draws is withheld where they are not to be trusted. R-hat and effective draws are not: they
         say why.
     """
-    verdict, ok, highest = read(run), stands(run), numbers.highest_mode(run)
-    few = verdict.attrs["code"] in ("too_few", "one_chain")
-    shown = []
-    every, pairs = numbers.numbers_of(run), _diagnosed(run)
-    for k in even(len(every), rows):
+    ok, highest = stands(run), numbers.highest_mode(run)
+    few, every = read(run).attrs["code"] in ("too_few", "one_chain"), numbers.numbers_of(run)
+    x, told = run["posterior"].to_dataset(), run["diagnostics"].to_dataset()
+    # What the run holds of its free numbers; of others it is worked out here.
+    held = {
+        label: tuple(map(float, each.sel(diagnostic=["r_hat", "ess_bulk"])))
+        for name, values in told.items()
+        if name in x and {*values.dims, *SAMPLE} == {*x[name].dims, "diagnostic"}
+        for label, each in components(values, ["diagnostic"])
+    }
+
+    def row(k: int) -> list[str]:
         label, draws, mode = every[k]
         values = draws.transpose(*SAMPLE).values
         cells = [escaped(label), *(_summed(values) if ok else [WITHHELD] * 3)]
         if highest is not None:
-            cells.append(rounded(mode))
-            cells.append(rounded(float((values < mode).mean()), 0.01) if ok else WITHHELD)
-        pair = pairs[k] or numbers.agreement_of(values)
-        shown.append([*cells, *(["–"] * 2 if few else [f"{pair[0]:.3f}", f"{pair[1]:,.0f}"])])
-    head = ["x", "mean", "sd", "90% interval"]
-    head += [] if highest is None else ["MAP", "share below MAP"]
-    text = grid([*head, "R-hat", "effective draws"], shown) + _note(len(shown), len(every), "numbers")
+            cells += [rounded(mode), rounded(float((values < mode).mean()), 0.01) if ok else WITHHELD]
+        r_hat, ess = held.get(label) or numbers.agreement_of(values)
+        return [*cells, *(["–"] * 2 if few else [f"{r_hat:.3f}", f"{ess:,.0f}"])]
+
+    head = ["x", "mean", "sd", "90% interval", *([] if highest is None else ["MAP", "share below MAP"])]
+    text = _listed([*head, "R-hat", "effective draws"], row, len(every), rows, "numbers")
     return Markdown(text + _why(run))
 
 
-def _why(run: xr.DataTree) -> str:
+def _why(run: xr.DataTree, who: str = "") -> str:
     """Why the numbers of a whole run are withheld, where they are."""
-    return "" if stands(run) else f"\n\n*Withheld*: {reason(read(run))}."
-
-
-def _diagnosed(run: xr.DataTree) -> list[tuple[float, float] | None]:
-    """R-hat and effective draws of every number, as the run holds them; None of those that are not free numbers."""
-    told = run["diagnostics"].to_dataset()
-    found: list[tuple[float, float] | None] = []
-    for name, values in run["posterior"].to_dataset().items():
-        own = [dim for dim in values.dims if dim not in SAMPLE]
-        if name in told and set(told[name].dims) == {*own, "diagnostic"}:
-            each = told[name].transpose(*own, "diagnostic").sel(diagnostic=["r_hat", "ess_bulk"]).values.reshape(-1, 2)
-            found += [(float(r_hat), float(ess)) for r_hat, ess in each]
-        else:
-            found += [None] * values.isel(chain=0, draw=0).size
-    return found
+    return "" if stands(run) else f"\n\n*Withheld*{who}: {reason(read(run))}."
 
 
 def modes_table(run: xr.DataTree, rows: int = numbers.MOST_MODES) -> Markdown:
@@ -395,12 +384,12 @@ def ladder_table(run: xr.DataTree, rows: int = 16) -> Markdown:
     """
     told = run["tempering"].to_dataset()
     names = ("beta", "rejection", "pareto_k", "acceptance")
-    shown = even(told.sizes["rung"], rows)
-    lines = [
-        [str(k), *(rounded(float(told[name][k]), 0.01 if name != "beta" else None) for name in names)] for k in shown
-    ]
+
+    def row(k: int) -> list[str]:
+        return [str(k), *(rounded(float(told[name][k]), 0.01 if name != "beta" else None) for name in names)]
+
     head = ["rung", "beta", "exchanges rejected", "Pareto k to the next", "moves accepted"]
-    return Markdown(grid(head, lines, left=0) + _note(len(lines), told.sizes["rung"], "rungs"))
+    return Markdown(_listed(head, row, told.sizes["rung"], rows, "rungs", left=0))
 
 
 # --------------------------------------------------------------------------------------------------------- calibration
@@ -417,19 +406,16 @@ def ranks_table(run: xr.DataTree, rows: int = MOST_ROWS) -> Markdown:
         At most so many.
     """
     told, covered = run["diagnostics"].to_dataset(), run["coverage"].to_dataset()
-    every = [
-        (label, p.sel(diagnostic=["p_value", "p_family"]).values, share.transpose("probability", "summary").values)
-        for name, values in told.items()
-        for (label, p), (_, share) in zip(
-            components(values, ["diagnostic"]), components(covered[name], ["probability", "summary"]), strict=True
-        )
-    ]
-    lines = [
-        [escaped(label), *(rounded(float(each), digits=2) for each in p), *(with_error(*each) for each in share)]
-        for label, p, share in (every[k] for k in even(len(every), rows))
-    ]
+    every = [each for values in told.values() for each in components(values, ["diagnostic"])]
+    shares = [share for name in told for _, share in components(covered[name], ["probability", "summary"])]
+
+    def row(k: int) -> list[str]:
+        (label, p), share = every[k], shares[k].transpose("probability", "summary").values
+        cells = [rounded(float(each), digits=2) for each in p.sel(diagnostic=["p_value", "p_family"])]
+        return [escaped(label), *cells, *(with_error(*each) for each in share)]
+
     head = ["quantity", "p", "p, of all", *(f"{float(p):.0%} interval" for p in covered["probability"])]
-    return Markdown(grid(head, lines) + _note(len(lines), len(every), "quantities"))
+    return Markdown(_listed(head, row, len(every), rows, "quantities"))
 
 
 # ------------------------------------------------------------------------------------------------------------- the end

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from bayesdiff.pictures import SAMPLE
 from bayesdiff.report import numbers
 from bayesdiff.report.graph import read_graph
 from bayesdiff.report.numbers import Parts, rounded, stands, with_error
@@ -392,7 +393,7 @@ def marginals(run: xr.DataTree) -> str:
 def plane(run: xr.DataTree) -> str:
     """What is drawn of a posterior of two numbers."""
     labels, draws, _ = zip(*numbers.numbers_of(run), strict=True)
-    r = float(np.corrcoef([each.transpose(*numbers.SAMPLE).values.ravel() for each in draws])[0, 1])
+    r = float(np.corrcoef([each.transpose(*SAMPLE).values.ravel() for each in draws])[0, 1])
     concludes = f"Over all draws their correlation is {r:.2f}." if np.isfinite(r) else "One of them does not vary."
     by = ", coloured by mode" if run["modes"].sizes["mode"] > 1 else ""
     return f"Draws of {' and '.join(labels)}{by}; the cross is the highest mode (MAP). {concludes}"

@@ -24,6 +24,7 @@ import xarray as xr
 from bayesdiff.checks import flag, path_like
 from bayesdiff.comparison import holds
 from bayesdiff.foreign import told
+from bayesdiff.pictures import SAMPLE
 from bayesdiff.report import numbers
 from bayesdiff.report.document import Inline, ReportError, blocks, inline
 from bayesdiff.report.files import check_place, write_whole
@@ -290,7 +291,7 @@ def _check_groups(part: xr.DataTree, who: str) -> None:
             if name not in part[group]:
                 raise ValueError(f"{who} has no {name!r} in its group {group!r}, so it is damaged. Run it again.")
         ds = part[group].to_dataset()
-        if group.endswith("posterior") and not {*numbers.SAMPLE} <= {*ds.dims}:
+        if group.endswith("posterior") and not {*SAMPLE} <= {*ds.dims}:
             raise _no_run(who, f"its group {group!r} has not the dimensions chain and draw")
         for name in names or map(str, ds.data_vars):
             if ds[name].dtype.kind not in "biuf":
@@ -310,7 +311,7 @@ def _check_alike(parts: Mapping[str, xr.DataTree]) -> None:
             "variables": [
                 (
                     str(name),
-                    [(dim, size) for dim, size in values.sizes.items() if dim not in (*numbers.SAMPLE, "level")],
+                    [(dim, size) for dim, size in values.sizes.items() if dim not in (*SAMPLE, "level")],
                 )
                 for name, values in x.items()
             ],
