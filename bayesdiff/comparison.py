@@ -93,24 +93,22 @@ def compare(map_tree: xr.DataTree, posterior_tree: xr.DataTree) -> xr.Dataset:
         rows[str(name)] = row = _row(draws[name], modes[name])
         if name not in free_draws:
             continue
-        same = free_draws[name].sizes == draws[name].sizes
-        if same:
-            free = row if free_draws[name].equals(draws[name]) else _row(free_draws[name], free_modes[name])
-        else:
-            free = rows[f"{name}_unconstrained"] = _row(free_draws[name], free_modes[name])
+        free = row if free_draws[name].equals(draws[name]) else _row(free_draws[name], free_modes[name])
+        target = row
+        if free_draws[name].sizes != draws[name].sizes:
+            target = rows[f"{name}_unconstrained"] = free
         sd = free.sel(summary="sd")
         with np.errstate(divide="ignore", invalid="ignore"):  # a variable that never moved has sd 0
             offset = (free.sel(summary="mode") - free.sel(summary="mean")) / sd
             ratio = laplace[name].transpose(*sd.dims) / sd
-        target = row if same else free
         target.loc[{"summary": "offset"}] = offset.values
         target.loc[{"summary": "laplace_ratio"}] = ratio.values
-    lp_draws, lp_mode = (_group(tree, "sample_stats")["lp"] for tree in (posterior_tree, map_tree))
     about_lp = (
         "log density, up to a constant, in unconstrained coordinates: mode is its value at the mode, quantile the "
         "share of draws with a lower one. A quantile below 1 means that a draw beat the mode: the search missed the "
         "global mode."
     )
+    lp_draws, lp_mode = (_group(tree, "sample_stats")["lp"] for tree in (posterior_tree, map_tree))
     rows["lp"] = _row(lp_draws, lp_mode).assign_attrs(long_name=about_lp)
     table = xr.Dataset(rows, attrs={"long_name": "the mode of a step beside its posterior"})
     table["summary"].attrs = dict(SUMMARY)

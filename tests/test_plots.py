@@ -209,6 +209,8 @@ def test_step_of_one_observation_in_a_batch():
     assert collection.get_viz("map", "x")["x"] == mode["posterior"]["x"].values[0, 0, 7]
     assert collection.get_viz("observed", "x")["x"] == mode["step/o"]["x"].values[7]
     assert collection.viz["figure_title"].item()["string"] == "observation 7 of a batch of 100"
+    same = plot_step(posterior, mode, coords={"observation": 7}, backend="none")
+    assert same.get_viz("map", "x")["x"] == mode["posterior"]["x"].values[0, 0, 7]
     first = plot_step(posterior, mode, backend="none")
     assert first.get_viz("map", "x")["x"] == mode["posterior"]["x"].values[0, 0, 0]
 
@@ -332,6 +334,8 @@ BAD = {
     "not one step": (lambda: plot_step(ONE[1], mixture()[0]), ValueError, "different steps"),
     "no variable": (lambda: plot_step(ONE[1], var_names="y"), ValueError, "no variable 'y'. There are 'x'"),
     "no observation": (lambda: plot_step(BATCH[1], observation=5), ValueError, "'observation' has no label 5"),
+    "two observations": (lambda: plot_step(BATCH[1], observation=[1, 2]), ValueError, r"observation is \[1, 2\]"),
+    "coords in a batch": (lambda: plot_step(BATCH[1], coords=3), TypeError, "coords is 3"),
     "no batch": (lambda: plot_step(ONE[1], observation=0), ValueError, "no dimension 'observation'"),
     "no dimension": (lambda: plot_step(ONE[1], coords={"school": "A"}), ValueError, "no dimension 'school'"),
     "too many panels": (lambda: plot_step(WIDE[1]), ValueError, "50 panels, at most 40"),

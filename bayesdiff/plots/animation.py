@@ -91,9 +91,8 @@ def animate_chain(
     if path.exists() and not (overwrite and path.is_file()):
         raise FileExistsError(f"{path} exists. To replace a file: overwrite=True. Or choose another path.")
     positive_int(particles, "particles")
-    chains, numbers = of.read(runs, var_names, coords, rescale)
-    if len(numbers) > 2:
-        raise ValueError(f"animate_chain shows one number or two, and {of.chosen(numbers)}.")
+    wanted = "shows one number or two"
+    chains, numbers = of.read(runs, var_names, coords, rescale, "animate_chain", wanted, [1, 2])
     frames = min(max(len(chain.levels) for chain in chains), max(60 // len(chains), 10))
     images = _draw_frames(chains, numbers, frames, particles, rescale)
     # One palette for all, that of the last frame, where everything is seen: only what moves is then stored.
@@ -117,7 +116,7 @@ def _draw_frames(
     figure.set_layout_engine(ConstrainedLayoutEngine(h_pad=0.08, w_pad=0.08))
     canvas = FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(chains), squeeze=False)[0]
-    limits = [tuple(number.view)] if flat else of.plane(numbers)
+    limits = [number.view] if flat else of.plane(numbers)
     dots: dict[str, Any] = {"marker": "o", "linestyle": ""}
     handles: list[Any] = [Patch(color=ALL) if flat else Line2D([], [], color=PARTICLE, **dots)]
     labels = ["particles"]

@@ -20,7 +20,7 @@ from arviz_base.labels import BaseLabeller
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
-from bayesdiff.plots.panels import by_label, decorate, labels_of, legend, names_of, one_each, panels, some
+from bayesdiff.plots import panels
 
 
 def plot_calibration(
@@ -90,15 +90,15 @@ def plot_calibration(
     given = _read(results)
     alone = isinstance(results, xr.DataTree)
     each = [tree["ecdf"].to_dataset() for tree in given.values()]
-    at = labels_of(coords, each[0], without=["fraction"])
-    curves = xr.concat([ds.sel(at) for ds in each], "result", join="outer").assign_coords(result=[*given])
-    curves = curves[names_of(var_names, curves)]
+    each = [ds[panels.names_of(var_names, ds)].sel(panels.labels_of(coords, ds, without=["fraction"])) for ds in each]
+    panels.check(panels.size(each[0].isel(fraction=0)), "plot_calibration")
+    curves = xr.concat(each, "result", join="outer").assign_coords(result=[*given])
     bands = xr.concat([_closed(tree["band"].to_dataset()) for tree in given.values()], "result")
     lower, upper = bands["lower"].min("result"), bands["upper"].max("result")
 
     ds = xr.zeros_like(curves.isel(fraction=0, drop=True))
-    collection = panels(
-        ds, "plot_calibration", backend, one_each([*given]), dim="result", each=(3.0, 2.3), sharex=True, sharey=True
+    collection = panels.empty(
+        ds, backend, panels.one_each([*given]), dim="result", each=(3.0, 2.3), sharex=True, sharey=True
     )
     zero = ds.isel(result=0, drop=True)
     band: dict[str, Any] = {"x": lower["fraction"], "y_bottom": lower, "y_top": upper, "color": "#BBBBBB", "alpha": 0.5}
@@ -116,15 +116,15 @@ def plot_calibration(
         draw.xlabel("rank / (L + 1)", target)
         draw.ylabel("ECDF - uniform", target)
 
-    decorate(collection, axes, zero)
+    panels.decorate(collection, axes, zero)
     if not alone:
-        legend(collection, "result")
+        panels.legend(collection, "result")
     return collection
 
 
 def _read(results: Any) -> dict[str, xr.DataTree]:
     """The results by label, checked."""
-    given = by_label(results, "result")
+    given = panels.by_label(results, "result")
     source, ranked = "Pass what calibrate or calibrate_chain returned", {}
     for label, tree in given.items():
         who = f"the result {label!r}" if label else "results"
@@ -137,9 +137,10 @@ def _read(results: Any) -> dict[str, xr.DataTree]:
         ranked[label] = {str(name): dict(of.sizes) for name, of in tree["ecdf"].data_vars.items()}
         first, (mine, theirs) = next(iter(given.values())), (next(iter(ranked.values())), ranked[label])
         if mine != theirs:
+            here, there = (of["ecdf"].sizes["fraction"] for of in (tree, first))
             raise ValueError(
-                f"{who} ranks {some([*theirs])} among {tree['ecdf'].sizes['fraction']} draws, and the first one "
-                f"{some([*mine])} among {first['ecdf'].sizes['fraction']}. Draw those of one prior and draws= alone."
+                f"{who} ranks {panels.some([*theirs])} among {here} draws, and the first one {panels.some([*mine])} "
+                f"among {there}. Draw those of one prior and draws= alone."
             )
     return given
 

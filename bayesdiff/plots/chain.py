@@ -26,8 +26,8 @@ from arviz_plots.plot_collection import backend_from_object
 
 from bayesdiff.checks import positive_int
 from bayesdiff.pictures import even
+from bayesdiff.plots import panels
 from bayesdiff.plots import particles as of
-from bayesdiff.plots.panels import decorate, legend, panels
 from bayesdiff.plots.particles import ALL, PARTICLE, PRIOR, Chain, Number
 from bayesdiff.plots.schedule import level_ticks
 
@@ -102,7 +102,7 @@ def plot_chain(
     True
     """
     positive_int(particles, "particles", least=0)
-    chains, numbers = of.read(runs, var_names, coords, rescale)
+    chains, numbers = of.read(runs, var_names, coords, rescale, "plot_chain")
     known = any(chain.knows_p0 for chain in chains)
     looks = {"some particles": (PARTICLE,), "all particles": (ALL,), "p0, diffused to the level": (PRIOR,)}
     some, every, prior = looks
@@ -114,7 +114,7 @@ def plot_chain(
         layout: dict[str, Any] = {"rows": rows, "cols": ["run"], "each": (3.6, 2.8), "below": 0.5}
     else:
         layout = {"most": 3, "each": (4.0, 3.0), "least": 6.5, "below": 0.5}
-    collection = panels(ds, "plot_chain", backend, looks, **layout)
+    collection = panels.empty(ds, backend, looks, **layout)
 
     def shown(draw: Callable[..., Any]) -> Callable[..., Any]:
         """Draw what a panel shows: a number of a chain."""
@@ -147,7 +147,7 @@ def plot_chain(
         draw.xticks(*level_ticks(chain.last), target)
         width = max(width for _, width in _places(chain))
         draw.xlim((chain.last + 0.3 * width, -1.15 * width), target)
-        draw.ylim(tuple(number.view), target)
+        draw.ylim(number.view, target)
 
     for label, key, draw, style in (
         ("marginal", every, fill, {"alpha": 0.4}),
@@ -156,8 +156,8 @@ def plot_chain(
     ):
         if key in looks:
             collection.map(shown(draw), label, data=ds, coords={"curve": key}, subset_info=True, **style)
-    decorate(collection, shown(axes), ds)
-    legend(collection)
+    panels.decorate(collection, shown(axes), ds)
+    panels.legend(collection)
     return collection
 
 
@@ -220,11 +220,10 @@ def plot_chain_plane(
     positive_int(particles, "particles")
     if isinstance(levels, int | np.integer):
         positive_int(levels, "levels")
-    chains, numbers = of.read(runs, var_names, coords, rescale)
-    if len(numbers) != 2:
-        raise ValueError(f"plot_chain_plane draws two numbers, and {of.chosen(numbers)}.")
+    chains, numbers = of.read(runs, var_names, coords, rescale, "plot_chain_plane", "draws two numbers", [2])
     each = [of.levels_to_show(chain, levels) for chain in chains]
     columns = max(map(len, each))
+    panels.check(columns * len(chains), "plot_chain_plane")
     not_reached = -1
     shown = [[*which, *[not_reached] * (columns - len(which))] for which in each]
     known = any(chain.knows_p0 and 0 in which for chain, which in zip(chains, shown, strict=True))
@@ -232,8 +231,8 @@ def plot_chain_plane(
     ds = level.to_dataset(name=", ".join(dict.fromkeys(number.name for number in numbers)))
     if isinstance(runs, xr.DataTree):
         ds = ds.isel(run=0, drop=True)
-    collection = panels(
-        ds, "plot_chain_plane", backend, {"particles": (PARTICLE,)} | ({"draws of p0": (PRIOR,)} if known else {}),
+    collection = panels.empty(
+        ds, backend, {"particles": (PARTICLE,)} | ({"draws of p0": (PRIOR,)} if known else {}),
         rows=["run"] if "run" in ds.dims else [], cols=["panel"], each=(2.4, 2.75), least=4.5, below=0.5,
     )  # fmt: skip
     limits = of.plane(numbers)
@@ -264,8 +263,8 @@ def plot_chain_plane(
     if known:
         collection.map(behind, "prior", coords={"curve": "draws of p0"}, **dots)
     collection.map(cloud, "particles", coords={"curve": "particles"}, alpha=0.6, **dots)
-    decorate(collection, square, ds)
-    legend(collection)
+    panels.decorate(collection, square, ds)
+    panels.legend(collection)
     if collection.backend == "matplotlib":
         # Square panels get room for their titles in a second look at the layout: this is the first.
         collection.get_viz("figure").draw_without_rendering()

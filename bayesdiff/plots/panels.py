@@ -74,9 +74,22 @@ def view_of(x: np.ndarray, p0: np.ndarray, *points: float, reach: float = 1.0) -
     return np.array([low - margin, high + margin])
 
 
-def panels(
+def size(numbers: xr.Dataset) -> int:
+    """How many numbers there are, over all variables."""
+    return sum(x.size for x in numbers.values())
+
+
+def check(count: int, function: str) -> None:
+    """Raise an error where there are more panels than ArviZ is set to draw."""
+    most = rcParams["plot.max_subplots"]
+    if most is not None and count > most:
+        raise ValueError(
+            f"{function} would draw {count} panels, at most {most} fit. Choose fewer in var_names= or coords=."
+        )
+
+
+def empty(
     ds: xr.Dataset,
-    function: str,
     backend: str | None,
     curves: Mapping[str, tuple[str, ...]],
     *,
@@ -99,11 +112,7 @@ def panels(
     if backend not in known:
         raise ValueError(f"backend is {backend!r}. Write {', '.join(map(repr, known[:-1]))} or {known[-1]!r}.")
     numbers = ds.isel({dim: 0}, drop=True) if dim in ds.dims else ds
-    count, limit = sum(x.size for x in numbers.values()), rcParams["plot.max_subplots"]
-    if limit is not None and count > limit:
-        raise ValueError(
-            f"{function} would draw {count} panels, at most {limit} fit. Choose fewer in var_names= or coords=."
-        )
+    count = size(numbers)
     across = min(count, most) if rows is None else math.prod(ds.sizes[col] for col in cols)
     width, height = max(each[0] * across, least), each[1] * -(-count // across) + below
     if backend == "matplotlib":  # its legend beside the panels needs the constrained layout

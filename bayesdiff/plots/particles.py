@@ -14,7 +14,7 @@ from arviz_stats.base import array_stats
 
 from bayesdiff.checks import flag
 from bayesdiff.pictures import SAMPLE, even
-from bayesdiff.plots.panels import by_label, labels_of, names_of, some, view_of
+from bayesdiff.plots import panels
 
 # Okabe and Ito's colours, as in `step`.
 PARTICLE, ALL, PRIOR = "#0072B2", "#56B4E9", "#333333"
@@ -27,7 +27,7 @@ class Number:
     name: str
     at: Mapping[Any, int]
     label: str
-    view: np.ndarray
+    view: tuple[float, float] = (0.0, 1.0)
 
     def of(self, ds: xr.Dataset, *dims: str) -> np.ndarray:
         """Take it from a dataset."""
@@ -96,22 +96,36 @@ def read(
     var_names: str | Sequence[str] | None,
     coords: Mapping[str, Any] | None,
     rescale: bool,
+    function: str,
+    wanted: str = "",
+    count: Sequence[int] = (),
 ) -> tuple[list[Chain], list[Number]]:
-    """Check the runs, take the numbers of x that were asked for, and put them at the scale at which they are drawn."""
-    given, o, p0 = by_label(runs, "run"), {}, {}
+    """Check the runs, take the numbers of x that were asked for, and put them at the scale at which they are drawn.
+
+    Before anything is computed: ``count`` is how many numbers a ``function`` can draw, and ``wanted`` says so in words;
+    if it is empty, each number of each run has a panel.
+    """
+    given, o, p0 = panels.by_label(runs, "run"), {}, {}
     for label, run in given.items():
         _check_run(run, _quoted(label))
         o[label] = _choose(run["path"].to_dataset(), coords, var_names)
-        (first, other) = next(iter(o.items()))
-        if not _same_numbers(other, o[label]):
+        beside, other = next(iter(o.items()))
+        if _places(other) != _places(o[label]):
             raise ValueError(
-                f"The runs {first!r} and {label!r} have different variables or labels: {_shapes(other)}, and "
+                f"The runs {beside!r} and {label!r} have different variables or labels: {_shapes(other)}, and "
                 f"{_shapes(o[label])}. Draw them apart, or choose what both have in var_names= or coords=."
             )
         p0[label] = o[label].isel(chain=slice(0, 0), level=0, drop=True)
         if "unconstrained_prior" in run.children:
             p0[label] = _choose(run["unconstrained_prior"].to_dataset(), coords, [*o[label]])
     flag(rescale, "rescale")
+    first = next(iter(o.values())).isel(chain=0, draw=0, level=0, drop=True)
+    each = xarray_sel_iter(first, skip_dims=set())
+    numbers = [Number(name, at, BaseLabeller().make_label_flat(name, sel, at)) for name, sel, at in each]
+    if count and len(numbers) not in count:
+        names = f"{len(numbers)} are chosen: {', '.join(number.label for number in numbers[:10])}"
+        raise ValueError(f"{function} {wanted}, and {names}. Name them in var_names= and coords=.")
+    panels.check(len(numbers) * len(given), function)
     noise = {label: run["schedule"].to_dataset() for label, run in given.items()}
     moments = {label: (draws.mean(SAMPLE), draws.var(SAMPLE)) for label, draws in p0.items() if draws.sizes["chain"]}
     others = next(iter(moments.values()), None) or _end(*(next(iter(each.values())) for each in (o, noise)))
@@ -125,14 +139,15 @@ def read(
         draws = p0[label].stack(prior_draw=SAMPLE, create_index=False)
         chains.append(Chain(label, y, draws, shift, scale, noise[label]))
 
-    numbers = []
-    for name, sel, at in xarray_sel_iter(chains[0].y, skip_dims={"particle", "level"}):
-        one = Number(name, at, BaseLabeller().make_label_flat(name, sel, at), np.zeros(2))
-        y = np.concatenate([one.of(chain.y, "particle", "level").ravel() for chain in chains])
-        known = next((chain.p0 for chain in chains if chain.knows_p0), chains[0].p0)
-        # All levels and p0, but for the last thousandths.
-        numbers.append(replace(one, view=view_of(y, one.of(known, "prior_draw"), reach=np.inf)))
-    return chains, numbers
+    known = next((chain.p0 for chain in chains if chain.knows_p0), chains[0].p0)
+    return chains, [replace(number, view=_view(chains, known, number)) for number in numbers]
+
+
+def _view(chains: Sequence[Chain], p0: xr.Dataset, number: Number) -> tuple[float, float]:
+    """Limits of the drawn values, the same for all chains: all levels and p0, but for the last thousandths."""
+    y = np.concatenate([number.of(chain.y, "particle", "level").ravel() for chain in chains])
+    low, high = panels.view_of(y, number.of(p0, "prior_draw"), reach=np.inf)
+    return float(low), float(high)
 
 
 def _quoted(label: str) -> str:
@@ -154,22 +169,18 @@ def _check_run(run: Any, who: str) -> None:
 
 def _choose(ds: xr.Dataset, coords: Mapping[str, Any] | None, var_names: str | Sequence[str] | None) -> xr.Dataset:
     """Take the variables and components that were asked for."""
-    ds = ds[names_of(var_names, ds)]
-    return ds.sel(labels_of(coords, ds, without=(*SAMPLE, "level")))
+    ds = ds[panels.names_of(var_names, ds)]
+    return ds.sel(panels.labels_of(coords, ds, without=(*SAMPLE, "level")))
 
 
-def _same_numbers(a: xr.Dataset, b: xr.Dataset) -> bool:
-    one, two = (ds.isel(chain=0, draw=0, level=0, drop=True) for ds in (a, b))
-    return set(one) == set(two) and all(one[n].dims == two[n].dims and _labels(one[n]) == _labels(two[n]) for n in one)
+def _places(o: xr.Dataset) -> dict[str, dict[Any, list[Any]]]:
+    """The labels of each variable, by dimension."""
+    free = o.isel(chain=0, draw=0, level=0, drop=True)
+    return {str(name): {dim: x[dim].values.tolist() for dim in x.dims} for name, x in free.items()}
 
 
-def _labels(x: xr.DataArray) -> list[list[Any]]:
-    return [x[dim].values.tolist() for dim in x.dims]
-
-
-def _shapes(ds: xr.Dataset) -> str:
-    free = ds.isel(chain=0, draw=0, level=0, drop=True)
-    return ", ".join(f"{name} {free[name].shape}" for name in free)
+def _shapes(o: xr.Dataset) -> str:
+    return ", ".join(f"{name} {tuple(map(len, labels.values()))}" for name, labels in _places(o).items())
 
 
 def _end(o: xr.Dataset, noise: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
@@ -182,11 +193,6 @@ def _end(o: xr.Dataset, noise: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     return low.mean(SAMPLE) / at["alpha"], variance.clip(min=float(first["sigma"] / first["alpha"]) ** 2)
 
 
-def chosen(numbers: Sequence[Number]) -> str:
-    """The numbers that were chosen, where others are wanted."""
-    return f"{len(numbers)} are chosen: {', '.join(n.label for n in numbers[:10])}. Name them in var_names= and coords="
-
-
 def levels_to_show(chain: Chain, levels: int | Sequence[int]) -> list[int]:
     """The levels that were asked for, of those in the path."""
     known = chain.levels
@@ -194,10 +200,10 @@ def levels_to_show(chain: Chain, levels: int | Sequence[int]) -> list[int]:
         return [known[i] for i in even(len(known), int(levels))]
     who = _quoted(chain.label)
     if isinstance(levels, str) or not np.iterable(levels):
-        raise TypeError(f"levels is {levels!r}. Write how many, or a list of levels. {who} has {some(known)}.")
+        raise TypeError(f"levels is {levels!r}. Write how many, or a list of levels. {who} has {panels.some(known)}.")
     for level in levels:
         if level not in known:
-            raise ValueError(f"{who} has no level {level!r} in its path. It has {some(known)}.")
+            raise ValueError(f"{who} has no level {level!r} in its path. It has {panels.some(known)}.")
     if len(levels) == 0:
         raise ValueError("levels is empty. Name some, or say how many.")
     return [int(level) for level in levels]
@@ -205,7 +211,7 @@ def levels_to_show(chain: Chain, levels: int | Sequence[int]) -> list[int]:
 
 def plane(numbers: Sequence[Number]) -> list[tuple[float, float]]:
     """Limits of both axes: for two numbers of one variable of the same length, so that a circle is one."""
-    ends = [(float(n.view[0]), float(n.view[1])) for n in numbers]
+    ends = [number.view for number in numbers]
     if numbers[0].name == numbers[1].name:
         half = max(high - low for low, high in ends) / 2
         ends = [((low + high) / 2 - half, (low + high) / 2 + half) for low, high in ends]
@@ -217,10 +223,10 @@ def scale_of(rescale: bool) -> str:
     return "o_k at the spread of p0" if rescale else "o_k"
 
 
-def _smooth(x: np.ndarray, shift: float, slope: float, noise: float, view: np.ndarray) -> np.ndarray:
+def _smooth(x: np.ndarray, shift: float, slope: float, noise: float, view: tuple[float, float]) -> np.ndarray:
     """Density of shift + slope x + noise z, z ~ N(0, 1), within a panel: a kernel estimate, which noise only widens."""
     points = 200  # there are up to 9 densities in a panel
-    at = np.linspace(view[0], view[1], points)
+    at = np.linspace(*view, points)
     known = x[np.isfinite(x)]
     if not known.size:
         return np.stack([at, np.zeros(points)])

@@ -10,7 +10,7 @@ import xarray as xr
 from arviz_plots import PlotCollection
 from arviz_plots.plot_collection import backend_from_object
 
-from bayesdiff.plots.panels import by_label, decorate, legend, one_each, panels
+from bayesdiff.plots import panels
 
 
 def plot_schedule(schedule: Any, *, backend: str | None = None) -> PlotCollection:
@@ -45,7 +45,7 @@ def plot_schedule(schedule: Any, *, backend: str | None = None) -> PlotCollectio
     >>> collection.get_viz("snr", "snr", schedule="ve")["y"].round(3).tolist()[::7]
     [100.0, 0.01]
     """
-    given = by_label(schedule, "schedule")
+    given = panels.by_label(schedule, "schedule")
     ratios = []
     for label, value in given.items():
         alpha, sigma = _noise(value, label)
@@ -55,8 +55,8 @@ def plot_schedule(schedule: Any, *, backend: str | None = None) -> PlotCollectio
     data = xr.concat([level, snr], "plot_axis").assign_coords(plot_axis=["x", "y"]).to_dataset(name="snr")
     panel = xr.ones_like(data.isel(plot_axis=0, point=0, drop=True))
 
-    collection = panels(
-        panel, "plot_schedule", backend, one_each([*given]), dim="schedule", each=(6.2, 3.6), least=0, below=0
+    collection = panels.empty(
+        panel, backend, panels.one_each([*given]), dim="schedule", each=(6.2, 3.6), least=0, below=0
     )
     one = panel.isel(schedule=0, drop=True)
     collection.map(azv.hline, "equal", data=one, ignore_aes="all", color="#999999", width=1)
@@ -69,9 +69,9 @@ def plot_schedule(schedule: Any, *, backend: str | None = None) -> PlotCollectio
         draw.ylabel("signal-to-noise ratio\nalpha_k^2 / sigma_k^2", target)
         draw.xticks(*level_ticks(snr.sizes["point"], first=1), target)
 
-    decorate(collection, axes, one)
+    panels.decorate(collection, axes, one)
     if schedule is not given.get(""):
-        legend(collection, "schedule")
+        panels.legend(collection, "schedule")
     return collection
 
 

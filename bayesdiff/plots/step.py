@@ -22,7 +22,7 @@ from arviz_stats.base import array_stats
 from bayesdiff.checks import positive_int
 from bayesdiff.comparison import check_pair, check_tree, holds
 from bayesdiff.pictures import SAMPLE, even
-from bayesdiff.plots.panels import decorate, labels_of, legend, names_of, panels, view_of
+from bayesdiff.plots import panels
 
 # Okabe and Ito's colours, with line styles that survive a black-and-white print.
 STYLE = {
@@ -103,14 +103,15 @@ def plot_step(
         check_pair(map_tree, posterior_tree)
     whole = posterior_tree["posterior"].to_dataset()
     batch = whole.sizes.get("observation")
-    asked = {**coords} if isinstance(coords, Mapping) else coords
+    at: dict[Any, Any] = panels.labels_of(coords, whole)
     if observation is not None or batch is not None:
-        label = whole["observation"].values[0] if observation is None else observation
-        asked = {**(asked or {}), "observation": label}
-    at: dict[Any, Any] = labels_of(asked, whole)
-    if "observation" in at:
-        [at["observation"]] = at["observation"]
-    draws = whole[names_of(var_names, whole)].sel(at)
+        label = at.get("observation", whole["observation"].values[:1]) if observation is None else observation
+        at["observation"] = panels.labels_of({"observation": label}, whole)["observation"]
+        if len(at["observation"]) != 1:
+            raise ValueError(f"observation is {label!r}. Write the label of one.")
+        at["observation"] = at["observation"][0]
+    draws = whole[panels.names_of(var_names, whole)].sel(at)
+    panels.check(panels.size(draws.isel(chain=0, draw=0)), "plot_step")
     for name, x in draws.items():
         if x.isnull().all():
             raise ValueError(f"{name!r} has no posterior here: this observation could not be inverted. Choose another.")
@@ -122,7 +123,7 @@ def plot_step(
     if map_tree is not None:
         mode = nothing.assign(_at(map_tree, "posterior", at)[[*draws]].isel(chain=0, draw=0, drop=True))
     center, noise = _noisy(posterior_tree, at, nothing) if likelihood else (nothing, nothing)
-    view = _per_number(view_of, draws, p0, mode, center, core=[SAMPLE, ["prior_draw"], [], []], out=["side"])
+    view = _per_number(panels.view_of, draws, p0, mode, center, core=[SAMPLE, ["prior_draw"], [], []], out=["side"])
     data = {
         "posterior": _curve(_density, draws, view, core=SAMPLE),
         "prior": _curve(_density, p0, view, core=["prior_draw"]),
@@ -131,7 +132,7 @@ def plot_step(
         "o / alpha": center,
     }
     shown = {key: look for key, look in STYLE.items() if any(x.notnull().any() for x in data[key].values())}
-    collection = panels(nothing, "plot_step", backend, shown)
+    collection = panels.empty(nothing, backend, shown)
     for key in ("likelihood", "prior", "posterior"):
         if key in shown:
             collection.map(azv.line_xy, key, data=data[key], coords={"curve": key}, width=2)
@@ -208,9 +209,9 @@ def plot_compare(
     """
     check_pair(map_tree, posterior_tree)
     positive_int(max_observations, "max_observations")
-    at = labels_of(coords, posterior_tree["posterior"].to_dataset())
-    draws, modes = (_at(tree, "posterior", at) for tree in (posterior_tree, map_tree))
-    names = names_of(var_names, draws)
+    whole = posterior_tree["posterior"].to_dataset()
+    at, names = panels.labels_of(coords, whole), panels.names_of(var_names, whole)
+    draws, modes = whole.sel(at), _at(map_tree, "posterior", at)
     total = draws.sizes.get("observation")
     shown = even(total or 1, max_observations)
     draws, modes = (ds[names].isel(observation=shown, missing_dims="ignore") for ds in (draws, modes))
@@ -222,16 +223,17 @@ def plot_compare(
     if total is not None:
         each = (2.8, 0.23 * len(shown) + 0.9)
         number = rows.isel(observation=0, drop=True)
-        collection = panels(number, "plot_compare", backend, looks, each=each, sharey=True)
-        decorate(collection, azv.labelled_title, number, labeller=BaseLabeller())
+        panels.check(panels.size(number), "plot_compare")
+        collection = panels.empty(number, backend, looks, each=each, sharey=True)
+        panels.decorate(collection, azv.labelled_title, number, labeller=BaseLabeller())
     else:
         tall = [x.size for x in rows.values()]
         if sum(tall) > 150:
             raise ValueError(
                 f"plot_compare would draw {sum(tall)} rows, at most 150 fit. Choose fewer in var_names= or coords=."
             )
-        collection = panels(
-            xr.Dataset(dict.fromkeys(names, 0)), "plot_compare", backend, looks, rows=["__variable__"], most=1,
+        collection = panels.empty(
+            xr.Dataset(dict.fromkeys(names, 0)), backend, looks, rows=["__variable__"], most=1,
             each=(7, 0.24 * sum(tall) / len(tall) + 0.55), below=0.5, height_ratios=[n + 0.5 for n in tall],
         )  # fmt: skip
     for visual, share, width in (("wide", probability, 1.5), ("narrow", 0.5, 4)):
@@ -251,8 +253,8 @@ def plot_compare(
         draw.yticks(np.arange(len(said))[::-1], said, target)
         draw.ylim((-0.7, len(said) - 0.3), target)
 
-    decorate(collection, named, rows)
-    legend(collection)
+    panels.decorate(collection, named, rows)
+    panels.legend(collection)
     if total is not None:
         few = len(shown) < total
         part, share = (f" of {total:,}", f" ({100 * len(shown) / total:.2g}%)") if few else ("", "")
@@ -314,21 +316,22 @@ def plot_population(
         check_pair(map_tree, posterior_tree)
     _check_draws(map_tree, "map", "plot_population(map_tree, posterior_tree)")
     whole = map_tree["posterior"].to_dataset()
-    at = labels_of(coords, whole)
+    at = panels.labels_of(coords, whole, without=SAMPLE)
     if "observation" not in whole.dims:
         raise ValueError(
             "map_tree holds one observation. A histogram needs many: give find_map an o with a leading axis."
         )
     if var_name is None and len(whole) != 1:
         raise ValueError(f"There are several variables: name one of {list(whole)} in var_name=.")
-    names = names_of(var_name, whole)[:1]
+    names = panels.names_of(var_name, whole)[:1]
     found = {"map": _at(map_tree, "posterior", at)[names].isel(chain=0, draw=0, drop=True)}
     if posterior_tree is not None:
         found["posterior"] = _at(posterior_tree, "posterior", at)[names].isel(chain=0, draw=-1, drop=True)
     values = xr.concat([*found.values()], "inversion").assign_coords(inversion=[*found])
+    panels.check(panels.size(values.isel(observation=0)), "plot_population")
     p0 = _prior(map_tree, at, xr.full_like(values.isel(observation=0, inversion=0, drop=True), np.nan, dtype=float))
     core = [["inversion", "observation"], ["prior_draw"]]
-    view = _per_number(view_of, values, p0, core=core, out=["side"], reach=np.inf)
+    view = _per_number(panels.view_of, values, p0, core=core, out=["side"], reach=np.inf)
     bars = _per_number(_histogram, values, core=[["observation"]], out=["plot_axis", "bin"])
     sd, prior_sd = values.std("observation", ddof=1), p0.std("prior_draw")
     known = bool(p0[names[0]].notnull().any())
@@ -337,9 +340,7 @@ def plot_population(
     keys = [f"{values.sizes['observation']:,} observations", *(["prior"] if known else [])]
     looks = {key: STYLE[name][:1] for key, name in zip(keys, ("posterior", "prior"), strict=False)}
     dims = [dim for dim in sd.dims if dim != "inversion"]
-    collection = panels(
-        sd, "plot_population", backend, looks, rows=dims, cols=["inversion"], each=(3.6, 2.8), least=4.5, below=0.4
-    )
+    collection = panels.empty(sd, backend, looks, rows=dims, cols=["inversion"], each=(3.6, 2.8), least=4.5, below=0.4)
     bars = bars.assign_coords(plot_axis=["histogram", "left_edges", "right_edges"])
     collection.map(azv.hist, "histogram", data=bars, coords={"curve": keys[0]}, alpha=0.5)
     if known:
@@ -364,9 +365,9 @@ def _check_draws(tree: Any, kind: str, call: str) -> None:
 
 
 def _at(tree: xr.DataTree, group: str, at: Mapping[Any, Any]) -> xr.Dataset:
-    """A group of a tree at these labels, of those dimensions that it has."""
+    """A group of a tree at these labels, of those dimensions that it has: but for those of the draws, which differ."""
     ds = tree[group].to_dataset()
-    return ds.sel({dim: label for dim, label in at.items() if dim in ds.dims})
+    return ds.sel({dim: label for dim, label in at.items() if dim in ds.dims and dim not in SAMPLE})
 
 
 def _prior(tree: xr.DataTree, at: Mapping[Any, Any], nothing: xr.Dataset) -> xr.Dataset:
@@ -409,8 +410,8 @@ def _finish(collection: PlotCollection, view: xr.Dataset, title: Callable[..., s
         draw.remove_axis(target, axis="y")
         draw.title((title or BaseLabeller().make_label_vert)(var_name, sel, isel), target)
 
-    decorate(collection, axes, view)
-    legend(collection)
+    panels.decorate(collection, axes, view)
+    panels.legend(collection)
 
 
 def _intervals(ends: xr.DataArray, target: Any, **style: Any) -> Any:

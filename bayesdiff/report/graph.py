@@ -31,10 +31,9 @@ def read_graph(mermaid: str) -> Graph | None:
     >>> read_graph("graph TD\nmu([mu ~ Normal])\nx([x ~ Normal])\nstyle x fill:#757575\nmu --> x").edges
     [('mu', 'x')]
     """
-    nodes: dict[str, tuple[str, str]] = {}
-    edges, plates, plate = [], {}, ""
-    for raw in mermaid.splitlines():
-        line = raw.strip()
+    labels: dict[str, str] = {}
+    edges, plates, plate, observed = [], {}, "", set()
+    for line in map(str.strip, mermaid.splitlines()):
         if match := re.fullmatch(r"subgraph \"(.*)\"", line):
             plate = match[1]
         elif line == "end":
@@ -42,20 +41,16 @@ def read_graph(mermaid: str) -> Graph | None:
         elif match := re.fullmatch(r"(\S+) --> (\S+)", line):
             edges.append((match[1], match[2]))
         elif match := re.fullmatch(r"style (\S+) .*", line):
-            if match[1] in nodes:
-                nodes[match[1]] = (nodes[match[1]][0], "observed")
+            observed.add(match[1])
         elif match := re.fullmatch(r"([^\s@(\[]+)[(\[]+(.*?)[)\]]+", line):
-            label = match[2]
-            if match[1] == "level" or match[1].startswith(
-                ("schedule::", "schedule__")
-            ):  # of a level prior: not the user's
-                continue
-            nodes[match[1]] = (
-                label,
-                "derived" if label.endswith(("~ Deterministic", "~ Data", "~ Potential")) else "free",
-            )
-        elif plate and line in nodes:
+            labels[match[1]] = match[2]
+        elif plate and line in labels:
             plates[line] = plate
+    nodes = {}
+    for name, label in labels.items():
+        computed = label.endswith(("~ Deterministic", "~ Data", "~ Potential"))
+        if name != "level" and not name.startswith(("schedule::", "schedule__")):  # of a level prior: not the user's
+            nodes[name] = (label, "observed" if name in observed else "derived" if computed else "free")
     return Graph(nodes, [edge for edge in edges if set(edge) <= nodes.keys()], plates) if nodes else None
 
 
@@ -96,7 +91,6 @@ def draw_graph(run: xr.DataTree, noise: bool = True) -> Figure | None:
         texts[name].set_position((x, y))
     for route in routes.values():
         arrow = FancyArrowPatch(path=Path(route), arrowstyle="-|>", mutation_scale=10, color="#555555", zorder=1)
-        arrow.set_joinstyle("round")
         axes.add_patch(arrow)
     return figure
 
