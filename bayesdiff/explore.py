@@ -90,9 +90,7 @@ def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressba
     mean = float(weight @ x)
     sd = float(np.sqrt(weight @ (x - mean) ** 2))
     constrained = compiled.constrain(x[:, None])[compiled.layout.names[0]].reshape(len(x), -1)
-    values = None
-    if constrained.shape[1] == 1 and not np.array_equal(constrained[:, 0], x):
-        values = constrained[:, 0]
+    other = constrained.shape[1] == 1 and not np.array_equal(constrained[:, 0], x)
     schedule = geometric(LEVELS, max(narrowest / 5, 3 * step), 10 * sd)
     options: dict[str, Any] = {"draws": DRAWS, "chains": CHAINS, "path": True, "progressbar": progressbar}
     paths = {}
@@ -112,7 +110,7 @@ def explore(prior: pm.Model | CompiledPrior, *, random_seed: int = 1, progressba
         "mean": mean,
         "sd": sd,
         "narrowest": narrowest,
-        "values": values,
+        "values": constrained[:, 0] if other else None,
         "smallest": max(3 * step, narrowest / 20),
         "largest": 30 * sd,
         "sigma": schedule.sigma,

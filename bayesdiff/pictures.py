@@ -227,7 +227,7 @@ def save_pictures(
     ...     save_pictures(np.zeros((4, 8, 8, 1)), f"{folder}/grid.png").exists()
     True
     """
-    path = _ending(path, ".png")
+    path = ending(path, ".png")
     return _written(path, [tiled(pictures, columns, zoom=zoom, negative=negative)])
 
 
@@ -268,7 +268,7 @@ def animate_pictures(
     ...     animate_pictures(run, f"{folder}/path.gif").exists()
     True
     """
-    path = _ending(path, ".gif")
+    path = ending(path, ".gif")
     positive_int(pictures, "pictures")
     way, _ = path_of(run)
     return _written(path, [tiled(x, zoom=zoom, negative=negative) for x in way[:pictures].swapaxes(0, 1)])
@@ -338,8 +338,9 @@ def _checked(pictures: ArrayLike) -> np.ndarray:
     return x
 
 
-def _ending(path: str | os.PathLike[str], suffix: str) -> Path:
-    path = path_like(path, "path", f"pictures{suffix}")
+def ending(path: str | os.PathLike[str], suffix: str, name: str = "pictures") -> Path:
+    """A path, checked to have this suffix; ``name`` is an example of one."""
+    path = path_like(path, "path", f"{name}{suffix}")
     if path.suffix != suffix:
         raise ValueError(f"path is {str(path)!r}; write one that ends in {suffix}")
     return path

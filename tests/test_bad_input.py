@@ -1095,7 +1095,8 @@ TABLE = {
          "ValueError: backend is 'matlab'. Write 'matplotlib', 'bokeh', 'plotly' or 'none'."),
     ],
     "animate_chain": [
-        ("suffix", lambda: bd.animate_chain(chain(), "a.mp4"), "ValueError: a.mp4 must end in .gif."),
+        ("suffix", lambda: bd.animate_chain(chain(), "a.mp4"),
+         "ValueError: path is 'a.mp4'; write one that ends in .gif"),
         ("exists", lambda: bd.animate_chain(chain(), file("a.gif")),
          "FileExistsError: a.gif exists. To replace a file: overwrite=True. Or choose another path."),
         ("no run", lambda: bd.animate_chain(inversion("posterior"), "b.gif"),

@@ -328,7 +328,7 @@ BAD = {
     "no schedules": (lambda: plot_schedule({}), ValueError, "no schedule to draw"),
     "not a schedule": (lambda: plot_schedule({"a": 3}), TypeError, "schedule 'a' is int"),
     "a tree without": (lambda: plot_schedule(tree({})), ValueError, "without a group 'schedule'"),
-    "gif": (lambda: animate_chain(ONE, "chain.mp4"), ValueError, "chain.mp4 must end in .gif"),
+    "gif": (lambda: animate_chain(ONE, "chain.mp4"), ValueError, "path is 'chain.mp4'; write one that ends in .gif"),
     "gif of many": (lambda: animate_chain(schools(), "no.gif"), ValueError, "one number or two, and 4 are chosen"),
     "gif of none": (lambda: animate_chain(ONE, "no.gif", particles=0), ValueError, "particles is 0"),
 }

@@ -16,8 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from PIL import Image
 
-from bayesdiff.checks import flag, path_like, positive_int
+from bayesdiff.checks import flag, positive_int
 from bayesdiff.files import replacing
+from bayesdiff.pictures import ending
 from bayesdiff.plots import particles as of
 from bayesdiff.plots.particles import ALL, PARTICLE, PRIOR, Chain, Number
 
@@ -84,10 +85,8 @@ def animate_chain(
     ...     print(animate_chain(tree({"path": o, "schedule": noise}), f"{folder}/chain.gif").name)
     chain.gif
     """
-    path = path_like(path, "path", "chain.gif")
+    path = ending(path, ".gif", "chain")
     flag(overwrite, "overwrite")
-    if path.suffix != ".gif":
-        raise ValueError(f"{path} must end in .gif.")
     if path.exists() and not (overwrite and path.is_file()):
         raise FileExistsError(f"{path} exists. To replace a file: overwrite=True. Or choose another path.")
     positive_int(particles, "particles")

@@ -13,9 +13,6 @@ from arviz_plots import PlotCollection
 
 from bayesdiff.checks import mapping
 
-# Colours that colour-blind readers can tell apart (Okabe and Ito).
-OKABE_ITO = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
-
 
 def names_of(var_names: str | Sequence[str] | None, ds: xr.Dataset) -> list[str]:
     """List the variables that were asked for, all unless any were."""
@@ -128,8 +125,9 @@ def empty(
 
 
 def one_each(labels: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """A colour and a line for each of several results."""
-    return {label: (OKABE_ITO[i % len(OKABE_ITO)], f"C{i % 4}") for i, label in enumerate(labels)}
+    """A colour and a line for each of several results; colour-blind readers can tell these apart (Okabe and Ito)."""
+    colors = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#333333")
+    return {label: (colors[i % len(colors)], f"C{i % 4}") for i, label in enumerate(labels)}
 
 
 def decorate(collection: PlotCollection, function: Callable[..., Any], data: xr.Dataset, **options: Any) -> None:
