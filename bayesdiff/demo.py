@@ -11,10 +11,12 @@ Everything is computed first and told afterwards: no sentence claims what its nu
 from __future__ import annotations
 
 import html
+import importlib.resources
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 import arviz_stats
@@ -33,23 +35,15 @@ from bayesdiff.comparison import compare
 from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.inversion import find_map, sample_posterior
 from bayesdiff.plots import plot_population, plot_step
+from bayesdiff.report.files import write_whole
 from bayesdiff.results import save, tree
 from bayesdiff.version import __version__
 
 SIGMA = 10.0
 SPLIT = 1.0  # the density of the mixture is lowest here, between its modes at -2 and 2
-FACTOR = 4.0  # a difference of up to so many Monte Carlo errors is called agreement
 
 Exact = Callable[..., Mapping[str, Any]]
 Run = dict[str, xr.DataTree]
-
-
-@dataclass(frozen=True)
-class Table:
-    """Numbers, as text: ``columns``, of which the first names the row, and ``rows`` of as many."""
-
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -63,11 +57,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """One step of the story, in the order in which it is read: ``text`` (paragraphs), a ``table``, what follows."""
+    """One step of the story, in its order: ``text`` (paragraphs), a ``table`` (numbers, as text), what follows."""
 
     title: str
     text: Sequence[str]
-    table: Table
+    table: pd.DataFrame
     conclusion: str
     figures: Sequence[Figure]
 
@@ -160,7 +154,7 @@ def demo(
     seconds = invert("mixture", two, o_mixed, draws=draws)
     tell(_two_modes(runs["mixture"], mixture[1], out), seconds)
 
-    (out / "index.html").write_text(_page(sections, seed), encoding="utf-8")
+    write_whole(out / "index.html", _page(sections, seed))
     console.print(f"\nAll this took {time.perf_counter() - begun:.0f} s, compiling and drawing included.")
     return runs
 
@@ -185,8 +179,7 @@ def _one(run: Run, exact: Exact, out: Path) -> Section:
     """The first observation of the run."""
     name, o, _, all_draws = _numbers(run)
     o, draws = o[0], all_draws.isel(observation=0)
-    table = compare(run["map"], run["posterior"])[name].isel(observation=0)
-    mode, mean, error, sd = (table.sel(summary=key).item() for key in ("mode", "mean", "mcse_mean", "sd"))
+    mode, mean, error, sd = _first(compare(run["map"], run["posterior"])[name])
     answer = exact(o, 1.0, SIGMA)
     truth, spread = float(answer["mean"]), float(np.sqrt(answer["variance"]))
     sd_error = float(arviz_stats.mcse(draws, method="sd"))
@@ -199,13 +192,13 @@ def _one(run: Run, exact: Exact, out: Path) -> Section:
             f"So o ~ N(0, 101). One o drawn from there: o = {o:.4f}.",
             "Bayes inverts it: p(x | o) is N(o/101, 100/101). Its mode, the MAP, is o/101, and so is its mean.",
         ],
-        Table(
-            ("", "computed", "exact", "Monte Carlo error"),
-            [
-                ("MAP", f"{mode:.6f}", f"{truth:.6f}", "none"),
-                ("posterior mean", f"{mean:.3f}", f"{truth:.3f}", f"{error:.3f}"),
-                ("posterior sd", f"{sd:.3f}", f"{spread:.3f}", f"{sd_error:.3f}"),
-            ],
+        _table(
+            ("computed", "exact", "Monte Carlo error"),
+            {
+                "MAP": (f"{mode:.6f}", f"{truth:.6f}", "none"),
+                "posterior mean": _three(mean, truth, error),
+                "posterior sd": _three(sd, spread, sd_error),
+            },
         ),
         f"The MAP is o/101 to {_digits(abs(mode - truth))}. {_agreement('The posterior mean', mean, truth, error)} "
         f"For one o the two inversions put x {apart:.2f} posterior sd apart: the MAP is one number in the middle, "
@@ -228,14 +221,8 @@ def _several(run: Run, out: Path, file: str, those: str = "") -> Section:
     draws = all_draws.isel(chain=0, draw=-1).values
     n = len(o)
     expected = np.sqrt(101) / 101
-    rows = []
-    for label, values, truth in (("MAP of each o", modes, expected), ("one posterior draw of each o", draws, 1.0)):
-        sd = values.std(ddof=1)
-        rows.append((label, f"{values.mean():.4f}", f"{sd:.4f}", f"{truth:.4f}", f"{truth / np.sqrt(2 * n):.4f}"))
-    rows.append(("the prior", "0", "1", "1", "none"))
     sd_modes, sd_draws = modes.std(ddof=1), draws.std(ddof=1)
-    collection = plot_population(run["map"], run["posterior"], backend="matplotlib")
-    _write(collection, out / file)
+    _write(plot_population(run["map"], run["posterior"], backend="matplotlib"), out / file)
     return Section(
         f"{n:,} of them",
         [
@@ -243,7 +230,17 @@ def _several(run: Run, out: Path, file: str, those: str = "") -> Section:
             "that are spread as the prior is, by 1. The formula says that the MAPs, o/101, spread by sqrt(101)/101 = "
             f"{expected:.4f} instead: all of them near the mode of the prior.",
         ],
-        Table(("", "mean", "sd", "sd by the formula", "sampling error of the sd"), rows),
+        _table(
+            ("mean", "sd", "sd by the formula", "sampling error of the sd"),
+            {
+                label: tuple(f"{value:.4f}" for value in (values.mean(), sd, truth, truth / np.sqrt(2 * n)))
+                for label, values, sd, truth in (
+                    ("MAP of each o", modes, sd_modes, expected),
+                    ("one posterior draw of each o", draws, sd_draws, 1.0),
+                )
+            }
+            | {"the prior": ("0", "1", "1", "none")},
+        ),
         f"The MAPs spread by {sd_modes:.3f}: {1 / sd_modes:.1f} times too little. They differ from o/101 by "
         f"{_digits(np.abs(modes - o / 101).max())} at most. "
         + _agreement("The spread of the posterior draws", sd_draws, 1.0, 1 / np.sqrt(2 * n)),
@@ -263,14 +260,10 @@ def _two_modes(run: Run, exact: Exact, out: Path) -> Section:
     """One observation of a prior with two modes, and the shares over all of them."""
     name, o, modes, draws = _numbers(run)
     compared = compare(run["map"], run["posterior"])
-    numbers = compared[name].isel(observation=0)
-    mode, mean, error, sd = (numbers.sel(summary=key).item() for key in ("mode", "mean", "mcse_mean", "sd"))
+    mode, mean, error, sd = _first(compared[name])
     answer = exact(o, 1.0, SIGMA)
-    high_exact = np.sum(answer["shares"] * norm.sf(SPLIT, answer["means"], np.sqrt(answer["variances"])), axis=-1)
-    prior_answer = exact(0.0, 1.0, 1e9)  # so blurred that o says nothing: p0 itself
-    high_prior = np.sum(
-        prior_answer["shares"] * norm.sf(SPLIT, prior_answer["means"], np.sqrt(prior_answer["variances"]))
-    )
+    high_exact = _above(answer)
+    high_prior = _above(exact(0.0, 1.0, 1e9))  # so blurred that o says nothing: p0 itself
     above = draws > SPLIT
     high = above.mean(("chain", "draw")).values
     high_error = float(arviz_stats.mcse(above.isel(observation=0).astype(float)))
@@ -280,8 +273,7 @@ def _two_modes(run: Run, exact: Exact, out: Path) -> Section:
     by_map, by_draw = (modes > SPLIT).mean(), (one_draw > SPLIT).mean()
     by_draw_error = np.sqrt(high_prior * (1 - high_prior) / n)
     beaten = int((compared["lp"].sel(summary="quantile") < 1).sum())
-    step = plot_step(run["posterior"], run["map"], observation=0, backend="matplotlib")
-    _write(step, out / "mixture-one")
+    _write(plot_step(run["posterior"], run["map"], observation=0, backend="matplotlib"), out / "mixture-one")
     _write(plot_population(run["map"], run["posterior"], backend="matplotlib"), out / "mixture")
     side, held = ("above", high[0]) if mode > SPLIT else ("below", 1 - high[0])
     return Section(
@@ -291,26 +283,17 @@ def _two_modes(run: Run, exact: Exact, out: Path) -> Section:
             f"below, {high_prior:.0%} above. It is blurred as before, o = x + 10 e. One o, drawn so: o = {o[0]:.4f}. "
             f"And {n:,} of them.",
         ],
-        Table(
-            ("", "MAP", "posterior", "exact posterior", "Monte Carlo error"),
-            [
-                ("x, for one o (MAP, mean)", f"{mode:.3f}", f"{mean:.3f}", f"{truth:.3f}", f"{error:.3f}"),
-                ("its sd", "", f"{sd:.3f}", f"{spread:.3f}", ""),
-                (
-                    f"share of x > {SPLIT:g}, for that o",
-                    f"{float(mode > SPLIT):.0f}",
-                    f"{high[0]:.3f}",
-                    f"{high_exact[0]:.3f}",
-                    f"{high_error:.3f}",
+        _table(
+            ("MAP", "posterior", "exact posterior", "Monte Carlo error"),
+            {
+                "x, for one o (MAP, mean)": _three(mode, mean, truth, error),
+                "its sd": ("", *_three(sd, spread), ""),
+                f"share of x > {SPLIT:g}, for that o": (
+                    f"{mode > SPLIT:d}",
+                    *_three(high[0], high_exact[0], high_error),
                 ),
-                (
-                    f"share of x > {SPLIT:g}, {n:,} o, one x each",
-                    f"{by_map:.3f}",
-                    f"{by_draw:.3f}",
-                    f"{high_prior:.3f}",
-                    f"{by_draw_error:.3f}",
-                ),
-            ],
+                f"share of x > {SPLIT:g}, {n:,} o, one x each": _three(by_map, by_draw, high_prior, by_draw_error),
+            },
         ),
         f"The MAP puts x at {mode:.2f}, in the mode {side} {SPLIT:g}, which holds {held:.0%} of the posterior. "
         f"{_agreement('The share that the draws give the mode above', high[0], high_exact[0], high_error)} "
@@ -347,10 +330,29 @@ def _numbers(run: Run) -> tuple[str, np.ndarray, np.ndarray, xr.DataArray]:
     return name, run["map"]["step/o"].to_dataset()[name].values, modes[name].values.ravel(), draws[name]
 
 
+def _first(compared: xr.DataArray) -> list[float]:
+    """Of the first observation: the MAP, the posterior mean, its Monte Carlo error, the posterior sd."""
+    return compared.isel(observation=0).sel(summary=["mode", "mean", "mcse_mean", "sd"]).values.tolist()
+
+
+def _above(answer: Mapping[str, Any]) -> Any:
+    """The mass of a mixture above the split."""
+    return np.sum(answer["shares"] * norm.sf(SPLIT, answer["means"], np.sqrt(answer["variances"])), axis=-1)
+
+
+def _table(columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+
+
+def _three(*values: float) -> list[str]:
+    """Numbers with three decimals."""
+    return [f"{value:.3f}" for value in values]
+
+
 def _agreement(what: str, value: float, truth: float, error: float) -> str:
     """Say how far a value is from the truth, in Monte Carlo errors, and whether that is agreement."""
     off = abs(value - truth) / error
-    verdict = "agrees with" if off <= FACTOR else "DOES NOT AGREE with"
+    verdict = "agrees with" if off <= 4 else "DOES NOT AGREE with"
     return f"{what} {verdict} the exact one: it is {off:.1f} Monte Carlo errors off."
 
 
@@ -382,51 +384,38 @@ def _print(console: Console, number: int, section: Section, seconds: float | Non
     console.print(f"\n[bold]{number}. {section.title}[/bold]\n")
     for paragraph in section.text:
         console.print(paragraph)
-    labels, rows = [row[0] for row in section.table.rows], [row[1:] for row in section.table.rows]
-    table = pd.DataFrame(rows, labels, section.table.columns[1:])
-    console.print(f"\n{table.to_string(line_width=console.width)}\n", soft_wrap=True)
+    console.print(f"\n{section.table.to_string(line_width=console.width)}\n", soft_wrap=True)
     console.print(section.conclusion)
     if seconds is not None:
         console.print(f"({seconds:.1f} s, compiling included)")
 
 
 def _page(sections: Sequence[Section], seed: int) -> str:
+    """The story as a page that looks like a report."""
+    look = importlib.resources.files("bayesdiff.report")
     body = "\n".join(_section(number, section) for number, section in enumerate(sections, 1))
-    template = Path(__file__).with_name("demo.html").read_text(encoding="utf-8")
-    return template.replace("@BODY@", body).replace("@SEED@", str(seed)).replace("@VERSION@", __version__)
+    style = look.joinpath("page.css").read_text("utf-8")
+    template = Template(look.joinpath("demo.html").read_text("utf-8"))
+    return template.substitute(style=style, body=body, seed=seed, version=__version__)
 
 
 def _section(number: int, section: Section) -> str:
     text = "\n".join(f"<p>{html.escape(paragraph)}</p>" for paragraph in section.text)
-    # The roles are those of a table, said again: on a phone its rows are laid out as grids, which hides what they are.
-    columns = section.table.columns
-    head = "".join(f'<th scope="col" role="columnheader">{html.escape(column)}</th>' for column in columns)
-    rows = "\n".join(
-        f'<tr role="row"><th scope="row" role="rowheader">{html.escape(row[0])}</th>'
-        + "".join(f'<td role="cell">{html.escape(cell)}</td>' for cell in row[1:])
-        + "</tr>"
-        for row in section.table.rows
-    )
-    figures = "\n".join(_figure(figure) for figure in section.figures)
-    return f"""<section>
-<h2>{number}. {html.escape(section.title)}</h2>
+    return f"""<h2>{number}. {html.escape(section.title)}</h2>
 {text}
-<table role="table" style="--columns: {len(columns) - 1}">
-<thead role="rowgroup"><tr role="row">{head}</tr></thead>
-<tbody role="rowgroup">
-{rows}
-</tbody>
-</table>
-<p class="conclusion">{html.escape(section.conclusion)}</p>
-{figures}
-</section>"""
+<div class="table">
+{section.table.to_html(border=0)}
+</div>
+<p class="callout">{html.escape(section.conclusion)}</p>
+{"".join(map(_figure, section.figures))}"""
 
 
 def _figure(figure: Figure) -> str:
     return f"""<figure>
-<picture>
+<div class="wide"><picture>
 <source media="(max-width: 600px)" srcset="{figure.file}-narrow.svg">
 <img src="{figure.file}.svg" alt="{html.escape(figure.alt)}">
-</picture>
+</picture></div>
 <figcaption>{html.escape(figure.caption)}</figcaption>
-</figure>"""
+</figure>
+"""
