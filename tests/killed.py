@@ -28,20 +28,20 @@ def attempt(which, store):
         pm.Normal("x", 0, 1)
         pm.Normal("y", [1.0, 2.0], 2)
     rng = np.random.default_rng(SEED)
-    o = {"x": rng.normal(size=12 * 64), "y": rng.normal(size=(12 * 64, 2))}
+    o = {"x": rng.normal(size=8 * 64), "y": rng.normal(size=(8 * 64, 2))}
     o["x"][70] = np.nan
     how = {"random_seed": SEED, "progressbar": False, "store": store}
     inversion.SEARCH = replace(SEARCH, chunk=64, part_chunks=1)
     inversion.SAMPLING = replace(SAMPLING, chunk_chains=128, part_numbers=64 * 2 * 20 * 6)
     calibration.BLOCK = 16
     if which == "calibrate":
-        return bd.calibrate(prior, sigma=2.0, replicates=12 * 16, draws=7, **how)
+        return bd.calibrate(prior, sigma=2.0, replicates=8 * 16, draws=7, **how)
     if which == "find_map":
         return bd.find_map(prior, o, sigma=2.0, **how)
     if which == "sample_posterior":
         return bd.sample_posterior(prior, o, sigma=2.0, draws=20, tune=20, chains=2, **how)
     if which == "reverse":
-        return bd.reverse(prior, bd.geometric(12, 0.3, 20.0), draws=100, chains=2, path=True, **how)
+        return bd.reverse(prior, bd.geometric(8, 0.3, 20.0), draws=100, chains=2, path=True, **how)
     return bd.sample(prior, draws=200, chains=6, **how)
 
 
@@ -56,7 +56,7 @@ def quietly(which, store):
 def server():
     """A context whose processes begin with all imported that takes long: not Blackjax, which starts threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pymc", "jax.scipy.stats", "zarr", "arviz_stats", "optax", "bayesdiff.compiled"])
+    context.set_forkserver_preload(["pymc", "jax.scipy.stats", "arviz_stats", "optax", "dask.array", "bayesdiff.growing", "bayesdiff.compiled"])
     return context
 
 

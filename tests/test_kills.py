@@ -128,7 +128,8 @@ def child(code, *args, **more):
 CALL = "import sys, killed; killed.attempt(sys.argv[1], sys.argv[2])"
 # The same, and once it has kept two parts it waits: however busy the machine is, the signal comes between two of them.
 WAITING = """
-import sys, time, killed
+import signal, sys, time, killed
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who started the tests may have it ignored
 from bayesdiff.calls import Call
 
 keep, units = Call.keep, []
@@ -153,7 +154,7 @@ def test_ctrl_c_says_what_is_kept_and_how_to_go_on(context, unbroken, tmp_path):
     process.send_signal(signal.SIGINT)
     _, said = process.communicate()
     count = len(killed.kept(store))
-    assert 2 <= count < 12  # a block that was being computed may be kept as well
+    assert 2 <= count < 8  # a block that was being computed may be kept as well
     assert said.strip().splitlines()[-1] == (
         f"KeyboardInterrupt: sample_posterior was stopped: of its parts {count} are kept in "
         f"{tmp_path / '.run.zarr.levels'}, and the same call goes on from there"

@@ -234,6 +234,7 @@ def test_nothing_is_written_elsewhere(tmp_path):
 # A call in a process of its own that ends, as by kill -9, before its n-th write of any kind; then again without.
 KILLED = """
 import os, pickle, sys
+import dask.array, distributed, h5netcdf, zarr  # what a store needs: once, and not in each of its forks
 import numpy as np
 import sixth
 from bayesdiff.results import load

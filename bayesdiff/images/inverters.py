@@ -31,8 +31,9 @@ from bayesdiff.invert.steps import Steps, read_steps
 # Pictures that move together.
 CHUNK = 64
 # Of these, so many are evaluated at a time by each core. With more, what a network computes on the way no longer fits
-# the cache, and is more memory than malloc keeps: the system takes it back and clears it anew at every call.
-PIECE = 4
+# the cache, and is more memory than malloc keeps: the system takes it back and clears it anew at every call. What has
+# few numbers fits as a whole, and to start a thread takes longer than to compute it.
+PIECE, FEW = 4, 128
 # The sd of p0 in its narrowest direction: a network's own lowest noise.
 NARROWEST = 0.018
 
@@ -447,12 +448,14 @@ def _step(prior: CompiledPrior, steps: Steps, own: bool, narrowest: float) -> _S
 
 def _evaluated(prior: CompiledPrior, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Log p0 and its gradient, of few sizes of batch, since each is compiled: piece by piece on a CPU's cores."""
-    if platform() != "cpu":
-        lp, gradient = prior.logp_and_gradient(_padded(x, power_of_two(len(x))))
-        return lp[: len(x)], gradient[: len(x)]
-    pieces = [_padded(x[i : i + PIECE], PIECE) for i in range(0, len(x), PIECE)]
-    with threads(min(len(pieces), os.cpu_count() or 1)) as pool:
-        lps, gradients = zip(*pool.map(prior.logp_and_gradient, pieces), strict=True)
+    size = power_of_two(len(x)) if platform() != "cpu" else CHUNK if prior.n <= FEW else PIECE
+    pieces = [_padded(x[i : i + size], size) for i in range(0, len(x), size)]
+    if len(pieces) == 1:
+        each = [prior.logp_and_gradient(pieces[0])]
+    else:
+        with threads(min(len(pieces), os.cpu_count() or 1)) as pool:
+            each = list(pool.map(prior.logp_and_gradient, pieces))
+    lps, gradients = zip(*each, strict=True)
     return np.concatenate(lps)[: len(x)], np.concatenate(gradients)[: len(x)]
 
 
