@@ -1,10 +1,13 @@
 """Read a .qmd: its cells, the options of each, its expressions in the text, and what it refers to."""
 
 import ast
+import contextlib
 import dataclasses
+import io
 import re
 import sys
 import types
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +15,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from bayesdiff.report.document import parts_of, read_document
+from bayesdiff.report.render import _SETUP, VALUE
 
 mpl.use("agg")
 OPTIONS = {"include": True, "output": True}
@@ -68,6 +72,53 @@ def execute(name, folder, monkeypatch):
         results[part.label] = value, len(plt.get_fignums())
         plt.close("all")
     return results, names
+
+
+def executed(parts, source, work, environment, picture):
+    """What `render._execute` gives of cells that raise nothing, of this process: a kernel takes 2 s to start."""
+    import nbformat
+
+    def publish(data):
+        given.append(nbformat.v4.new_output("display_data", data=data))
+
+    def shows(value):
+        kinds = {"text/markdown": "_repr_markdown_", "text/html": "_repr_html_", "text/plain": "__repr__"}
+        publish({mime: getattr(value, name)() for mime, name in kinds.items() if hasattr(value, name)})
+
+    names, found = {}, []
+    publisher = types.SimpleNamespace(publish=publish)
+    shell = types.SimpleNamespace(user_ns=names, run_line_magic=print, display_pub=publisher, showtraceback=print)
+    names["get_ipython"] = lambda: shell
+    with (
+        plt.rc_context(fname=environment["MATPLOTLIBRC"]),
+        contextlib.chdir(source.parent),
+        contextlib.redirect_stdout(io.StringIO()) as said,
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # they are errors of tests, not of a page
+        exec(_SETUP.format(picture=picture, inline=VALUE), names)
+        for part in parts:
+            given = []
+            said.seek(said.truncate(0))
+            found.append(given)
+            if not hasattr(part, "options"):
+                names["_inline"]([piece.code for piece in part.expressions])
+                continue
+            code = ast.parse(part.source if part.options["eval"] else "")
+            silent = part.source.rstrip().endswith(";") or not code.body or not isinstance(code.body[-1], ast.Expr)
+            last = None if silent else code.body.pop()
+            exec(compile(code, part.name, "exec"), names)
+            value = eval(compile(ast.Expression(last.value), part.name, "eval"), names) if last else None
+            if said.getvalue():
+                given.append(nbformat.v4.new_output("stream", name="stdout", text=said.getvalue()))
+            if value is not None:
+                shows(value)
+            for number in plt.get_fignums():
+                drawn = io.StringIO()
+                plt.figure(number).savefig(drawn, format="svg", bbox_inches="tight")
+                publish({"image/svg+xml": drawn.getvalue()})
+            plt.close("all")
+    return found
 
 
 def told(source):

@@ -1,7 +1,7 @@
 """Long calls: what one must be to go on, and what is mended when a part of it is gone."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import jax
 import numpy as np
@@ -17,6 +17,12 @@ from bayesdiff.invert.tuning import SAMPLING, SEARCH
 from bayesdiff.stopped import unfinished
 
 QUIET = {"random_seed": 1, "progressbar": False}
+
+
+@pytest.fixture(autouse=True)
+def memory_is_kept(monkeypatch):
+    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
+    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
 
 
 @pytest.fixture(scope="module")
@@ -155,30 +161,29 @@ other_constant.__name__ = other_constant.__qualname__ = "constant"
 
 @pytest.mark.filterwarnings("ignore:20 replicates see gross errors alone:UserWarning")
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("call", "one", "others"),
     [
-        (made(np.ones(3)), made(np.ones(3), option=2)),
-        (made(np.ones(3)), made(np.ones(3), pair=(1, 3))),
-        (made(np.ones(3)), made(np.array([1.0, 1.0, 2.0]))),
-        (constant, other_constant),
-        (Scaled(0.5), Scaled(0.25)),
-        (partial(constant), made(np.ones(3))),
+        (
+            partial(bd.reverse, schedule=bd.geometric(2, 0.4, 12.0), draws=10),
+            made(np.ones(3)),
+            [
+                made(np.ones(3), option=2),
+                made(np.ones(3), pair=(1, 3)),
+                made(np.array([1.0, 1.0, 2.0])),
+                partial(constant),
+            ],
+        ),
+        (partial(bd.reverse, schedule=bd.geometric(2, 0.4, 12.0), draws=10), constant, [other_constant]),
+        (partial(bd.calibrate, alpha=1.0, sigma=2.0, replicates=20, draws=9), Scaled(0.5), [Scaled(0.25)]),
     ],
 )
-def test_an_inverter_that_was_changed_is_another(prior, tmp_path, one, other):
-    schedule = bd.geometric(2, 0.4, 12.0)
-    calls = {
-        "calibrate": lambda invert, store: bd.calibrate(
-            prior, 1.0, 2.0, invert, replicates=20, draws=9, store=store, **QUIET
-        ),
-        "reverse": lambda invert, store: bd.reverse(prior, schedule, invert, draws=10, store=store, **QUIET),
-    }
-    for name, call in calls.items():
-        store = tmp_path / f"{name}.zarr"
-        call(one, store)
-        call(one, store)
+def test_an_inverter_that_was_changed_is_another(prior, tmp_path, call, one, others):
+    store = tmp_path / "run.zarr"
+    call(prior, invert=one, store=store, **QUIET)
+    call(prior, invert=one, store=store, **QUIET)
+    for other in others:
         with pytest.raises(ValueError, match=r"invert was .* there and is"):
-            call(other, store)
+            call(prior, invert=other, store=store, **QUIET)
 
 
 def test_a_global_that_was_changed_is_seen(prior, tmp_path, monkeypatch):
@@ -328,6 +333,12 @@ def test_levels_of_a_stopped_chain_have_their_names(odd, tmp_path, monkeypatch):
     assert list(unfinished(tmp_path / "run.zarr")["path"].data_vars) == [r"$\mu$", "zarr.json"]
 
 
+@pytest.fixture
+def nothing_compiled(monkeypatch):
+    monkeypatch.setattr(compiled, "join_nonshared_inputs", None)
+
+
+@cache
 def named(name, what):
     with pm.Model(coords={name: ["p", "q"]} if what == "dimension" else {}) as model:
         if what == "dimension":
@@ -351,10 +362,8 @@ CALLS = {
 
 
 @pytest.mark.parametrize("which", CALLS)
-@pytest.mark.parametrize("stored", [True, False])
-def test_names_that_cannot_be_kept_are_refused_at_once(tmp_path, monkeypatch, which, stored):
-    monkeypatch.setattr(compiled, "join_nonshared_inputs", None)  # nothing is compiled
-    how = QUIET | ({"store": tmp_path / "run.zarr"} if stored else {})
+@pytest.mark.usefixtures("nothing_compiled")
+def test_names_that_cannot_be_kept_are_refused_at_once(tmp_path, which):
     half = "with half of a surrogate pair, which is no letter; write it without"
     for name, what, says in (
         ("\ud800", "variable", rf"the prior has a variable '\\ud800', {half}"),
@@ -364,14 +373,16 @@ def test_names_that_cannot_be_kept_are_refused_at_once(tmp_path, monkeypatch, wh
         ("", "dimension", "a dimension of the prior has an empty name, ''; give it one of a letter at least"),
         ("", "variable", "a variable of the prior has an empty name, ''; give it one"),
     ):
-        with pytest.raises(ValueError, match=says):
-            CALLS[which](named(name, what), **how)
+        for stored in ({}, {"store": tmp_path / "run.zarr"}):
+            with pytest.raises(ValueError, match=says):
+                CALLS[which](named(name, what), **QUIET, **stored)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("which", CALLS)
-def test_labels_that_cannot_be_kept_are_refused_at_once(monkeypatch, which):
-    monkeypatch.setattr(compiled, "join_nonshared_inputs", None)  # nothing is compiled
+@pytest.fixture(scope="module")
+def labelled():
+    """A model for each label that cannot be kept, with what is said of it; and one that has a dimension twice."""
+    refused = []
     for label, error, says in (
         (
             "\ud800",
@@ -385,12 +396,19 @@ def test_labels_that_cannot_be_kept_are_refused_at_once(monkeypatch, which):
     ):
         with pm.Model(coords={"d": ["p", label]}) as model:
             pm.Normal("x", 0, 1, dims="d")
-        with pytest.raises(error, match=says):
-            CALLS[which](model, **QUIET)
+        refused.append((model, error, says))
     with pm.Model(coords={"d": ["p", "q"]}) as model:
         pm.Normal("x", 0, 1, dims=("d", "d"))
-    with pytest.raises(ValueError, match=r"variable 'x' of the prior has the dimension 'd' twice.*dims=\('d', 'd_2'\)"):
-        CALLS[which](model, **QUIET)
+    says = r"variable 'x' of the prior has the dimension 'd' twice.*dims=\('d', 'd_2'\)"
+    return [*refused, (model, ValueError, says)]
+
+
+@pytest.mark.parametrize("which", CALLS)
+@pytest.mark.usefixtures("nothing_compiled")
+def test_labels_that_cannot_be_kept_are_refused_at_once(labelled, which):
+    for model, error, says in labelled:
+        with pytest.raises(error, match=says):
+            CALLS[which](model, **QUIET)
 
 
 def test_a_dimension_called_like_an_axis_is_refused_at_once():
@@ -432,8 +450,7 @@ def spoiling(monkeypatch, array, times):
 
 
 @pytest.mark.usefixtures("small")
-@pytest.mark.parametrize("suffix", [".zarr", ".nc"])
-@pytest.mark.parametrize(("array", "again"), [("modes/x", "000003"), ("prior/x", "000000")])
+@pytest.mark.parametrize(("suffix", "array", "again"), [(".zarr", "modes/x", "000003"), (".nc", "prior/x", "000000")])
 def test_only_what_cannot_be_read_back_is_computed_again(prior, tmp_path, monkeypatch, suffix, array, again):
     # What all parts share is written with the first.
     o, store = np.linspace(-3, 3, 200), tmp_path / f"run{suffix}"

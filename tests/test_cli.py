@@ -38,10 +38,34 @@ def run(*args):
         return error.code
 
 
+@pytest.fixture(autouse=True)
+def memory_is_kept(monkeypatch):
+    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
+    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="module")
+def known():
+    return {}
+
+
+@pytest.fixture
+def compiled_once(known, monkeypatch):
+    """A prior is compiled once for all tests of what is done with o: they tell priors apart by their variables."""
+    compile_prior = bd.compile_prior
+
+    def compiled(model):
+        names = tuple(model.named_vars)
+        known[names] = known[names] if names in known else compile_prior(model)
+        return known[names]
+
+    monkeypatch.setattr("bayesdiff.compiled.compile_prior", compiled)
 
 
 # ------------------------------------------------------------------------------------------------------- what it costs
@@ -50,23 +74,19 @@ def folder(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "args",
     [
-        ["--help"],
-        ["--version"],
-        ["run", "--help"],
-        ["demo", "--help"],
-        ["sample", "--help"],
-        ["explore", "--help"],
-        ["run"],
+        [["--help"], ["--version"], ["run", "--help"], ["demo", "--help"], ["sample", "--help"], ["explore", "--help"]],
+        [["run"]],
     ],
 )
 def test_asking_imports_nothing_heavy(args):
     code = f"""
 import sys
 from bayesdiff.cli import main
-try:
-    main({args!r})
-except SystemExit:
-    pass
+for asked in {args!r}:
+    try:
+        main(asked)
+    except SystemExit:
+        pass
 print("\\n" + __import__("json").dumps(list(sys.modules)))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -130,6 +150,7 @@ def test_the_posterior_alone(folder, capsys):
         ("gaps.csv", [1e-3, 0.1, -3.0]),
     ],
 )
+@pytest.mark.usefixtures("compiled_once")
 def test_every_way_to_write_one_variable(folder, o, expected):
     np.save("one.npy", 2.5)
     np.save("many.npy", [1.0, 2.0])
@@ -155,6 +176,7 @@ PARTS = ["--o", "mu=-1", "--o", "z=1,2,3"]
         (["--o", "pair.npz"], 0.5, [4.0, 5.0, 6.0]),
     ],
 )
+@pytest.mark.usefixtures("compiled_once")
 def test_every_way_to_write_several_variables(folder, args, mu, z):
     Path("pair.py").write_text(PAIR)
     Path("pair.csv").write_text('"z[1]",mu, z[0] ,z[2]\n2,-1,1,3\n9,7,8,10\n')
@@ -167,6 +189,7 @@ def test_every_way_to_write_several_variables(folder, args, mu, z):
     assert found["z"].coords["place"].values.tolist() == ["a", "b", "c"]
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_alpha_and_sigma_per_observation(folder, capsys):
     args = ["--o", "1,-2", "--alpha", "-1,.5", "--sigma", "1,2", "--invert", "map", "--out", "r.zarr"]
     assert run("run", GAUSSIAN, *args) == 0
@@ -176,6 +199,7 @@ def test_alpha_and_sigma_per_observation(folder, capsys):
     assert re.search(r"x at observation 1 +-0\.2353", out)
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_a_long_batch_prints_its_first_rows(folder, capsys):
     np.save("o.npy", np.arange(100.0))
     assert run("run", GAUSSIAN, "--o", "o.npy", "--sigma", 10, "--invert", "map", "--out", "r.zarr") == 0
@@ -206,6 +230,7 @@ def test_modes_are_listed_best_first(folder, capsys):
     np.testing.assert_allclose([float(value) for value in row[1:]], [2 / 1.000625, -2 / 1.01], atol=2e-3)
 
 
+@pytest.mark.usefixtures("compiled_once")
 def test_overwrite_replaces_a_run(folder):
     args = ["run", GAUSSIAN, "--sigma", "1", "--invert", "map", "--out", "r.zarr", "--overwrite"]
     assert run(*args, "--o", "2") == 0
@@ -414,6 +439,7 @@ def test_a_bug_keeps_its_traceback(folder, monkeypatch):
 
 
 @pytest.mark.filterwarnings("default")
+@pytest.mark.usefixtures("compiled_once")
 def test_a_warning_is_one_line(folder, capsys):
     assert run("run", GAUSSIAN, "--o", "1,nan", "--sigma", 1, "--invert", "map", "--out", "r.zarr") == 0
     message = "1 of 2 observations are not finite and came back as NaN: index 1."
@@ -518,7 +544,7 @@ def test_sample_says_what_is_not_to_be_trusted(folder, capsys):
     Path("flat.py").write_text(
         "import pymc as pm\n\ndef prior():\n    with pm.Model() as m:\n        pm.Flat('x')\n    return m\n"
     )
-    assert run("sample", "flat.py", "--out", "r.zarr", "--draws", 100, "--seed", 1) == 0
+    assert run("sample", "flat.py", "--out", "r.zarr", "--draws", 20, "--chains", 2, "--seed", 1) == 0
     out, err = capsys.readouterr()
     assert re.fullmatch(r"bayesdiff: warning: .*improper.*\n", err)
     assert err == f"bayesdiff: warning: {bd.load('r.zarr')['verdict'].attrs['sentence']}\n"
@@ -549,7 +575,7 @@ class Page(HTMLParser):
 
 @pytest.fixture(scope="module")
 def demo_sizes():
-    return {"few": 40, "many": 3000, "mixed": 60, "draws": 300}
+    return {"few": 100, "many": 1000, "mixed": 60, "draws": 250}  # the first: the programs of conftest's article
 
 
 @pytest.fixture(scope="module")
@@ -599,7 +625,7 @@ def test_the_demos_mixture_is_right(small):
         w * np.exp(-0.5 * (o - m) ** 2 / (v + 100)) / np.sqrt(v + 100) for w, m, v in ((0.7, -2, 1), (0.3, 2, 0.0625))
     ]
     share = weight[1] / sum(weight)
-    assert np.abs(high - share).max() < 4.5 * np.sqrt(0.25 / 300) + 0.002  # a quarter as many effective draws
+    assert np.abs(high - share).max() < 4.5 * np.sqrt(0.25 / 250) + 0.002  # a quarter as many effective draws
     modes = saved["map"]["posterior"]["x"].values.ravel()
     assert (modes[o > -13] > 1).all()  # and below -13.5 the other mode is the higher one: models/mixture.py
     assert (modes[o < -14] < 1).all()
@@ -611,7 +637,7 @@ def test_the_demo_says_what_its_numbers_say(small):
     saved = bd.load(out / "population.zarr")
     sd = saved["map"]["posterior"]["x"].values.std(ddof=1)
     assert f"The MAPs spread by {sd:.3f}: {1 / sd:.1f} times too little." in text
-    assert "3. 3,000 of them" in text
+    assert "3. 1,000 of them" in text
     assert "DOES NOT AGREE" not in text
     o = bd.load(out / "article.zarr")["map"]["step/o"]["x"].values[0]
     assert f"One o drawn from there: o = {o:.4f}." in text

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import functools
 import gc
 import importlib
 import warnings
@@ -25,6 +26,12 @@ from bayesdiff.compiled import compiled
 from bayesdiff.step import clone, layout
 
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
+
+
+@pytest.fixture(autouse=True)
+def memory_is_kept(monkeypatch):
+    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
+    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
 
 
 def scan():
@@ -76,6 +83,12 @@ def made(name):
         return MODELS[name]()
 
 
+@pytest.fixture(scope="module")
+def shared():
+    """A model for all tests that change nothing of it: it keeps what is compiled."""
+    return functools.cache(made)
+
+
 def states(model, count=4, seed=1):
     return np.random.default_rng(seed).normal(size=(count, layout(model).n))
 
@@ -91,8 +104,8 @@ def normal_with(**data):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_log_density_and_gradient_are_those_of_pymc(name):
-    model = made(name)
+def test_log_density_and_gradient_are_those_of_pymc(shared, name):
+    model = shared(name)
     prior, x = bd.compile_prior(model), states(model)
     got, gradient = prior.logp_and_gradient(x)
     assert (got.dtype, gradient.dtype) == (np.float64, np.float64)
@@ -117,8 +130,8 @@ def test_log_density_and_gradient_are_those_of_pymc(name):
 
 
 @pytest.mark.parametrize("name", ["regression", "hierarchical"])
-def test_a_clone_has_the_same_bits(name):
-    model = made(name)
+def test_a_clone_has_the_same_bits(shared, name):
+    model = shared(name)
     x, once = states(model, 50), clone(model)
     assert [v.name for v in once.value_vars] != [v.name for v in model.value_vars]  # else this shows nothing
     want = bd.compile_prior(model).logp(x)
@@ -142,8 +155,8 @@ def test_the_log_density_by_hand():
 
 
 @pytest.mark.parametrize("name", ["awkward_names", "simplex", "bounds_that_depend", "ordered"])
-def test_without_the_jacobian(name):
-    model = made(name)
+def test_without_the_jacobian(shared, name):
+    model = shared(name)
     x, logp = states(model), compile_logp(model, jacobian=False)
     got = compiled(model, jacobian=False).logp(x)
     np.testing.assert_allclose(got, [logp(state) for state in x], rtol=1e-10)
@@ -248,8 +261,8 @@ def test_another_length_of_a_variable_is_an_error():
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_constrain_and_unconstrain_invert_each_other(name):
-    model = made(name)
+def test_constrain_and_unconstrain_invert_each_other(shared, name):
+    model = shared(name)
     prior, x = bd.compile_prior(model), states(model)
     values = prior.constrain(x)
     assert tuple(values) == prior.readable_names
@@ -264,8 +277,8 @@ def test_constrain_and_unconstrain_invert_each_other(name):
             np.testing.assert_allclose(values[key][i], want, rtol=1e-10, atol=1e-12)
 
 
-def test_deterministics_are_constrained_values():
-    prior = bd.compile_prior(made("hierarchical"))
+def test_deterministics_are_constrained_values(shared):
+    prior = bd.compile_prior(shared("hierarchical"))
     assert prior.readable_names == ("mu", "tau", "theta", "scaled")
     values = prior.constrain(np.random.default_rng(1).normal(size=(4, 7)))
     np.testing.assert_allclose(values["scaled"], values["theta"] / values["tau"][:, None], rtol=1e-14)
@@ -281,8 +294,8 @@ def test_unconstrain_compiles_once():
     assert function._cache_size() == 1
 
 
-def test_values_on_the_edge_are_infinite():
-    prior = bd.compile_prior(made("awkward_names"))
+def test_values_on_the_edge_are_infinite(shared):
+    prior = bd.compile_prior(shared("awkward_names"))
     x = prior.unconstrain({"alpha": [1.0, 0.5], "o": np.zeros((2, 2)), "sigma": [1.0, 0.0]})
     np.testing.assert_array_equal(np.isinf(x), [[True, False, False, False], [False, False, False, True]])
 
@@ -299,9 +312,9 @@ BAD_VALUES = [
 
 
 @pytest.mark.parametrize(("values", "message"), BAD_VALUES)
-def test_bad_values(values, message):
+def test_bad_values(shared, values, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared as a whole)
-        bd.compile_prior(made("awkward_names")).unconstrain(values)
+        bd.compile_prior(shared("awkward_names")).unconstrain(values)
     assert str(caught.value) == message
 
 
@@ -313,14 +326,14 @@ BAD_X = [
 
 @pytest.mark.parametrize("method", ["logp", "logp_and_gradient", "constrain"])
 @pytest.mark.parametrize(("x", "message"), BAD_X)
-def test_bad_x(method, x, message):
+def test_bad_x(shared, method, x, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared as a whole)
-        getattr(bd.compile_prior(made("number")), method)(x)
+        getattr(bd.compile_prior(shared("number")), method)(x)
     assert str(caught.value) == message
 
 
-def test_bad_x_of_many_columns_and_no_numbers():
-    prior = bd.compile_prior(made("hierarchical"))
+def test_bad_x_of_many_columns_and_no_numbers(shared):
+    prior = bd.compile_prior(shared("hierarchical"))
     with pytest.raises(ValueError, match=r"columns mu, tau, theta\[0\], theta\[1\], theta\[2\], theta\[3\], \.\.\.$"):
         prior.logp([[0.0]])
     with pytest.raises(TypeError, match=r"^x must hold real numbers, got None"):
@@ -330,9 +343,9 @@ def test_bad_x_of_many_columns_and_no_numbers():
 # --- draws and the initial point
 
 
-def test_draws_have_the_moments_of_the_prior():
+def test_draws_have_the_moments_of_the_prior(shared):
     count = 20_000
-    x = bd.compile_prior(made("awkward_names")).draws(count, 1)
+    x = bd.compile_prior(shared("awkward_names")).draws(count, 1)
     assert (x.shape, x.dtype) == ((count, 4), np.float64)
     o, sigma = x[:, 1:3], np.exp(x[:, 3])
     for values, mean in (
@@ -358,8 +371,8 @@ def test_draws_of_a_narrowed_distribution_are_rejected():
         assert abs(values.mean() - mean) < 4 * values.std() / np.sqrt(len(values))
 
 
-def test_the_same_seed_gives_the_same_draws():
-    prior = bd.compile_prior(made("awkward_names"))
+def test_the_same_seed_gives_the_same_draws(shared):
+    prior = bd.compile_prior(shared("awkward_names"))
     a, b, c = prior.draws(5, 1), prior.draws(5, 1), prior.draws(5, 2)
     np.testing.assert_array_equal(a, b)
     assert not np.allclose(a, c)
@@ -372,8 +385,8 @@ def test_the_same_seed_gives_the_same_draws():
 
 
 @pytest.mark.parametrize("name", ["number", "simplex", "cholesky", "empty_variable", "mixture", "sized_by_data"])
-def test_one_draw_has_the_shape_of_many(name):
-    prior = bd.compile_prior(made(name))
+def test_one_draw_has_the_shape_of_many(shared, name):
+    prior = bd.compile_prior(shared(name))
     assert prior.draws(1, 1).shape == (1, prior.n)
     assert prior.draws(3, 1).shape == (3, prior.n)
 
@@ -403,9 +416,9 @@ def test_priors_that_cannot_be_drawn(make, why):
     assert prior.draws(50, 1) is None
 
 
-def test_no_draws_is_an_error():
+def test_no_draws_is_an_error(shared):
     with pytest.raises(ValueError, match=r"^draws is 0; write an int >= 1$"):
-        bd.compile_prior(made("number")).draws(0)
+        bd.compile_prior(shared("number")).draws(0)
 
 
 def test_initial_point():
@@ -420,8 +433,8 @@ def test_initial_point():
 # --- what it is
 
 
-def test_a_compiled_prior_is_taken_as_it_is():
-    prior = bd.compile_prior(made("number"))
+def test_a_compiled_prior_is_taken_as_it_is(shared):
+    prior = bd.compile_prior(shared("number"))
     assert bd.compile_prior(prior) is prior
     assert (prior.n, prior.layout) == (1, layout(prior.model))
 
@@ -733,9 +746,9 @@ def test_a_density_without_a_gradient_is_refused():
         bd.compile_prior(called(0))
 
 
-def test_ordinary_densities_are_differentiated_by_jax():
+def test_ordinary_densities_are_differentiated_by_jax(shared):
     for name in ("hierarchical", "mixture", "cholesky"):
-        assert "by_differences" not in bd.compile_prior(made(name)).density.__qualname__
+        assert "by_differences" not in bd.compile_prior(shared(name)).density.__qualname__
 
 
 def minibatch():

@@ -4,6 +4,7 @@ The value is PyMC's own. The gradient is compared with central differences of va
 central differences of gradients, both under vmap and jit: as the climbs use them.
 """
 
+import functools
 import warnings
 
 import jax
@@ -475,6 +476,15 @@ def moments(log_density, functions, least, most):
     return [integral(f) for f in functions]
 
 
+@functools.cache
+def slopes(kind, first, second):
+    """The gradient by so many arguments, the Hessian by so many: one program for all places."""
+    function = MENDED[kind]
+    gradient = jax.grad(function, argnums=tuple(range(first)))
+    hessian = jax.hessian(function, argnums=tuple(range(second)))
+    return jax.jit(lambda *at: (gradient(*at), hessian(*at)))
+
+
 @pytest.mark.parametrize(("k", "x"), [(1.3, 0.01), (1.7, 2.1), (50.0, 30.0), (50.0, 80.0), (900.0, 930.0)])
 def test_derivatives_of_the_incomplete_gamma_function(k, x):
     """d P / dk = E[log t - psi(k); t < x] for t ~ Gamma(k), and the second likewise."""
@@ -491,11 +501,10 @@ def test_derivatives_of_the_incomplete_gamma_function(k, x):
     at = np.exp(log_density(x))
     want = [second, at * score(x), at * ((k - 1) / x - 1)]
     for kind, sign in ((GammaInc, 1), (GammaIncC, -1)):
-        function = MENDED[kind]
         sign = sign if lower else -sign
-        gradient = jax.grad(function, argnums=(0, 1))(k, x)
+        gradient, hessian = slopes(kind, 2, 2)(k, x)
         np.testing.assert_allclose(gradient, [sign * first, at if kind is GammaInc else -at], rtol=1e-8)
-        hessian = np.array(jax.hessian(function, argnums=(0, 1))(k, x))
+        hessian = np.array(hessian)
         np.testing.assert_allclose(hessian[0, 0], sign * want[0], rtol=1e-8)
         others = hessian[[0, 1, 1], [1, 0, 1]] * (1 if kind is GammaInc else -1)
         np.testing.assert_allclose(others, [want[1], want[1], want[2]], rtol=1e-8)
@@ -526,9 +535,9 @@ def test_derivatives_of_the_incomplete_beta_function(a, b, x):
         lambda t: of_b(t) ** 2 - special.polygamma(1, b) + both,
     ]
     want = moments(log_density, functions, 0, x)
-    gradient = jax.grad(MENDED[BetaInc], argnums=(0, 1, 2))(a, b, x)
+    gradient, hessian = slopes(BetaInc, 3, 2)(a, b, x)
     np.testing.assert_allclose(gradient, [*want[:2], np.exp(log_density(x))], rtol=1e-8)
-    hessian = np.array(jax.hessian(MENDED[BetaInc], argnums=(0, 1))(a, b, x))
+    hessian = np.array(hessian)
     np.testing.assert_allclose(hessian[[0, 0, 1], [0, 1, 1]], want[2:], rtol=1e-8)
 
 
@@ -539,8 +548,8 @@ def test_derivatives_of_erfcx():
     series = -(1 - 1.5 / large**2 + 3.75 / large**4 - 13.125 / large**6) / (root * large**2)
     slope = np.where(far, series, 2 * x * special.erfcx(x) - 2 / root)
     erfcx = MENDED[Erfcx]
-    np.testing.assert_allclose(jax.vmap(jax.grad(erfcx))(x), slope, rtol=1e-8)
-    bend = jax.jacfwd(jax.grad(lambda x: erfcx(x).sum()))(x)  # of an array: JAX's own is for a scalar
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(erfcx)))(x), slope, rtol=1e-8)
+    bend = jax.jit(jax.jacfwd(jax.grad(lambda x: erfcx(x).sum())))(x)  # of an array: JAX's own is for a scalar
     np.testing.assert_allclose(np.diag(bend), 2 * special.erfcx(x) + 2 * x * slope, rtol=1e-8, atol=1e-11)
 
 

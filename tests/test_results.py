@@ -58,7 +58,8 @@ def run(seed=0):
         "nested": {"a": [1, "b"]},
     }
     one = tree({"posterior": draws, "sample_stats": stats, "constant_data": constant}, attrs)
-    return tree({"posterior": one, "map": one}, {"created_at": attrs["created_at"]})
+    other = tree({"posterior": draws[["zeta", "alpha"]], "sample_stats": stats[["diverging"]]}, attrs)
+    return tree({"posterior": one, "map": other}, {"created_at": attrs["created_at"]})
 
 
 # Building.
@@ -358,7 +359,7 @@ def test_load_notices_every_missing_chunk(tmp_path):
 
 
 def test_load_notices_every_changed_chunk(tmp_path):
-    whole = tree({"posterior": run()["map/posterior"]}, {"created_at": "now"})
+    whole = tree({"posterior": run()["posterior/posterior"]}, {"created_at": "now"})
     path = save(whole, tmp_path / "run.zarr")
     for i, chunk in enumerate(chunks(path)):
         content = chunk.read_bytes()
