@@ -56,7 +56,9 @@ def quietly(which, store):
 def server():
     """A context whose processes begin with all imported that takes long: not Blackjax, which starts threads."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pymc", "jax.scipy.stats", "arviz_stats", "optax", "dask.array", "bayesdiff.growing", "bayesdiff.compiled"])
+    context.set_forkserver_preload(
+        ["pymc", "jax.scipy.stats", "arviz_stats", "optax", "dask.array", "bayesdiff.growing", "bayesdiff.compiled"]
+    )
     return context
 
 

@@ -124,8 +124,7 @@ def test_a_heavy_tail_is_not_judged_by_its_top():
         np.linalg.inv(covariance),
         covariance,
         np.ones((3, 1), int),
-        np.zeros(3, bool),
-        np.zeros(3, bool),
+        *np.zeros((3, 3), bool),
     )
     assert found.log_mass[0] < found.log_mass[1] - 10
     no = np.zeros(3, bool)

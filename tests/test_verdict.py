@@ -372,7 +372,8 @@ def tempered(**changes):
     call = {
         "chains": 4, "draws": 1000, "finite": True, "r_hat": np.full(3, 1.001), "ess": np.full(3, 3000.0),
         "names": ["x[0]", "x[1]", "the share of mode 0"], "weights": np.array([0.6, 0.4]),
-        "found_by": np.full((2, 4), 20), "on_edge": np.zeros(2, bool), "unseen": 0.0, "nowhere": 0.0,
+        "found_by": np.full((2, 4), 20), "given": np.zeros(2, bool), "on_edge": np.zeros(2, bool), "unseen": 0.0,
+        "nowhere": 0.0, "stones": np.zeros((2, 4)),
         "arrivals": np.full(4, 500), "invalid": 0.0, "pareto_k": np.array([0.1, 0.2]),
         "by_chain": np.array([0.01, 0.0, -0.01, 0.0]), "by_chain_se": np.full(4, 0.01), "contradicts": False,
         "drift": None, "grew": None,
@@ -402,19 +403,18 @@ def test_a_good_run_is_not_doubted():
         ({"ess": np.array([3e3, 3e3, 40.0])}, "ess", True, "There are 40 effective draws of the share of mode 0"),
         ({"arrivals": np.array([500, 3, 500, 500])}, "arrivals", True, "In 1 of 4 chains fewer than 20 states came"),
         ({"arrivals": np.array([500, 3, 500, 500]), "weights": np.ones(1), "found_by": np.full((1, 4), 9),
-          "on_edge": np.zeros(1, bool)}, "arrivals", False, "In 1 of 4 chains fewer than 20"),
+          "given": np.zeros(1, bool), "on_edge": np.zeros(1, bool)}, "arrivals", False, "1 of 4 chains fewer than 20"),
         ({"finite": False}, "no_numbers", True, "Not all draws are finite"),
         ({"chains": 1}, "one_chain", True, "With one chain nothing can be compared"),
         ({"grew": (1, 512.3)}, "improper", True, r"spread of x\[1\] grew round after round, 512 times in all: the pos"),
         ({"grew": (0, np.inf)}, "improper", True, r"draws of x\[0\] are not finite: the posterior is probably"),
         ({"invalid": 0.2}, "invalid", False, "log p was not a number for 20%"),
         ({"drift": (0.0, 0.4, 1, 2.7)}, "drift", False, r"log evidence went from 0.00 to 0.40, and the spread of x"),
-        ({"unseen": 0.2}, "alone", False, "some 20% would end at one that was not seen"),
-        ({"nowhere": 0.2}, "nowhere", False, "20% ended at no maximum.*do not add up to 1.$"),
         ({"nowhere": 0.2, "on_edge": np.array([True, False])}, "nowhere", False, r"withheld \(NaN\)"),
-        ({"found_by": np.array([[20] * 4, [0, 9, 0, 0]])}, "alone", False, "1 of 2 modes, with 40.0% of the draws"),
+        ({"found_by": np.array([[20] * 4, [0, 1, 0, 0]])}, "alone", False, "1 of 2 modes, with 40.0% of the draws"),
         ({"contradicts": True}, "contradict", False, "The chains contradict each other.*The evidence is withheld"),
-        ({"pareto_k": np.array([0.1, 0.9])}, "pareto", False, "Pareto k 0.90, more than 0.7"),
+        ({"pareto_k": np.array([0.1, 0.9]), "stones": np.array([[0.3] * 4, [0.6] * 4])}, "pareto", False,
+         r"Pareto k 0.90, more than 0.7\), and the log evidences upwards and downwards are 0.30 apart. The evi"),
     ],
 )  # fmt: skip
 def test_what_is_doubtful_is_said(changes, code, falls, said):
@@ -424,7 +424,7 @@ def test_what_is_doubtful_is_said(changes, code, falls, said):
     assert group.attrs["warned"]
     assert group.attrs["ok"] != falls
     assert group["ok"].values.all() != falls
-    withheld = {"contradict": "contradict", "pareto": "pareto"}.get(code, "draws" if falls else "ok")
+    withheld = code if code in ("contradict", "pareto", "drift") else "draws" if falls else "ok"
     assert str(group["evidence_code"].values) == withheld
     assert bool(group["evidence_ok"]) == (withheld == "ok")
 
@@ -434,8 +434,28 @@ def test_limits_of_a_tempered_run_are_kept():
         {"r_hat": np.full(3, 1.05)}, {"ess": np.full(3, 100.0)}, {"arrivals": np.full(4, 20)}, {"invalid": 0.01},
         {"unseen": 0.05}, {"nowhere": 0.05}, {"pareto_k": np.array([0.7, np.nan])},
         {"unseen": 0.5, "found_by": np.full((2, 4), 3)},  # too few climbs to tell
+        # A heavy tail alone, where both directions agree, or within what their errors allow.
+        {"pareto_k": np.array([0.9]), "stones": np.array([[0.19] * 4, [0.0] * 4])},
+        {"pareto_k": np.array([0.9]), "stones": np.array([[0.3] * 4, [0.0] * 4]), "by_chain_se": np.full(4, 0.25)},
+        # A mode that one start found: light, or where the user said.
+        {"found_by": np.array([[20] * 4, [0, 1, 0, 0]]), "weights": np.array([0.96, 0.04])},
+        {"found_by": np.array([[20] * 4, [0, 1, 0, 0]]), "given": np.array([False, True])},
     ):  # fmt: skip
         assert told(tempered(**fine))[0] == "ok", fine
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nowhere": 0.2}, "20% ended at no maximum.*do not add up to 1.$"),
+        ({"unseen": 0.2}, "some 20% would end at one that is not listed: there are more modes than those 2, and"),
+    ],
+)
+def test_what_the_list_of_modes_leaves_out_is_told_and_no_warning(changes, said):
+    group = tempered(**changes)
+    assert re.search(said, told(group)[1])
+    assert not group.attrs["warned"]
+    assert bool(group["evidence_ok"])
 
 
 def test_of_an_improper_posterior_nothing_else_is_said():
@@ -452,8 +472,8 @@ def test_few_draws_of_a_tempered_run_are_not_judged():
 
 
 def test_words_on_the_evidence():
-    assert reason(tempered(pareto_k=np.array([0.9])), code="pareto") == (
-        "its importance weights have a heavy tail, Pareto k 0.90 > 0.7"
+    assert reason(tempered(pareto_k=np.array([0.9]), stones=np.array([[0.3] * 4, [0.6] * 4])), code="pareto") == (
+        "its importance weights have a heavy tail, and upwards and downwards it is 0.30 apart"
     )
     assert str(tempered(contradicts=True, by_chain=np.array([0.0, np.nan]))["evidence_code"].values) == "no_evidence"
 

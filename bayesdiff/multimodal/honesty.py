@@ -188,8 +188,14 @@ def pareto_of(betas: np.ndarray, gain: np.ndarray, how: Agreeing) -> np.ndarray:
     log = (np.diff(betas) / 2 * gain[rows, :-1]).T
     lowest = np.min(log, axis=1, keepdims=True, where=np.isfinite(log), initial=np.inf)
     log = np.where(np.isfinite(log), log, np.where(np.isfinite(lowest), lowest, 0.0))
-    found = np.asarray(array_stats.psislw(-log, axis=1)[1])
-    return np.where(np.ptp(log, axis=1) > 1e-8, found, np.nan)
+    return np.array([_pareto(one) for one in log])
+
+
+def _pareto(log: np.ndarray) -> float:
+    try:
+        return float(array_stats.psislw(-log)[1]) if np.ptp(log) > 1e-8 else np.nan
+    except ValueError:  # its tail is one number
+        return np.nan
 
 
 def drifted(history: History, how: Agreeing) -> tuple[float, float, int, float] | None:

@@ -2,30 +2,79 @@
 
     q(x) = sum_k w_k q_k(x),   q_k = N(m_k, C_k), and the last few Student t's with heavy tails, wider and wider
 
+In few dimensions all are Student t's: the ends of a curve lie far out in the scale of the component nearest to them.
+
+Numbers with heavy tails are bent, so that a mixture can follow these (Johnson and Geyer 2012, section 2.3): all this is
+in y, and
+
+    x = c + s sinh(y / s),   log q(x) = log q(y) - sum log cosh(y / s);   s = 0 stands for x = c + y
+
 Fitted to draws by expectation and maximisation (Dempster, Laird, Rubin 1977): one component at each mode to begin
 with, and one more as long as draws that were held out become likelier.
 """
 
 from __future__ import annotations
 
-from math import lgamma, log, pi
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import jax.scipy.special as jsp
 import numpy as np
 
 from bayesdiff.multimodal.tuning import Fitting
 
-# Degrees of freedom of the wide components: finite variance, tails that outlast most posteriors'.
-NU = 4.0
+# Degrees of freedom: finite variance, tails that outlast most posteriors'; and of the widest component, Cauchy's.
+NU, WIDEST_NU = 4.0, 1.0
+
+
+class Frame(NamedTuple):
+    """How x is made of y: ``centre`` (n,), and ``bend`` (n,), beyond which y grows as log x; 0 where it never does."""
+
+    centre: Any
+    bend: Any
+
+    def bent(self, y: Any, np: Any = np) -> tuple[Any, Any]:
+        """x, and log dx/dy (..., n), by NumPy or by JAX."""
+        size = np.where(self.bend > 0, self.bend, 1.0)
+        z = np.clip(y / size, -300, 300)  # e^300 is as good as infinite, and can still be squared
+        x = np.where(self.bend > 0, size * np.sinh(z), y)
+        slope = np.where(self.bend > 0, np.logaddexp(z, -z) - np.log(2.0), 0.0)
+        return self.centre + x, slope
+
+    def unbent(self, x: np.ndarray) -> np.ndarray:
+        """Compute y."""
+        gap, size = x - self.centre, np.where(self.bend > 0, self.bend, 1.0)
+        return np.where(self.bend > 0, size * np.arcsinh(gap / size), gap)
+
+    def moved(self, fit: Fit, to: Frame) -> Fit:
+        """Gaussians of this frame in another, each as it is at its mean."""
+        x, slope = self.bent(fit.means)
+        y = to.unbent(x)
+        ratio = np.exp(slope - to.bent(y)[1])
+        return Fit(fit.weights, y, fit.covariances * ratio[:, :, None] * ratio[:, None, :])
+
+
+def straight(n: int) -> Frame:
+    """The frame in which x is y."""
+    return Frame(np.zeros(n), np.zeros(n))
+
+
+def frame_for(x: np.ndarray, fitting: Fitting) -> Frame:
+    """A frame for draws (draws, n), in which their tails are not heavy."""
+    low, first, middle, third, high = np.quantile(x, [0.01, 0.25, 0.5, 0.75, 0.99], axis=0)
+    width = (third - first) / 1.349
+    reach = np.maximum(high - middle, middle - low) / 2.326
+    heavy = (reach > fitting.heavy * width) & (width > 0)
+    return Frame(middle, np.where(heavy, fitting.bend * width, 0.0))
 
 
 class Mixture(NamedTuple):
     """A mixture in arrays of fixed size: components that are not there have a log weight of -inf.
 
     ``log_weight`` (k,), ``mean`` (k, n), ``root`` (k, n, n) with root root' = covariance (scale matrix of the wide
-    one), ``inverse`` (k, n, n) of root, ``log_det`` (k,) of root; ``heavy`` (k,): whether it is a Student t.
+    one), ``inverse`` (k, n, n) of root, ``log_det`` (k,) of root; ``nu`` (k,): of a Student t, 0 of a Gaussian.
+    ``wide`` (k,): whether it is none of those that were fitted. ``frame``: how x is made of what this is a density of.
     """
 
     log_weight: np.ndarray
@@ -33,7 +82,9 @@ class Mixture(NamedTuple):
     root: np.ndarray
     inverse: np.ndarray
     log_det: np.ndarray
-    heavy: np.ndarray
+    nu: np.ndarray
+    wide: np.ndarray
+    frame: Frame
 
     @property
     def n(self) -> int:
@@ -47,11 +98,11 @@ class Mixture(NamedTuple):
 
     @property
     def real(self) -> np.ndarray:
-        """Which components are there and are Gaussian (k,)."""
-        return np.isfinite(self.log_weight) & ~self.heavy
+        """Which components are there and were fitted (k,)."""
+        return np.isfinite(self.log_weight) & ~self.wide
 
 
-def mixture(fit: Fit, wide: Spread, size: int, fitting: Fitting) -> Mixture:
+def mixture(fit: Fit, wide: Spread, size: int, fitting: Fitting, frame: Frame | None = None) -> Mixture:
     """Put Gaussians and the wide Student t's into a mixture of `size` places: few sizes, few compilations."""
     k, n = fit.means.shape
     wide_ones = fitting.wide[: fitting.wides(n)]
@@ -62,13 +113,17 @@ def mixture(fit: Fit, wide: Spread, size: int, fitting: Fitting) -> Mixture:
     mean = np.tile(wide.centre, (size, 1))
     root = np.tile(_root(wide.covariance * (NU - 2) / NU), (size, 1, 1))
     mean[:k] = fit.means
-    for i in range(k):
-        root[i] = _root(fit.covariances[i])
+    curved = n <= fitting.curved_dimensions
+    root[:k] = _roots(fit.covariances) * (fitting.of_curved if curved else 1.0) ** 0.5
     for i, (_, times) in enumerate(wide_ones):
         root[k + i] *= times
     inverse = np.linalg.inv(root)
     log_det = np.log(np.diagonal(root, axis1=1, axis2=2)).sum(axis=1)
-    return Mixture(log_weight, mean, root, inverse, log_det, np.arange(size) >= k)
+    is_wide = np.arange(size) >= k
+    nu = np.where(is_wide | curved, NU, 0.0)
+    nu[k + len(wide_ones) - 1] = WIDEST_NU
+    frame = frame or straight(n)
+    return Mixture(log_weight, mean, root, inverse, log_det, nu, is_wide, frame)
 
 
 class Spread(NamedTuple):
@@ -99,9 +154,11 @@ def component_logs(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array
     # One matrix product for all components: XLA hands many small ones to a thread pool, and waits for it.
     z = (mixture.inverse.reshape(k * n, n) @ x).reshape(k, n) - (mixture.inverse * mixture.mean[:, None, :]).sum(-1)
     square = (z * z).sum(-1)
-    student = -0.5 * (NU + n) * jnp.log1p(square / NU) + _student_constant(n)
+    nu = jnp.maximum(mixture.nu, WIDEST_NU)
+    constant = jsp.gammaln((nu + n) / 2) - jsp.gammaln(nu / 2) - 0.5 * n * jnp.log(nu * jnp.pi)
+    student = constant - 0.5 * (nu + n) * jnp.log1p(square / nu)
     gauss = -0.5 * square - 0.5 * n * jnp.log(2 * jnp.pi)
-    return mixture.log_weight + jnp.where(mixture.heavy, student, gauss) - mixture.log_det, z
+    return mixture.log_weight + jnp.where(mixture.nu > 0, student, gauss) - mixture.log_det, z
 
 
 def log_density(mixture: Mixture, x: jax.Array) -> jax.Array:
@@ -114,13 +171,10 @@ def draw_one(mixture: Mixture, key: jax.Array) -> jax.Array:
     which, where, tail = jax.random.split(key, 3)
     k = jax.random.categorical(which, mixture.log_weight)
     z = jax.random.normal(where, (mixture.mean.shape[1],))
-    chi_square = (jax.random.normal(tail, (int(NU),)) ** 2).sum()
-    z = z * jnp.where(mixture.heavy[k], jnp.sqrt(NU / chi_square), 1.0)
+    nu = mixture.nu[k]
+    chi_square = jnp.where(jnp.arange(int(NU)) < nu, jax.random.normal(tail, (int(NU),)) ** 2, 0.0).sum()
+    z = z * jnp.where(nu > 0, jnp.sqrt(nu / chi_square), 1.0)
     return mixture.mean[k] + mixture.root[k] @ z
-
-
-def _student_constant(n: int) -> float:
-    return lgamma((NU + n) / 2) - lgamma(NU / 2) - 0.5 * n * log(NU * pi)
 
 
 # -------------------------------------------------------------------------------------------------------------- fitting
@@ -165,29 +219,63 @@ def fit(kept: np.ndarray, held: np.ndarray, start: Fit, most: int, rng: np.rando
     best, reached, trust = tries[which], scores[which], fitting.trusts[which]
     # A component needs draws for its covariance; below, the mixture would learn the draws by heart.
     room = min(most, len(start.weights) + len(kept) // (4 * (n + 1)))
-    failures = 0
-    while len(best.weights) < room and failures < 3:
-        tried = _em(kept, _split(kept, best, rng), trust, fitting.rounds)
+    failures, several = 0, 1
+    while len(best.weights) < room and failures < 4:
+        several = min(max(several, 1), room - len(best.weights), len(best.weights))
+        tried = _em(kept, _split(kept, best, several, failures, rng), trust, fitting.rounds)
         new = score(tried)
-        if new > reached + fitting.worth:
+        if new > reached + fitting.worth * several:
             best, reached, failures = tried, new, 0
-        else:
+            several *= 2
+        elif several > 1 and failures < 3:
+            several //= 4
+        else:  # where none is worth it alone, all together may be: on a curve
             failures += 1
+            several = len(best.weights) if failures == 3 else 1
     return best
+
+
+def with_all(fit: Fit, modes: Fit, most: int) -> Fit:
+    """The same with the Gaussians of those `modes` that it forgot, in place of its lightest where there is no room."""
+    if not len(modes.weights):
+        return fit
+    own = _logs(modes.means, modes)[0].diagonal() - np.log(modes.weights)
+    here = _logs(modes.means, fit._replace(weights=np.full(len(fit.weights), 1 / len(fit.weights))))[1]
+    gone = np.flatnonzero(here < own - np.log(len(fit.weights)) - 3)
+    kept = np.sort(np.argsort(-fit.weights, kind="stable")[: most - len(gone)])
+    weights = np.concatenate([fit.weights[kept], np.zeros(len(gone))])
+    means, covariances = (np.concatenate([a[kept], b[gone]]) for a, b in zip(fit[1:], modes[1:], strict=True))
+    return Fit(weights / weights.sum(), means, covariances)
+
+
+def _roots(covariances: np.ndarray) -> np.ndarray:
+    """A lower triangular root of each (k, n, n)."""
+    try:
+        scale = np.sqrt(np.diagonal(covariances, axis1=1, axis2=2))
+        roots = np.linalg.cholesky(covariances / (scale[:, :, None] * scale[:, None, :]))
+        return scale[:, :, None] * roots
+    except np.linalg.LinAlgError:
+        return np.stack([_root(covariance) for covariance in covariances])
 
 
 def _logs(x: np.ndarray, fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     """Compute log w_k q_k(x) (draws, k), and log q(x) (draws,)."""
-    n = x.shape[1]
+    n, roots = x.shape[1], _roots(fit.covariances)
+    inverses = np.linalg.inv(roots)
+    det = np.log(np.diagonal(roots, axis1=1, axis2=2)).sum(axis=1)
+    constant = np.log(np.maximum(fit.weights, 1e-300)) - det - 0.5 * n * np.log(2 * np.pi)
     logs = np.empty((len(x), len(fit.weights)))
-    for k, (weight, mean, covariance) in enumerate(zip(*fit, strict=True)):
-        root = _root(covariance)
-        z = (x - mean) @ np.linalg.inv(root).T
-        logs[:, k] = (
-            np.log(max(weight, 1e-300)) - 0.5 * (z**2).sum(axis=1) - np.log(np.diagonal(root)).sum()
-        ) - 0.5 * n * np.log(2 * np.pi)
+    for some in _few(len(fit.weights), x.size):
+        z = (x - fit.means[some, None]) @ np.swapaxes(inverses[some], 1, 2)
+        logs[:, some] = constant[some] - 0.5 * np.einsum("kdi,kdi->dk", z, z)
     top = logs.max(axis=1, keepdims=True)
     return logs, (top + np.log(np.exp(logs - top).sum(axis=1, keepdims=True)))[:, 0]
+
+
+def _few(components: int, numbers: int) -> list[slice]:
+    """Components at a time: so many numbers are held at once."""
+    size = max(1, 2**22 // numbers)
+    return [slice(first, first + size) for first in range(0, components, size)]
 
 
 def _em(x: np.ndarray, start: Fit, trust: float, rounds: int) -> Fit:
@@ -195,61 +283,71 @@ def _em(x: np.ndarray, start: Fit, trust: float, rounds: int) -> Fit:
     n = x.shape[1]
     fit, before = start, -np.inf
     prior = trust * (n + 1)
+    inverses = np.linalg.inv(_roots(start.covariances))
     for _ in range(rounds):
         logs, total = _logs(x, fit)
         shares = np.exp(logs - total[:, None])
         size = shares.sum(axis=0)
-        weights = size / len(x)
         means, covariances = fit.means.copy(), fit.covariances.copy()
-        for k in np.flatnonzero(size > 1):
-            means[k] = shares[:, k] @ x / size[k]
-            gap = x - means[k]
-            scatter = (gap * shares[:, k : k + 1]).T @ gap
+        own = np.flatnonzero(size > 1)
+        means[own] = (shares[:, own].T @ x) / size[own, None]
+        for some in _few(len(own), x.size):
+            k = own[some]
+            gap = x - means[k, None]
+            scatter = np.swapaxes(gap * shares.T[k, :, None], 1, 2) @ gap
             # As many draws as it has numbers to learn say little; the anchor takes the shape of what was there.
-            anchor = start.covariances[k] if trust > 1e3 else _like(start.covariances[k], scatter / size[k])
-            covariances[k] = (scatter + prior * anchor) / (size[k] + prior)
-        fit = Fit(weights, means, covariances)
+            anchor = start.covariances[k]
+            if trust <= 1e3:
+                anchor = _like(anchor, inverses[k], scatter / size[k, None, None])
+            covariances[k] = (scatter + prior * anchor) / (size[k, None, None] + prior)
+        fit = Fit(size / len(x), means, covariances)
         if total.mean() < before + 1e-4:
             break
         before = total.mean()
     return fit
 
 
-def _like(covariance: np.ndarray, data: np.ndarray) -> np.ndarray:
-    """`covariance`, made as large as `data` is, in its own units."""
-    inverse = np.linalg.inv(_root(covariance))
-    ratio = np.trace(inverse @ data @ inverse.T) / len(data)
-    return covariance * np.clip(ratio, 1e-3, 1e3) if np.isfinite(ratio) else np.diag(np.diagonal(data))
+def _like(covariances: np.ndarray, inverses: np.ndarray, data: np.ndarray) -> np.ndarray:
+    """`covariances`, made as large as `data` are, each in its own units; ``inverses`` of their roots."""
+    n = data.shape[-1]
+    ratio = np.einsum("kij,kjl,kil->k", inverses, data, inverses) / n
+    like = covariances * np.clip(ratio, 1e-3, 1e3)[:, None, None]
+    flat = data * np.eye(n)
+    return np.where(np.isfinite(ratio)[:, None, None], like, flat)
 
 
-def _split(x: np.ndarray, fit: Fit, rng: np.random.Generator) -> Fit:
-    """One component more: that whose draws look least like its Gaussian, cut in two along its longest excess."""
+def _split(x: np.ndarray, fit: Fit, several: int, but: int, rng: np.random.Generator) -> Fit:
+    """So many components more: those whose draws look least like their Gaussian, but for the first, each cut in two."""
     logs, total = _logs(x, fit)
     shares = np.exp(logs - total[:, None])
     size = shares.sum(axis=0)
     n = x.shape[1]
-    enough = size > 4 * (n + 1)
-    if not enough.any():
+    enough = np.flatnonzero(size > 4 * (n + 1))
+    if not len(enough):
         return fit
+    inverses = np.linalg.inv(_roots(fit.covariances))
     # Where the Gaussian is wrong, the draws' squared lengths in its scale vary more than a chi-square's do, or less.
-    misfit = np.zeros(len(size))
-    for i in np.flatnonzero(enough):
-        z = np.linalg.solve(_root(fit.covariances[i]), (x - fit.means[i]).T).T
-        square = (z**2).sum(axis=1)
-        mean = shares[:, i] @ square / size[i]
-        variance = shares[:, i] @ (square - mean) ** 2 / size[i]
+    misfit = np.zeros(len(enough))
+    for some in _few(len(enough), x.size):
+        k = enough[some]
+        z = (x - fit.means[k, None]) @ np.swapaxes(inverses[k], 1, 2)
+        share = shares.T[k] / size[k, None]
+        square = (z**2).sum(axis=2)
+        mean = (share * square).sum(axis=1)
+        variance = (share * (square - mean[:, None]) ** 2).sum(axis=1)
         # Three-fold moments find bananas, whose lengths look right.
-        skew = np.abs(shares[:, i] @ z**3 / size[i]).max()
-        misfit[i] = (abs(variance - 2 * n) / (2 * n) + skew) * np.sqrt(size[i]) + 1e-9
-    k = int(rng.choice(len(size), p=misfit / misfit.sum()))
-    # Two centres among its draws, far from each other in its own scale.
-    members = rng.choice(len(x), size=min(64, len(x)), p=shares[:, k] / size[k])
-    z = np.linalg.solve(_root(fit.covariances[k]), (x[members] - fit.means[k]).T).T
-    first = int(rng.integers(len(z)))
-    apart = ((z - z[first]) ** 2).sum(axis=1)
-    second = int(rng.choice(len(z), p=apart / apart.sum())) if apart.sum() > 0 else first
-    weights, means, covariances = (np.concatenate([values, values[k : k + 1]]) for values in fit)
-    weights[[k, -1]] *= 0.5
-    means[[k, -1]] = x[members[[first, second]]]
-    covariances[[k, -1]] *= 0.5
+        skew = np.abs(np.einsum("kd,kdi->ki", share, z**3)).max(axis=1)
+        misfit[some] = (np.abs(variance - 2 * n) / (2 * n) + skew) * np.sqrt(size[k]) + 1e-9
+    weights, means, covariances = fit
+    for k in enough[np.argsort(-misfit, kind="stable")][but if several == 1 else 0 :][:several]:
+        # Two centres among its draws, far from each other in its own scale.
+        members = rng.choice(len(x), size=min(64, len(x)), p=shares[:, k] / size[k])
+        z = (x[members] - fit.means[k]) @ inverses[k].T
+        first = int(rng.integers(len(z)))
+        apart = ((z - z[first]) ** 2).sum(axis=1)
+        second = int(rng.choice(len(z), p=apart / apart.sum())) if apart.sum() > 0 else first
+        weights, means, covariances = (np.concatenate([v, v[k : k + 1]]) for v in (weights, means, covariances))
+        weights[[k, -1]] *= 0.5
+        means[[k, -1]] = x[members[[first, second]]]
+        covariances[[k, -1]] *= 0.5
     return Fit(weights, means, covariances)

@@ -7,7 +7,7 @@ import xarray as xr
 
 from bayesdiff.labels import Labels, describe
 from bayesdiff.multimodal.honesty import shares_of
-from bayesdiff.multimodal.mixtures import Mixture
+from bayesdiff.multimodal.mixtures import Fit, Mixture, straight
 from bayesdiff.multimodal.rounds import Produced, Setup, Standing
 from bayesdiff.multimodal.scout import Basins, Scouted
 from bayesdiff.multimodal.tempering import rejections
@@ -36,6 +36,7 @@ def result_of(run: Setup, found: Scouted, basins: Basins, at: Standing, kept: Pr
         names=[*prior.layout.labels, *[f"the share of mode {k}" for k in heavy]],
         weights=np.bincount(labels.ravel(), minlength=len(found.x))[: len(found.x)] / labels.size,
         found_by=found.by,
+        given=found.given,
         on_edge=found.on_edge,
         unseen=found.unseen,
         nowhere=nowhere,
@@ -44,6 +45,7 @@ def result_of(run: Setup, found: Scouted, basins: Basins, at: Standing, kept: Pr
         pareto_k=told.pareto_k,
         by_chain=told.by_chain,
         by_chain_se=told.by_chain_se,
+        stones=np.stack([told.upwards, told.downwards]),
         contradicts=told.contradicts,
         drift=told.drift,
         grew=told.grew,
@@ -56,6 +58,8 @@ def result_of(run: Setup, found: Scouted, basins: Basins, at: Standing, kept: Pr
         name: getattr(told, name)
         for name in ("log_evidence", "log_evidence_se", "by_chain", "by_chain_se", "upwards", "downwards")
     }
+    if not verdict["evidence_ok"]:
+        evidences |= {"log_evidence": np.nan, "log_evidence_se": np.nan}
     groups = {
         **label.states(x[None]),
         "sample_stats": label.stats({name: values[None] for name, values in stats.items()}),
@@ -120,8 +124,8 @@ def _mode_group(label: Labels, found: Scouted, shares: np.ndarray, heavy: np.nda
 def _mixture_group(label: Labels, q: Mixture) -> xr.Dataset:
     """The Gaussians of q, as `gaussian_mixture` takes them."""
     coordinates = label.compiled.layout.labels
-    share = np.exp(q.log_weight[q.real])
-    values = {"weight": share / share.sum(), "mean": q.mean[q.real], "covariance": q.covariance[q.real]}
+    weight, mean, covariance = q.frame.moved(Fit(np.exp(q.log_weight), q.mean, q.covariance), straight(q.n))
+    values = {"weight": weight[q.real] / weight[q.real].sum(), "mean": mean[q.real], "covariance": covariance[q.real]}
     dims = {
         "weight": ["component"],
         "mean": ["component", "coordinate"],

@@ -15,7 +15,7 @@ import numpy as np
 from bayesdiff.calls import Call, stream
 from bayesdiff.compiled import CompiledPrior
 from bayesdiff.multimodal.honesty import History, Measured, agreement, measured, settled, shares_of
-from bayesdiff.multimodal.mixtures import Fit, Mixture, Spread, fit, mixture
+from bayesdiff.multimodal.mixtures import Fit, Mixture, Spread, fit, frame_for, mixture, straight, with_all
 from bayesdiff.multimodal.scout import Scouted
 from bayesdiff.multimodal.tempering import StepSizes, Sweeps, Walker, begin, equalised, make_sweeps, rejections
 from bayesdiff.multimodal.tuning import Fitting, Moving, Tempering
@@ -24,13 +24,17 @@ from bayesdiff.verdict import LIMITS
 
 @dataclass(frozen=True)
 class Setup:
-    """A call of `sample`, checked: what does not change as it goes on. ``components``: places in a mixture."""
+    """A call of `sample`, checked: what does not change as it goes on.
+
+    ``modes``: the Gaussians at those that were found, none where others were not. ``components``: places in a mixture.
+    """
 
     prior: CompiledPrior
     call: Call
     draws: int
     chains: int
     tempering: Tempering
+    modes: Fit
     components: int
 
     @property
@@ -56,6 +60,12 @@ class Standing(NamedTuple):
     def spending(self, evaluations: float) -> Standing:
         """The same, with so many evaluations more spent."""
         return self._replace(evaluations=self.evaluations + evaluations)
+
+
+def modes_of(found: Scouted) -> Fit:
+    """The Gaussians at the modes; none where many were not seen, which a mixture of the others would hide."""
+    gaussians = found.gaussians()
+    return Fit(*(values[:0] for values in gaussians)) if found.unseen > LIMITS.unseen else gaussians
 
 
 def components_for(found: Scouted, fitting: Fitting) -> int:
@@ -152,9 +162,12 @@ def explored(run: Setup, found: Scouted) -> Standing:
 def _begun(run: Setup, found: Scouted) -> Standing:
     """From the Gaussians at the modes, with all rungs but the first at p."""
     rungs, fitting, moving = run.tempering.rungs, run.tempering.fitting, run.tempering.moving
-    gaussians = Fit(*(values[: run.components - fitting.wides(run.prior.n)] for values in found.gaussians()))
+    spread = _spread_at_first(found)
+    gaussians = Fit(*(values[: run.components - fitting.wides(run.prior.n)] for values in run.modes))
     gaussians = gaussians._replace(weights=gaussians.weights / max(gaussians.weights.sum(), 1e-300))
-    q = mixture(gaussians, _spread_at_first(found), run.components, fitting)
+    if len(found.x) > len(run.modes.weights):
+        gaussians = Fit(np.ones(1), spread.centre[None], spread.covariance[None])
+    q = mixture(gaussians, spread, run.components, fitting)
     first = np.log(moving.first_step / max(1.0, run.prior.n / 16) ** 0.25)
     sizes = StepSizes(np.full(rungs, first), _component_sizes(q, moving))
     x = [_at_first(run, found, c) for c in range(run.chains)]
@@ -163,11 +176,16 @@ def _begun(run: Setup, found: Scouted) -> Standing:
 
 
 def _at_first(run: Setup, found: Scouted, chain: int) -> np.ndarray:
-    """Where the rungs of one chain begin (rungs, n): half at modes that its starts found, half where p is not small."""
+    """Where the rungs of one chain begin (rungs, n).
+
+    Half at modes that its starts found, a quarter where p is not small, and a quarter where the model's author or the
+    noise of the search put them: mass may lie where p is small, around what is narrow.
+    """
     rng = run.call.rng("at first", chain)
     places = found.places[chain]
     order = np.argsort(-np.nan_to_num(run.prior.logp(places), nan=-np.inf))
     x = places[order[rng.integers(len(places) // 2 + 1, size=run.tempering.rungs)]]
+    x[1::4] = found.wide[rng.integers(len(found.wide), size=len(x[1::4]))]
     own = np.flatnonzero(found.by[:, chain])
     if len(own):
         which = rng.choice(own, size=len(x[::2]))
@@ -187,14 +205,15 @@ def _spread_at_first(found: Scouted) -> Spread:
 
 
 def _component_sizes(q: Mixture, moving: Moving) -> np.ndarray:
-    return np.where(q.heavy, np.log(moving.first_wide), 0.0)
+    return np.where(q.wide, np.log(moving.first_wide), 0.0)
 
 
 def restarted(run: Setup, at: Standing, seen: Sweeps, betas: np.ndarray, rng: np.random.Generator) -> Standing:
     """On other rungs or from another mixture, the chains' states drawn of what each saw last."""
     walkers, component = [], _component_sizes(at.q, run.tempering.moving)
     for walker, half in zip(at.walkers, seen.x[:, seen.x.shape[1] // 2 :], strict=True):
-        ladder = run.prior.kernel(begin)(run.prior.data, at.q, half[rng.integers(len(half), size=len(betas))])
+        x = at.q.frame.unbent(half[rng.integers(len(half), size=len(betas))])
+        ladder = run.prior.kernel(begin)(run.prior.data, at.q, x)
         rung = walker.sizes.rung
         rung = np.interp(np.linspace(0, 1, len(betas)), np.linspace(0, 1, len(rung)), rung)
         walkers.append(Walker(jax.tree.map(np.asarray, ladder), StepSizes(rung, component)))
@@ -217,22 +236,26 @@ def refitted(run: Setup, at: Standing, seen: Sweeps, rng: np.random.Generator) -
     # Without a quarter, to forget where they began.
     late = slice(seen.lp.shape[1] // 4, None)
     # States that have not yet found their way would make all wide.
-    least = np.quantile(np.concatenate(seen.lp[:, late]), 0.9) - 30 - 3 * n
+    least = np.quantile(np.concatenate(seen.lp[:, late]), 0.9) - 30 - 10 * n
     x = [
         one[np.isfinite(height) & (height > least) & np.isfinite(one).all(axis=1)]
         for one, height in zip(seen.x[:, late], seen.lp[:, late], strict=True)
     ]
-    x = x if len(x) > 1 else np.array_split(x[0], 4)
+    if not any(map(len, x)):
+        return at
+    frame = frame_for(np.concatenate(x), fitting)
+    x = [frame.unbent(one) for one in (x if len(x) > 1 else np.array_split(x[0], 4))]
+    before = at.q.frame.moved(before, frame)
     kept, held = np.concatenate(x[:-1]), x[-1]
     if not len(held) or not len(kept):
         kept = held = np.concatenate(x)
-    if not len(held):
-        return at
     if not len(before.weights):
         both = np.concatenate([kept, held])
         covariance = np.cov(both.T, ddof=0).reshape(1, n, n) + 1e-12 * np.eye(n)
         before = Fit(np.ones(1), both.mean(axis=0)[None], covariance)
-    new = fit(kept, held, before, run.components - fitting.wides(n), rng, fitting)
+    room = run.components - fitting.wides(n)
+    new = fit(kept, held, before, room, rng, fitting)
+    new = with_all(new, straight(n).moved(run.modes, frame), room)
     # Half of what the draws say, half equal: a round that saw too little of a mode must not lose it.
     weights = 0.5 * new.weights + 0.5 / len(new.weights)
     wider = 1 + min(0.2, np.sqrt(0.8 / n))  # costs .2 nats, and leaves no narrow tail
@@ -240,7 +263,7 @@ def refitted(run: Setup, at: Standing, seen: Sweeps, rng: np.random.Generator) -
     gap = new.means - centre
     covariance = np.einsum("k,kij->ij", new.weights, new.covariances) + (gap.T * new.weights) @ gap
     widened = Fit(weights, new.means, wider * new.covariances)
-    q = mixture(widened, Spread(centre, covariance), run.components, fitting)
+    q = mixture(widened, Spread(centre, covariance), run.components, fitting, frame)
     return at._replace(q=q, gaussians=new)
 
 

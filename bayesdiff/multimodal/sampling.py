@@ -25,7 +25,17 @@ from bayesdiff.compiled import CompiledPrior, compile_prior
 from bayesdiff.fingerprints import digest, of_prior
 from bayesdiff.invert.chunks import threads
 from bayesdiff.multimodal.outcome import result_of
-from bayesdiff.multimodal.rounds import Setup, components_for, explored, good, placed, produced, refitted, restarted
+from bayesdiff.multimodal.rounds import (
+    Setup,
+    components_for,
+    explored,
+    good,
+    modes_of,
+    placed,
+    produced,
+    refitted,
+    restarted,
+)
 from bayesdiff.multimodal.scout import look_again, scout
 from bayesdiff.multimodal.tuning import TEMPERING, Tempering
 from bayesdiff.step import batch_of
@@ -169,7 +179,7 @@ def _sampled(
 ) -> xr.DataTree:
     """Scout, explore, produce, and look again."""
     found = scout(prior, given, chains, call.rng("scout"), tempering.scouting)
-    run = Setup(prior, call, draws, chains, tempering, components_for(found, tempering.fitting))
+    run = Setup(prior, call, draws, chains, tempering, modes_of(found), components_for(found, tempering.fitting))
     at = explored(run, found)
     several = len(found.x) != 1
     at, kept = produced(run, at, several, 0)

@@ -38,13 +38,18 @@ class Scouted:
         Of the Gaussian at each: -d^2 log p / dx^2, and its inverse.
     by : ndarray (modes, groups)
         How many starts of each group ended there.
-    kink, on_edge : ndarray (modes,)
-        Whether it has no curvature (the Gaussian is then about as wide as p), and whether it is no maximum at all, but
-        next to p = 0 and no move improves it.
+    kink, on_edge, given : ndarray (modes,)
+        Whether it has no curvature (the Gaussian is then about as wide as p), whether it is no maximum at all, but next
+        to p = 0 and no move improves it, and whether a climb from a start of the user's ended there.
     places : ndarray (groups, any, n)
         x_1 of each group: where p is not small, whether or not there is a mode.
     evaluations : float
         Of log p with its gradient; a Hessian counts as n of them.
+    wide : ndarray (any, n)
+        Where the model's author or the noise of the search put x, whatever p is there.
+    unseen : float
+        The chance that one climb more ends at a mode that is not here: those that ended at one seen once (Good 1953),
+        or at one that could not be kept, of all.
     """
 
     x: np.ndarray
@@ -54,7 +59,10 @@ class Scouted:
     by: np.ndarray
     kink: np.ndarray
     on_edge: np.ndarray
+    given: np.ndarray
     places: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 0)))
+    wide: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    unseen: float = 1.0
     evaluations: float = 0.0
 
     @property
@@ -65,7 +73,7 @@ class Scouted:
 
     def only(self, which: np.ndarray) -> Scouted:
         """The modes `which`, in that order."""
-        names = ("x", "lp", "precision", "covariance", "by", "kink", "on_edge")
+        names = ("x", "lp", "precision", "covariance", "by", "kink", "on_edge", "given")
         return replace(self, **{name: getattr(self, name)[which] for name in names})
 
     def and_one(self, **of_mode: Any) -> Scouted:
@@ -75,12 +83,6 @@ class Scouted:
     def gaussians(self) -> Fit:
         """The Gaussians at the modes, all with one weight."""
         return Fit(np.full(len(self.x), 1 / max(1, len(self.x))), self.x, self.covariance)
-
-    @property
-    def unseen(self) -> float:
-        """The chance that one climb more ends at a new mode: modes seen once, over all climbs (Good 1953)."""
-        climbs = self.by.sum()
-        return float((self.by.sum(axis=1) == 1).sum() / climbs) if climbs else 1.0
 
 
 def _climbs(
@@ -147,7 +149,7 @@ def scout(
     pool = pool[finite]
     spread = drawn.std(axis=0) if len(drawn) > n else np.ones(n)
     none, no = np.empty((0, n, n)), np.empty(0, bool)
-    found = Scouted(none[:, 0], none[:, 0, 0], none, none, np.empty((0, groups), int), no, no)
+    found = Scouted(none[:, 0], none[:, 0, 0], none, none, np.empty((0, groups), int), no, no, no)
     places: list[np.ndarray] = []
     quiet, group = 0, np.arange(count) % groups
     for number in range(scouting.rounds):
@@ -155,21 +157,31 @@ def scout(
         x = _blurred(pool, found, spread, count, number, rng)
         outside = ~np.isfinite(prior.logp(x))
         x[outside] = pool[rng.integers(len(pool), size=int(outside.sum()))]
+        wide = x
         # Every group sees every scale.
         levels = np.geomspace(0.1, 2.0, scouting.scales)[np.arange(count) // groups % scouting.scales]
         near = _ends(prior, x, x, 1 / (levels[:, None] * spread) ** 2, scouting.blurred_steps, scouting.search)
         places.append(_dealt(np.where(np.isfinite(near.x).all(axis=1)[:, None], near.x, x), groups))
-        found, _, cost = _climbed(prior, found, near.x, group, scouting.search.most_steps, not number, scouting)
+        found, ended, cost = _climbed(prior, found, near.x, group, scouting.search.most_steps, not number, scouting)
+        if not number:  # the user's starts come first
+            found = replace(found, given=np.isin(np.arange(len(found.x)), ended[: finite[: len(given)].sum()]))
         cost += float(near.evaluations.sum() * (n + 1.0))
         found = replace(found, evaluations=found.evaluations + cost)
         if len(found.x):
             own = np.sqrt(np.median(np.diagonal(found.covariance, axis1=1, axis2=2), axis=0))
             spread = np.sqrt(own**2 + found.x.var(axis=0))
         quiet = 0 if len(found.x) > known else quiet + 1
-        if quiet >= scouting.quiet or found.evaluations > scouting.evaluations:
+        many = len(found.x) > 4 * scouting.most_modes  # more than could be kept
+        if many or quiet >= scouting.quiet or found.evaluations > scouting.evaluations:
             break
-    found = replace(found, places=np.concatenate(places, axis=1))
-    return found.only(_heaviest(found, np.zeros(len(found.x), bool), scouting))
+    found = found.only(_heaviest(found, np.zeros(len(found.x), bool), scouting))
+    ends, kept = found.by.sum(axis=1), np.arange(len(found.x)) < scouting.most_modes
+    return replace(
+        found.only(np.flatnonzero(kept)),
+        places=np.concatenate(places, axis=1),
+        wide=pool if len(pool) > n else wide,
+        unseen=float(ends[~kept | (ends == 1)].sum() / ends.sum()) if ends.sum() else 1.0,
+    )
 
 
 class Basins(NamedTuple):
@@ -209,7 +221,7 @@ def look_again(
     climbed = np.concatenate(which)[: len(starts)]
     mode[: len(climbed)] = climbed
     more = replace(more, by=np.concatenate([found.by, more.by[known:]]))  # which chains' own search found it
-    order = _heaviest(more, np.isin(np.arange(len(more.x)), climbed), scouting)
+    order = _heaviest(more, np.isin(np.arange(len(more.x)), climbed), scouting)[: scouting.most_modes]
     new = np.append(np.full(len(more.x), -1), [-2, -1])  # the last two: those of no mode
     new[order] = np.arange(len(order))
     return more.only(order), Basins(sweep, new[mode].reshape(chains, each), cost)
@@ -328,6 +340,7 @@ def _added(
                     by=np.zeros(found.by.shape[1], int),
                     kink=ends.kink[i],
                     on_edge=ends.on_edge[i],
+                    given=False,
                 )
     by, ended = found.by.copy(), which >= 0
     np.add.at(by, (which[ended], group[ended]), 1)
@@ -355,7 +368,7 @@ def _heaviest(found: Scouted, seen: np.ndarray, scouting: Scouting) -> np.ndarra
     """
     n = found.x.shape[1]
     mass = found.log_mass
-    order = np.lexsort([-mass, ~seen])[: scouting.most_modes]
+    order = np.lexsort([-mass, ~seen])
     worth = seen | (mass > mass.max(initial=-np.inf) - scouting.nats - 0.5 * n * np.log1p(n))
     worth &= ~found.on_edge | (found.by.sum(axis=1) > 1)
     kept = order[worth[order]]

@@ -25,7 +25,7 @@ import numpy as np
 from bayesdiff.compiled import Data, Density
 from bayesdiff.invert.moves import Leap, leapfrog
 from bayesdiff.invert.newton import times
-from bayesdiff.multimodal.mixtures import NU, Mixture, component_logs, draw_one, log_density
+from bayesdiff.multimodal.mixtures import Mixture, component_logs, draw_one, log_density
 from bayesdiff.multimodal.tuning import Moving
 
 
@@ -37,9 +37,9 @@ class StepSizes(NamedTuple):
 
 
 class Ladder(NamedTuple):
-    """The states of all rungs: ``x`` (rungs, n), ``gain`` = D (rungs,), ``slope`` = dD/dx (rungs, n), ``lp`` = log p.
+    """The states of all rungs: ``x`` (rungs, n) in q's frame, ``gain`` = D (rungs,), ``slope`` = dD/dx (rungs, n).
 
-    ``fresh`` (rungs,): whether it came from q since it was last at p.
+    ``lp`` (rungs,) = log p, without the frame; ``fresh`` (rungs,): whether it came from q since it was last at p.
     """
 
     x: Any
@@ -82,7 +82,7 @@ class Moved(NamedTuple):
 
 
 def begin(density: Density, data: Data, q: Mixture, x: jax.Array) -> Ladder:
-    """The ladder with states `x` (rungs, n)."""
+    """The ladder with states `x` (rungs, n), in the frame of q."""
     gain, slope, lp = jax.vmap(lambda one: _gain(density, data, q, one))(x)
     return Ladder(x, gain, slope, lp, jnp.arange(len(gain)) == 0)
 
@@ -91,8 +91,9 @@ def _gain(density: Density, data: Data, q: Mixture, x: jax.Array) -> tuple[jax.A
     """D, its slope, and log p of one state: -inf where p is not a number or infinite."""
 
     def gain(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        lp = density(x, data)
-        return lp - log_density(q, x), lp
+        value, slope = q.frame.bent(x, jnp)
+        lp = density(value, data)
+        return lp + slope.sum() - log_density(q, x), lp
 
     (value, lp), slope = jax.value_and_grad(gain, has_aux=True)(x)
     good = jnp.isfinite(value)
@@ -132,7 +133,7 @@ def make_sweeps(
         arrived = ladder.fresh[-1]
         ladder = ladder._replace(fresh=ladder.fresh.at[-1].set(False))
         tally = moved.acceptance, gain, arrived, moved.invalid, moved.evaluations + 1
-        return Walker(ladder, sizes), Sweeps(ladder.x[-1], ladder.lp[-1], *tally)
+        return Walker(ladder, sizes), Sweeps(q.frame.bent(ladder.x[-1], jnp)[0], ladder.lp[-1], *tally)
 
     return jax.lax.scan(sweep, walker, jnp.arange(moving.chunk))
 
@@ -146,7 +147,7 @@ def _moved(path: _Path, key: jax.Array, ladder: Ladder, sizes: StepSizes) -> tup
     logs, scaled = jax.vmap(lambda one: component_logs(q, one))(x)
     k = jax.random.categorical(which, logs)
     z0 = jnp.take_along_axis(scaled, k[:, None, None], axis=1)[:, 0]
-    root, centre, heavy = q.root[k], q.mean[k], q.heavy[k]
+    root, centre, nu = q.root[k], q.mean[k], q.nu[k]
     n = x.shape[1]
 
     is_short = jax.random.uniform(short, k.shape) < moving.short
@@ -164,12 +165,12 @@ def _moved(path: _Path, key: jax.Array, ladder: Ladder, sizes: StepSizes) -> tup
 
     def down(z: jax.Array, slope: jax.Array) -> jax.Array:
         """The force: of q_k, and of beta D."""
-        own = jnp.where(heavy, (NU + n) / (NU + (z**2).sum(-1)), 1.0)[:, None]
+        own = jnp.where(nu > 0, (nu + n) / (nu + (z**2).sum(-1)), 1.0)[:, None]
         return -own * z + beta * times(jnp.swapaxes(root, 1, 2), slope)
 
     def base(z: jax.Array) -> jax.Array:
         square = (z**2).sum(-1)
-        return jnp.where(heavy, -0.5 * (NU + n) * jnp.log1p(square / NU), -0.5 * square)
+        return jnp.where(nu > 0, -0.5 * (nu + n) * jnp.log1p(square / jnp.maximum(nu, 1.0)), -0.5 * square)
 
     def look(z: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         gain, slope, lp = jax.vmap(path.gain)(centre + times(root, z))
@@ -196,7 +197,8 @@ def _moved(path: _Path, key: jax.Array, ladder: Ladder, sizes: StepSizes) -> tup
     error = path.learning * jnp.where(is_short, 0.0, acceptance - moving.target_acceptance)
     raised = sizes.rung.at[1:].add(error), sizes.component.at[k].add(error)
     learnt = StepSizes(*(jnp.clip(logs, *moving.step_range) for logs in raised))
-    tally = Moved(jnp.concatenate([jnp.ones(1), acceptance]), jnp.isnan(new_lp).sum(), len(usual) * leaps)
+    invalid = jnp.isnan(new_lp) & (jnp.abs(z).max(-1) < 1e3)  # not where a trajectory flew off
+    tally = Moved(jnp.concatenate([jnp.ones(1), acceptance]), invalid.sum(), len(usual) * leaps)
     return Walker(moved, learnt), tally
 
 

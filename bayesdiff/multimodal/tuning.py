@@ -19,7 +19,7 @@ class Scouting:
     search: Search = SEARCH
     # Starts in a round, rounds at most, and rounds without anything new before it is over.
     starts: int = 128
-    rounds: int = 10
+    rounds: int = 40
     quiet: int = 2
     # Noise levels at which a blur is inverted, from a tenth to twice the spread of all that is known.
     scales: int = 4
@@ -49,8 +49,14 @@ class Fitting:
     # small. In more dimensions none but the first is ever met.
     wide: tuple[tuple[float, float], ...] = ((0.05, 1.5), (0.01, 5.0), (0.002, 15.0))
     wide_dimensions: int = 20
+    # In so few dimensions components are Student t's, of so much of the covariance of their draws.
+    curved_dimensions: int = 6
+    of_curved: float = 0.75
+    # A number whose last hundredth reaches so many times as far as a normal's is bent, from so many sd on.
+    heavy: float = 2.0
+    bend: float = 3.0
     # A component more must make each draw that was held out likelier by so many nats.
-    worth: float = 0.02
+    worth: float = 0.005
     rounds: int = 40
     # Draws to fit to, at most, where there are more: one in so many.
     draws: int = 4096
@@ -58,7 +64,7 @@ class Fitting:
     trusts: tuple[float, ...] = (1.0, 8.0, 64.0, 1e6)
     # Components: one at each mode, and for what is not Gaussian so many more, in up to so many dimensions, else one;
     # and the numbers in their matrices, which are what a move costs.
-    more: tuple[tuple[int, int], ...] = ((4, 24), (20, 12))
+    more: tuple[tuple[int, int], ...] = ((6, 64), (20, 16))
     most_components: int = 128
     matrix_numbers: int = 2**19
 

@@ -40,6 +40,9 @@ class Limits:
         States that came all the way from q, in one chain: fewer, and the weights rest on where it started.
     pareto_k : float
         Above it importance weights have a tail that nobody saw (Vehtari et al. 2024).
+    stones : float
+        Log evidences upwards and downwards: where they are no farther apart, a heavy tail of their weights does the
+        bridge between no harm.
     unseen, climbs : float, int
         The share of climbs that would end at a mode nobody has seen, or at none; of so many climbs at least.
     invalid : float
@@ -66,6 +69,7 @@ class Limits:
     disagree: float = 1e-3
     arrivals: int = 20
     pareto_k: float = 0.7
+    stones: float = 0.2
     unseen: float = 0.05
     climbs: int = 30
     invalid: float = 0.01
@@ -98,7 +102,8 @@ WORDS = {
     "draws": "the draws that it rests on are not to be trusted",
     "contradict": "the log evidences of the chains are farther apart than their errors allow",
     "no_evidence": "the log evidence of a chain is not a number",
-    "pareto": f"its importance weights have a heavy tail, Pareto k {{pareto_k:.2f}} > {LIMITS.pareto_k}",
+    "pareto": "its importance weights have a heavy tail, and upwards and downwards it is {stones:.2f} apart",
+    "drift": "its last two rounds differ",
     "narrow": "the last level is too narrow",
     "lost": "too many trajectories were lost",
     "halves": "two halves of the trajectories disagree",

@@ -20,6 +20,7 @@ def of_tempering(
     names: Sequence[str],
     weights: np.ndarray,
     found_by: np.ndarray,
+    given: np.ndarray,
     on_edge: np.ndarray,
     unseen: float,
     nowhere: float,
@@ -28,6 +29,7 @@ def of_tempering(
     pareto_k: np.ndarray,
     by_chain: np.ndarray,
     by_chain_se: np.ndarray,
+    stones: np.ndarray,
     contradicts: bool,
     drift: tuple[float, float, int, float] | None,
     grew: tuple[int, float] | None,
@@ -44,10 +46,12 @@ def of_tempering(
         Of the coordinates, and of the shares of the modes that have weight; NaN where a number never moved.
     names : sequence of str
         How these numbers are called.
-    weights, found_by, on_edge : ndarray (modes,), (modes, chains), (modes,)
-        The share of the draws at each mode, how many starts of each chain found it, and whether it lies on an edge.
+    weights, found_by, given, on_edge : ndarray (modes,), (modes, chains), (modes,), (modes,)
+        The share of the draws at each mode, how many starts of each chain found it, whether one of the user's did, and
+        whether it lies on an edge.
     unseen, nowhere : float
-        The share of climbs that would end at a mode nobody has seen, and of climbs from draws that ended at none.
+        The share of climbs that would end at a mode nobody has seen or that could not be kept, and of climbs from draws
+        that ended at none.
     arrivals : ndarray (chains,)
         States that arrived at p fresh from q.
     invalid : float
@@ -56,6 +60,8 @@ def of_tempering(
         Of the weights between neighbours that the evidence rests on.
     by_chain, by_chain_se : ndarray (chains,)
         The log evidence of each chain, and its error.
+    stones : ndarray (2, chains)
+        The same by stepping stones, upwards and downwards.
     contradicts : bool
         Whether these are farther apart than their errors allow, or no numbers.
     drift : (float, float, int, float), optional
@@ -66,9 +72,9 @@ def of_tempering(
     Returns
     -------
     xarray.Dataset
-        ``ok``, ``code`` (mode): whether its weight stands; ``alone``: one chain's starts alone found it; ``edge``.
+        ``ok``, ``code`` (mode): whether its weight stands; ``alone``: one start alone found it; ``edge``.
         ``r_hat``, ``ess``: the worst of all numbers; ``arrivals``: the fewest; ``pareto_k``: the largest,
-        and ``pareto_ok``.
+        and ``pareto_ok``; ``stones``: how far the log evidences upwards and downwards are apart.
         ``evidence_ok``, ``evidence_code``: whether the evidence stands.
     """
     few = too_few(chains, draws)
@@ -79,9 +85,12 @@ def of_tempering(
     least = int(arrivals.min())
     # A posterior that is probably improper has no weights and no evidence: more draws do not help.
     improper = _improper(grew, names)
-    lone = ((found_by > 0).sum(axis=1) == 1) & (weights > LIMITS.of_weight) & (chains > 1) & (len(weights) > 1)
+    lone = (found_by.sum(axis=1) == 1) & ~given & (weights > LIMITS.of_weight) & (len(weights) > 1)
+    apart = float(np.abs(np.diff(stones.mean(axis=1)))[0])
+    error = np.sqrt((by_chain_se**2).mean() / chains)
     said = [improper] if improper.text else [
-        Said("alone", _seen(lone, weights, found_by, unseen), falls=False),
+        Said("alone", _alone(lone, weights), falls=False),
+        Said("unseen", _unseen(found_by, unseen), falls=False, loud=False),
         Said("invalid", _invalid(invalid), falls=False),
         Said("one_chain", "With one chain nothing can be compared: what is said here rests on it alone."
               if chains == 1 else ""),
@@ -91,9 +100,11 @@ def of_tempering(
         Said("arrivals", _few_arrivals(arrivals, chains), falls=len(weights) > 1),
     ]  # fmt: skip
     evidence = [] if improper.text else [
-        Said("pareto", "" if heavy_tail <= LIMITS.pareto_k else
+        # A heavy tail does no harm where both directions agree.
+        Said("pareto", "" if heavy_tail <= LIMITS.pareto_k or apart <= max(LIMITS.stones, 3 * error) else
               f"Importance weights along the ladder have a heavy tail (Pareto k {heavy_tail:.2f}, more than "
-              f"{LIMITS.pareto_k}): the evidence and its error may be far off. Ask for more draws.", falls=False),
+              f"{LIMITS.pareto_k}), and the log evidences upwards and downwards are {apart:.2f} apart. The evidence is "
+              "withheld. Ask for more draws.", falls=False),
         Said("drift", _drift(drift, names), falls=False),
         Said("contradict" if np.isfinite(by_chain).all() else "no_evidence", "" if not contradicts else
               f"The chains contradict each other: their log evidences are {_numbers(by_chain)}, where errors of "
@@ -107,14 +118,19 @@ def of_tempering(
             f"weights of the modes do not add up to 1.{edge if on_edge.any() else ''}"
         )
     attrs = summed(
-        [*said, *evidence, Said("nowhere", basins, falls=False), Said("too_few", few, loud=False)],
+        [
+            *said,
+            *evidence,
+            Said("nowhere", basins, falls=False, loud=bool(on_edge.any())),
+            Said("too_few", few, loud=False),
+        ],
         ""
         if np.isnan(r)
         else f"{trusted(np.array([r]), np.array([e]))} In each chain {least:,} states or more came all the way from "
         f"the mixture, and the log evidences of the chains lie within {np.ptp(by_chain):.2g} of each other. A mode "
         "that no start reached is seen by none of this.",
     )
-    withheld = next((each.code for each in reversed(evidence) if each.text and each.code != "drift"), "ok")
+    withheld = next((each.code for each in reversed(evidence) if each.text), "ok")
     withheld = withheld if attrs["ok"] else "draws"
     all_fall = [] if attrs["ok"] else [(attrs["code"], np.array(True))]
     code = codes("mode", len(weights), *all_fall, ("alone", lone), ("edge", on_edge))
@@ -127,6 +143,7 @@ def of_tempering(
             "arrivals": least,
             "pareto_k": heavy_tail if np.isfinite(heavy_tail) else np.nan,
             "pareto_ok": heavy_tail <= LIMITS.pareto_k,
+            "stones": apart,
             "evidence_ok": withheld == "ok",
             "evidence_code": withheld,
         },
@@ -154,18 +171,23 @@ def _improper(grew: tuple[int, float] | None, names: Sequence[str]) -> Said:
     )
 
 
-def _seen(lone: np.ndarray, weights: np.ndarray, found_by: np.ndarray, unseen: float) -> str:
-    if lone.any():
-        return (
-            f"{int(lone.sum())} of {len(lone)} modes, with {weights[lone].sum():.1%} of the draws, were found by the "
-            "starts of one chain alone: others may be unseen. Pass initvals near any that you know of."
-        )
-    if len(weights) and found_by.sum() >= LIMITS.climbs and unseen > LIMITS.unseen:
-        return (
-            f"Of climbs to a mode, some {unseen:.0%} would end at one that was not seen. Of their weight nothing is "
-            "known. Pass initvals near any that you know of."
-        )
-    return ""
+def _alone(lone: np.ndarray, weights: np.ndarray) -> str:
+    if weights[lone].sum() <= LIMITS.unseen:
+        return ""
+    return (
+        f"{int(lone.sum())} of {len(lone)} modes, with {weights[lone].sum():.1%} of the draws, were found by one start "
+        "alone: others may be unseen. Pass initvals near any that you know of."
+    )
+
+
+def _unseen(found_by: np.ndarray, unseen: float) -> str:
+    """There, all began with one wide Gaussian, and draws and evidence rest on no list of modes."""
+    if found_by.sum() < LIMITS.climbs or unseen <= LIMITS.unseen:
+        return ""
+    return (
+        f"Of climbs to a mode, some {unseen:.0%} would end at one that is not listed: there are more modes than those "
+        f"{len(found_by)}, and their weights are no shares of all."
+    )
 
 
 def _invalid(share: float) -> str:
@@ -173,7 +195,7 @@ def _invalid(share: float) -> str:
         return ""
     return (
         f"log p was not a number for {share:.0%} of the proposals, which were refused as if p were 0 there. Look for "
-        "log or sqrt of what can be negative."
+        "log or sqrt of what can be negative, or for a matrix that has no inverse."
     )
 
 
@@ -200,5 +222,6 @@ def _drift(drift: tuple[float, float, int, float] | None, names: Sequence[str]) 
     before, now, where, growth = drift
     return (
         f"The last two rounds differ: the log evidence went from {before:.2f} to {now:.2f}, and the spread of "
-        f"{names[where]} grew {growth:.2f} times. Parts of the posterior may still be unseen. Ask for more draws."
+        f"{names[where]} grew {growth:.2f} times. Parts of the posterior may still be unseen, and the evidence is "
+        "withheld. Ask for more draws."
     )
