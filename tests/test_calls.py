@@ -19,12 +19,6 @@ from bayesdiff.stopped import unfinished
 QUIET = {"random_seed": 1, "progressbar": False}
 
 
-@pytest.fixture(autouse=True)
-def memory_is_kept(monkeypatch):
-    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
-    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
-
-
 @pytest.fixture(scope="module")
 def prior():
     with pm.Model() as model:

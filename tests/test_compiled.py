@@ -28,12 +28,6 @@ from bayesdiff.step import clone, layout
 pytestmark = pytest.mark.filterwarnings("ignore:PyTensor could not link to a BLAS")
 
 
-@pytest.fixture(autouse=True)
-def memory_is_kept(monkeypatch):
-    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
-    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
-
-
 def scan():
     with pm.Model() as model:
         a = pm.Normal("a")

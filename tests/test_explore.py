@@ -32,12 +32,6 @@ def nasty():
     return model
 
 
-@pytest.fixture(autouse=True)
-def memory_is_kept(monkeypatch):
-    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
-    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
-
-
 @pytest.fixture(scope="module")
 def compiled():
     return bd.compile_prior(mixture.prior())

@@ -63,12 +63,6 @@ WORSE = (
 SHORTCODES = WORSE[1:2]  # pandoc itself knows none
 
 
-@pytest.fixture(autouse=True)
-def memory_is_kept(monkeypatch):
-    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
-    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
-
-
 @pytest.fixture
 def step(article):
     """One step for 100 observations, both ways."""

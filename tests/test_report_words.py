@@ -26,12 +26,6 @@ QUIET = {"random_seed": 1, "progressbar": False}
 CONCLUDES = ("stand for", "near the posterior mean", "the spread of the draws", "times that of p0")
 
 
-@pytest.fixture(autouse=True)
-def memory_is_kept(monkeypatch):
-    """It is given back before each compiling, which takes .4 s among all that tests import: here after the file."""
-    monkeypatch.setattr("bayesdiff.compiled.give_back_memory", int)
-
-
 @pytest.fixture(scope="module")
 def school():
     """A positive variable in a model with data, and something computed: one observation."""
