@@ -4,7 +4,7 @@
 
 In few dimensions all are Student t's: the ends of a curve lie far out in the scale of the component nearest to them.
 
-Numbers with heavy tails are bent, so that a mixture can follow these (Johnson and Geyer 2012, section 2.3): all this is
+Numbers with heavy tails are bent, so that a mixture can follow these (Johnson and Geyer 2012): all this is
 in y, and
 
     x = c + s sinh(y / s),   log q(x) = log q(y) - sum log cosh(y / s);   s = 0 stands for x = c + y

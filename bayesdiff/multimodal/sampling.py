@@ -1,7 +1,7 @@
 """Draws, modes and evidence of a posterior in which one chain would get stuck.
 
 scout       blur widely, invert by the mode                    -> modes and their curvature
-mixture     a Gaussian at each, and wide Student t's           -> q, which can be drawn and evaluated
+mixture     one component at each, and wide Student t's        -> q, which can be drawn and evaluated
 temper      exchange states along q^(1 - b) p^b, b = 0..1      -> draws of p, their weights right; its evidence
 again       fit q to these draws, and temper from the new q, until two rounds and all chains agree
 """
@@ -58,8 +58,9 @@ def sample(
     p_b(x) ∝ q(x)^(1 - b) p(x)^b,   0 = b_0 < ... < b_T = 1,   log Z = log integral of p(x) dx
 
     p is the model's joint density of its free variables, with its data, on unconstrained coordinates. q is a mixture,
-    one Gaussian at each mode found and more where they help, and wide ones with heavy tails. States are exchanged
+    one component at each mode found and more where they help, and wide ones with heavy tails. States are exchanged
     along the path between them, and q is fitted again to what they saw of p, until two rounds agree and all chains do.
+    Where there are more modes than can be found and kept, q begins as one wide Gaussian.
 
     Parameters
     ----------
@@ -89,14 +90,13 @@ def sample(
     xarray.DataTree
         ``posterior`` (chain, draw): the variables, constrained, with Deterministics; ``unconstrained_posterior``.
         ``sample_stats``: ``lp``, ``acceptance_rate`` and, where there are modes, ``mode``: at whose Gaussian a draw is.
-        ``log_evidence``: ``log_evidence`` and ``log_evidence_se`` (NaN where chains contradict each other, or the
-        posterior is probably improper), ``by_chain`` with ``by_chain_se``, and by stepping stones ``upwards`` and
-        ``downwards``. ``modes`` (mode), heaviest first: the variables there, ``lp``, ``weight`` with ``weight_se``: the
-        share of the mode's basin, from which one climbs to it, of all sweeps; ``starts`` that ended there,
-        ``chains_found`` whose starts did. A kink is a mode, as that of a Laplace density. ``on_edge``: no maximum, but
-        next to p = 0, and no move improves it; its weight is NaN where climbs end all along an edge. No mode where log
-        p has no maximum, as that of a funnel. ``mixture``
-        (component): weights, means and covariances of q's Gaussians, unconstrained, for `gaussian_mixture`.
+        ``log_evidence``: ``log_evidence`` and ``log_evidence_se`` (NaN where the verdict withholds them), ``by_chain``
+        with ``by_chain_se``, and by stepping stones ``upwards`` and ``downwards``. ``modes`` (mode), heaviest first:
+        the variables there, ``lp``, ``weight`` with ``weight_se``: the share of the mode's basin, from which one climbs
+        to it, of all sweeps; ``starts`` that ended there, ``chains_found`` whose starts did. A kink is a mode, as that
+        of a Laplace density. ``on_edge``: no maximum, but next to p = 0, and no move improves it; its weight is NaN
+        where climbs end all along an edge. No mode where log p has no maximum, as that of a funnel. ``mixture``
+        (component): weights, means and covariances of q's components, unconstrained, for `gaussian_mixture`.
         ``tempering`` (rung): ``beta``, ``rejection`` of exchanges with the next, ``pareto_k``, ``acceptance``,
         ``step_size``; by chain ``arrivals``, states that came all the way from q; ``evaluations`` of log p with its
         gradient, the search included; ``sweeps_per_draw``. ``diagnostics``: R-hat and effective draws of the
@@ -117,25 +117,27 @@ def sample(
     -----
     UserWarning
         Once, in words: a single chain; chains that disagree in draws, weights or evidence (fewer than 100 draws in all
-        are not judged); modes that one chain's starts alone found; too few arrivals; a heavy tail of the importance
-        weights; two rounds that differ; a spread that grows and grows (probably an improper posterior); a density that
-        is not a number at many points.
+        are not judged); modes of weight that one start alone found; too few arrivals; a heavy tail of the importance
+        weights by which the evidence differs; two rounds that differ; a spread that grows and grows (probably an
+        improper posterior); a density that is not a number at many points.
 
     Notes
     -----
-    The draws are exact asymptotically: each chain leaves p as it is once q, rungs and steps are fixed, which they are
-    before the first draw that is kept. What no start and no state ever reached is not in the weights, and no
-    diagnostic can tell. A density that cannot be drawn from (`density`, ``pm.Flat``) is searched from its initial point
-    and from `initvals` alone, with noise of all scales around them: a mode that is narrow and far from both stays
-    unseen, in one dimension as in many. log_evidence is that of the density as the model writes it: with a Potential or
-    a `density` known up to a constant, up to that constant.
+    Numbers with heavy tails are bent by an inverse hyperbolic sine before q is fitted, and in up to 6 dimensions q is
+    made of many Student t's, for curves. The draws are exact asymptotically: each chain leaves p as it is once q, rungs
+    and steps are fixed, which they are before the first draw that is kept. What no start and no state ever reached is
+    not in the weights, and no diagnostic can tell. A density that cannot be drawn from (`density`, ``pm.Flat``) is
+    searched from its initial point and from `initvals` alone, with noise of all scales around them: a mode that is
+    narrow and far from both stays unseen, in one dimension as in many. log_evidence is that of the density as the model
+    writes it: with a Potential or a `density` known up to a constant, up to that constant.
 
     References
     ----------
     Syed, Bouchard-Côté, Deligiannidis, Doucet (2022), Non-reversible parallel tempering, algorithms 1 and 2, for the
     exchanges and the rungs. Surjanovic, Syed, Bouchard-Côté, Campbell (2022), Parallel tempering with a variational
     reference, section 3, for fitting q to the last round. Meng, Wong (1996), Simulating ratios of normalizing
-    constants, equation 2.2, for the evidence.
+    constants, equation 2.2, for the evidence. Johnson, Geyer (2012), Variable transformation to obtain geometric
+    ergodicity in the random-walk Metropolis algorithm, for heavy tails.
 
     Examples
     --------
