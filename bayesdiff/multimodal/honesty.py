@@ -108,10 +108,11 @@ def agreement(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if x.shape[1] < LIMITS.draws_of_chain:
         nothing = np.full(x.shape[-1], np.nan)
         return nothing, nothing
-    return (
-        np.asarray(array_stats.rhat(x, chain_axis=0, draw_axis=1)),
-        np.asarray(array_stats.ess(x, chain_axis=0, draw_axis=1, method="bulk")),
-    )
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # draws of what is improper
+        return (
+            np.asarray(array_stats.rhat(x, chain_axis=0, draw_axis=1)),
+            np.asarray(array_stats.ess(x, chain_axis=0, draw_axis=1, method="bulk")),
+        )
 
 
 def evidence_of(betas: np.ndarray, gains: np.ndarray, parts: int) -> tuple[np.ndarray, np.ndarray]:
@@ -146,6 +147,7 @@ def evidence(betas: np.ndarray, gains: np.ndarray, how: Agreeing) -> tuple[float
 
 def width(x: np.ndarray) -> np.ndarray:
     """How widely draws (draws, n) of each chain are spread, whatever their tails: log (parts, n), one part a chain."""
+    x = np.where(np.abs(x) < 1e100, x, np.inf)
     parts = x if len(x) > 1 else np.array_split(x[0], 4)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log([np.diff(np.quantile(part, [0.1, 0.9], axis=0), axis=0)[0] for part in parts if len(part)])
@@ -161,7 +163,8 @@ def settled(history: History, how: Agreeing) -> bool:
 def _widened(history: History, how: Agreeing) -> np.ndarray:
     """Which coordinates are spread more widely than before, beyond what chains differ among themselves."""
     before, now = history.spreads[-2:]
-    error = np.sqrt(before.var(axis=0, ddof=1) / len(before) + now.var(axis=0, ddof=1) / len(now))
+    with np.errstate(invalid="ignore"):
+        error = np.sqrt(before.var(axis=0, ddof=1) / len(before) + now.var(axis=0, ddof=1) / len(now))
     return now.mean(axis=0) - before.mean(axis=0) > np.maximum(np.log(how.widens), how.surely * error)
 
 
@@ -203,19 +206,20 @@ def drifted(history: History, how: Agreeing) -> tuple[float, float, int, float] 
     if settled(history, how):
         return None
     (before, _), (now, _) = history.evidences[-2:]
-    growth = np.exp(history.spreads[-1].mean(axis=0) - history.spreads[-2].mean(axis=0))
+    with np.errstate(invalid="ignore", over="ignore"):
+        growth = np.exp(history.spreads[-1].mean(axis=0) - history.spreads[-2].mean(axis=0))
     return before, now, int(np.argmax(growth)), float(growth.max())
 
 
 def grown(history: History, how: Agreeing) -> tuple[int, float] | None:
     """Which coordinate's spread has no end that anybody saw: see `Measured`."""
-    if len(history.spreads) < 3:
-        return None
     with np.errstate(invalid="ignore"):
         size = np.array([one.mean(axis=0) for one in history.spreads])
     endless = ~np.isfinite(size[-1]) & ~(size[-1] < 0)
     if endless.any():
         return int(np.argmax(endless)), np.inf
+    if len(size) < 3:
+        return None
     steps, total = np.diff(size, axis=0), size[-1] - size[0]
     growing = (steps[-2:] > np.log(how.grows)).all(axis=0) & (total > 3 * np.log(how.grows))
     growing |= total > np.log(how.endless)

@@ -37,7 +37,7 @@ class Frame(NamedTuple):
     def bent(self, y: Any, np: Any = np) -> tuple[Any, Any]:
         """x, and log dx/dy (..., n), by NumPy or by JAX."""
         size = np.where(self.bend > 0, self.bend, 1.0)
-        z = np.clip(y / size, -300, 300)  # e^300 is as good as infinite, and can still be squared
+        z = np.clip(y / size, -150, 150)  # e^150 is as good as infinite, and can still be squared
         x = np.where(self.bend > 0, size * np.sinh(z), y)
         slope = np.where(self.bend > 0, np.logaddexp(z, -z) - np.log(2.0), 0.0)
         return self.centre + x, slope

@@ -153,7 +153,9 @@ def explored(run: Setup, found: Scouted) -> Standing:
         at = at._replace(history=at.history.and_round(at.betas, seen, how.agreeing))
         at = refitted(run, at, seen, rng("collect refit", number))
         often = seen.trips.mean() > how.often
-        if (number and often and settled(at.history, how.agreeing)) or at.evaluations > how.explore:
+        # What differs by less than a large error may still be on its way, as along a curve.
+        sure = at.history.evidences[-1][1] < how.agreeing.negligible
+        if (number and often and sure and settled(at.history, how.agreeing)) or at.evaluations > how.explore:
             break
     at = restarted(run, at, seen, betas, rng("last restart"))
     return placed(run, at, how.last_place, "last place")[0]
@@ -235,10 +237,10 @@ def refitted(run: Setup, at: Standing, seen: Sweeps, rng: np.random.Generator) -
     n, before, fitting = run.prior.n, at.gaussians, run.tempering.fitting
     # Without a quarter, to forget where they began.
     late = slice(seen.lp.shape[1] // 4, None)
-    # States that have not yet found their way would make all wide.
+    # States that have not yet found their way would make all wide; of those beyond 1e100 there are no covariances.
     least = np.quantile(np.concatenate(seen.lp[:, late]), 0.9) - 30 - 10 * n
     x = [
-        one[np.isfinite(height) & (height > least) & np.isfinite(one).all(axis=1)]
+        one[np.isfinite(height) & (height > least) & (np.abs(one) < 1e100).all(axis=1)]
         for one, height in zip(seen.x[:, late], seen.lp[:, late], strict=True)
     ]
     if not any(map(len, x)):
