@@ -121,6 +121,7 @@ def test_a_mode_that_a_fit_forgot_is_put_back():
     assert whole.weights.sum() == 1
     few = with_all(swallowed, modes, 3)  # no room: in place of the lightest
     assert sorted(few.means[:, 0].tolist()) == [-20.0, -10.0, 0.0]
+    assert sorted(with_all(swallowed, modes, 2).means[:, 0].tolist()) == [-20.0, -10.0]  # never more than there is room
     assert with_all(modes, modes, 3).means.tolist() == modes.means.tolist()
     nothing = Fit(*(values[:0] for values in modes))
     assert with_all(swallowed, nothing, 8) is swallowed

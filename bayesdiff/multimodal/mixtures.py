@@ -241,7 +241,7 @@ def with_all(fit: Fit, modes: Fit, most: int) -> Fit:
         return fit
     own = _logs(modes.means, modes)[0].diagonal() - np.log(modes.weights)
     here = _logs(modes.means, fit._replace(weights=np.full(len(fit.weights), 1 / len(fit.weights))))[1]
-    gone = np.flatnonzero(here < own - np.log(len(fit.weights)) - 3)
+    gone = np.flatnonzero(here < own - np.log(len(fit.weights)) - 3)[: most - 1]
     kept = np.sort(np.argsort(-fit.weights, kind="stable")[: most - len(gone)])
     weights = np.concatenate([fit.weights[kept], np.zeros(len(gone))])
     means, covariances = (np.concatenate([a[kept], b[gone]]) for a, b in zip(fit[1:], modes[1:], strict=True))
