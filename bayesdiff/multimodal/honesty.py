@@ -19,6 +19,8 @@ from bayesdiff.multimodal.tempering import Sweeps, log_evidence
 from bayesdiff.multimodal.tuning import Agreeing
 from bayesdiff.verdict import LIMITS
 
+FAR = 1e100  # of what is farther there is no covariance: as good as infinite
+
 
 class History(NamedTuple):
     """What the rounds of a run saw, one after another: the evidence with its error, and how widely x was spread."""
@@ -147,7 +149,7 @@ def evidence(betas: np.ndarray, gains: np.ndarray, how: Agreeing) -> tuple[float
 
 def width(x: np.ndarray) -> np.ndarray:
     """How widely draws (draws, n) of each chain are spread, whatever their tails: log (parts, n), one part a chain."""
-    x = np.where(np.abs(x) < 1e100, x, np.inf)
+    x = np.where(np.abs(x) < FAR, x, np.inf)
     parts = x if len(x) > 1 else np.array_split(x[0], 4)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.log([np.diff(np.quantile(part, [0.1, 0.9], axis=0), axis=0)[0] for part in parts if len(part)])

@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import jax.scipy.special as jsp
 import numpy as np
+from scipy.special import gammaln
 
 from bayesdiff.multimodal.tuning import Fitting
 
@@ -73,7 +73,7 @@ class Mixture(NamedTuple):
     """A mixture in arrays of fixed size: components that are not there have a log weight of -inf.
 
     ``log_weight`` (k,), ``mean`` (k, n), ``root`` (k, n, n) with root root' = covariance (scale matrix of the wide
-    one), ``inverse`` (k, n, n) of root, ``log_det`` (k,) of root; ``nu`` (k,): of a Student t, 0 of a Gaussian.
+    one), ``inverse`` (k, n, n) of root, ``log_norm`` (k,) of its density; ``nu`` (k,): of a Student t, 0 of a Gaussian.
     ``wide`` (k,): whether it is none of those that were fitted. ``frame``: how x is made of what this is a density of.
     """
 
@@ -81,7 +81,7 @@ class Mixture(NamedTuple):
     mean: np.ndarray
     root: np.ndarray
     inverse: np.ndarray
-    log_det: np.ndarray
+    log_norm: np.ndarray
     nu: np.ndarray
     wide: np.ndarray
     frame: Frame
@@ -122,8 +122,10 @@ def mixture(fit: Fit, wide: Spread, size: int, fitting: Fitting, frame: Frame | 
     is_wide = np.arange(size) >= k
     nu = np.where(is_wide | curved, NU, 0.0)
     nu[k + len(wide_ones) - 1] = WIDEST_NU
-    frame = frame or straight(n)
-    return Mixture(log_weight, mean, root, inverse, log_det, nu, is_wide, frame)
+    some = np.maximum(nu, WIDEST_NU)
+    student = gammaln((some + n) / 2) - gammaln(some / 2) - 0.5 * n * np.log(some / 2)
+    log_norm = np.where(nu > 0, student, 0.0) - 0.5 * n * np.log(2 * np.pi) - log_det
+    return Mixture(log_weight, mean, root, inverse, log_norm, nu, is_wide, frame or straight(n))
 
 
 class Spread(NamedTuple):
@@ -155,10 +157,8 @@ def component_logs(mixture: Mixture, x: jax.Array) -> tuple[jax.Array, jax.Array
     z = (mixture.inverse.reshape(k * n, n) @ x).reshape(k, n) - (mixture.inverse * mixture.mean[:, None, :]).sum(-1)
     square = (z * z).sum(-1)
     nu = jnp.maximum(mixture.nu, WIDEST_NU)
-    constant = jsp.gammaln((nu + n) / 2) - jsp.gammaln(nu / 2) - 0.5 * n * jnp.log(nu * jnp.pi)
-    student = constant - 0.5 * (nu + n) * jnp.log1p(square / nu)
-    gauss = -0.5 * square - 0.5 * n * jnp.log(2 * jnp.pi)
-    return mixture.log_weight + jnp.where(mixture.nu > 0, student, gauss) - mixture.log_det, z
+    shape = jnp.where(mixture.nu > 0, -0.5 * (nu + n) * jnp.log1p(square / nu), -0.5 * square)
+    return mixture.log_weight + mixture.log_norm + shape, z
 
 
 def log_density(mixture: Mixture, x: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bayesdiff.calls import Call, stream
 from bayesdiff.compiled import CompiledPrior
-from bayesdiff.multimodal.honesty import History, Measured, agreement, measured, settled, shares_of
+from bayesdiff.multimodal.honesty import FAR, History, Measured, agreement, measured, settled, shares_of
 from bayesdiff.multimodal.mixtures import Fit, Mixture, Spread, fit, frame_for, mixture, straight, with_all
 from bayesdiff.multimodal.scout import Scouted
 from bayesdiff.multimodal.tempering import StepSizes, Sweeps, Walker, begin, equalised, make_sweeps, rejections
@@ -237,10 +237,10 @@ def refitted(run: Setup, at: Standing, seen: Sweeps, rng: np.random.Generator) -
     n, before, fitting = run.prior.n, at.gaussians, run.tempering.fitting
     # Without a quarter, to forget where they began.
     late = slice(seen.lp.shape[1] // 4, None)
-    # States that have not yet found their way would make all wide; of those beyond 1e100 there are no covariances.
+    # States that have not yet found their way would make all wide.
     least = np.quantile(np.concatenate(seen.lp[:, late]), 0.9) - 30 - 10 * n
     x = [
-        one[np.isfinite(height) & (height > least) & (np.abs(one) < 1e100).all(axis=1)]
+        one[np.isfinite(height) & (height > least) & (np.abs(one) < FAR).all(axis=1)]
         for one, height in zip(seen.x[:, late], seen.lp[:, late], strict=True)
     ]
     if not any(map(len, x)):

@@ -86,7 +86,8 @@ def of_tempering(
     # A posterior that is probably improper has no weights and no evidence: more draws do not help.
     improper = _improper(grew, names)
     lone = (found_by.sum(axis=1) == 1) & ~given & (weights > LIMITS.of_weight) & (len(weights) > 1)
-    apart = float(np.abs(np.diff(stones.mean(axis=1)))[0])
+    with np.errstate(invalid="ignore"):  # both may be infinite
+        apart = float(np.abs(np.diff(stones.mean(axis=1)))[0])
     error = np.sqrt((by_chain_se**2).mean() / chains)
     said = [improper] if improper.text else [
         Said("alone", _alone(lone, weights), falls=False),
